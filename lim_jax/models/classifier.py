@@ -1,0 +1,46 @@
+"""Small head of the image-level tasks: one convolution, global pooling, two dense layers.
+
+Names: `conv`, `fc1`, `fc2`, each `kernel` and `bias`.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from lim_jax.errors import UserError
+from lim_jax.models import layers
+
+
+class Classifier(nn.Module):
+    """Maps features to one prediction per image.
+
+    Attributes:
+      num_outputs: length of the prediction.
+      channels: width of the convolution.
+      hidden: width of the inner dense layer.
+      dropout: rates before the first and before the second dense layer.
+      dtype: dtype of the computation; logits are float32.
+    """
+
+    num_outputs: int = 1
+    channels: int = 64
+    hidden: int = 32
+    dropout: tuple[float, float] = (0.6, 0.4)
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, features: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
+        """Maps features (N, H, W, C), H and W at least 2, to raw logits, float32 (N, num_outputs).
+
+        Training needs a `dropout` key, the same on every device of `axis_name`.
+        """
+        if min(features.shape[1:3]) < 2:
+            raise UserError(
+                "images are too small for the classifier head: use 9 pixels or more in height and width"
+            )
+        x = nn.relu(layers.Conv(self.channels, 3, dtype=self.dtype, name="conv")(features))
+        x = jnp.mean(layers.max_pool(x, window=2, stride=2), axis=(1, 2))
+        x = layers.Dropout(self.dropout[0], name="dropout1")(x, train, axis_name)
+        x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, kernel_init=layers.kernel_init, name="fc1")(x))
+        x = layers.Dropout(self.dropout[1], name="dropout2")(x, train, axis_name)
+        return nn.Dense(self.num_outputs, dtype=self.dtype, name="fc2")(x).astype(jnp.float32)

@@ -1,0 +1,53 @@
+"""DeepLab-v3 head of the dense tasks: atrous spatial pyramid pooling, then a small decoder.
+
+Names: `aspp_pointwise`, `aspp_dilated1..`, `aspp_pooled`, `project`, `refine` (each `kernel` and `bn`), and
+`logits` (`kernel` and `bias`).
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from lim_jax.models import layers
+
+
+class DeepLab(nn.Module):
+    """Maps features to one prediction per cell.
+
+    Attributes:
+      num_outputs: channels of the prediction.
+      channels: width of all inner convolutions.
+      rates: dilations of the pyramid's 3×3 convolutions, in cells.
+      dropout: rate after the pyramid's 1×1 convolution and after the projection.
+      dtype: dtype of the computation; logits are float32.
+    """
+
+    num_outputs: int
+    channels: int = 256
+    rates: tuple[int, ...] = (12, 24, 36)
+    dropout: float = 0.3
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, features: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
+        """Maps features (N, H, W, C) to raw logits, float32 (N, H, W, num_outputs).
+
+        Training needs a `dropout` key, the same on every device of `axis_name`.
+        """
+
+        def conv(name: str, x: jax.Array, kernel_size: int = 1, dilation: int = 1) -> jax.Array:
+            layer = layers.ConvNorm(self.channels, kernel_size, 1, dilation, self.dtype, name=name)
+            return nn.relu(layer(x, train, axis_name))
+
+        def dropout(name: str, x: jax.Array) -> jax.Array:
+            return layers.Dropout(self.dropout, name=name)(x, train, axis_name)
+
+        branches = [dropout("aspp_pointwise_dropout", conv("aspp_pointwise", features))]
+        for i, rate in enumerate(self.rates, start=1):
+            branches.append(conv(f"aspp_dilated{i}", features, 3, rate))
+        # Bilinear upsampling of a single cell is a constant.
+        pooled = conv("aspp_pooled", jnp.mean(features, axis=(1, 2), keepdims=True))
+        branches.append(jnp.broadcast_to(pooled, branches[0].shape))
+        x = dropout("project_dropout", conv("project", jnp.concatenate(branches, axis=-1)))
+        x = conv("refine", x, 3)
+        return layers.Conv(self.num_outputs, dtype=self.dtype, name="logits")(x).astype(jnp.float32)
