@@ -1,0 +1,25 @@
+"""The embedded default: rendered rooms, three tasks, a small network, minutes on two CPU cores.
+
+python -m lim_jax.main --config=configs/rooms.py
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    """Returns the configuration; there are no variants."""
+    if variant:
+        raise ValueError(f"configs/rooms.py has no variant {variant!r}")
+    config = common.get_config()
+    config.dataset.name = "rooms"
+    config.dataset.image_size = (64, 64)
+    config.model.backbone = "resnet18d"
+    config.model.width_multiplier = 0.25
+    config.model.head_channels = 32
+    config.batch_size = 16
+    config.num_epochs = 30
+    config.learning_rate = 1e-3
+    config.sparsity.strength = 1e-4
+    return config

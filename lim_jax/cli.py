@@ -1,0 +1,67 @@
+"""What all command line verbs share: start, one-line errors, readable progress.
+
+A verb is a module with `main(argv)` and, under `if __name__ == "__main__"`, a call of `run(main)`. A mistake
+of the user's (an unknown flag, a `UserError`, a full disk) ends in one line on standard error and exit code 2.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+from absl import logging as absl_logging
+
+from lim_jax.errors import UserError
+
+EXIT_USER_ERROR = 2
+_DISK_FULL = "No space left on device"
+
+
+def run(main: Callable[[Sequence[str]], object]) -> None:
+    """Parses the flags, runs `main(argv)` and turns the user's mistakes into one line and exit code 2."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    app.run(lambda argv: _exit_clearly(main, argv), flags_parser=_parse_flags)
+
+
+def _exit_clearly(main: Callable[[Sequence[str]], object], argv: Sequence[str]) -> None:
+    _start_logging()
+    try:
+        if len(argv) > 1:
+            raise UserError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
+        main(argv)
+    except UserError as error:
+        _fail(str(error))
+    except Exception as error:
+        if _DISK_FULL not in str(error):
+            raise
+        _fail(f"the disk is full ({error}): free some space and run the same command again")
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """absl's parser, with every complaint (also of the config file's own code) as one line."""
+    try:
+        return flags.FLAGS(list(argv))
+    except (flags.Error, KeyError, AttributeError, ValueError, TypeError, OSError) as error:
+        _fail(_last_line(error) + " (python -m lim_jax.main --help lists the flags)")
+
+
+def _last_line(error: Exception) -> str:
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return [line for line in text.splitlines() if line.strip()][-1].strip()
+
+
+def _fail(message: str):
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(EXIT_USER_ERROR)
+
+
+def _start_logging() -> None:
+    """Shows lim_jax's own messages, with the time of day; of the libraries only warnings."""
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logger = logging.getLogger("lim_jax")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.INFO)

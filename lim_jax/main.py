@@ -1,0 +1,53 @@
+"""Trains and evaluates a network: `python -m lim_jax.main --config=configs/rooms.py [--workdir=DIR]`.
+
+Any key of the configuration can be overridden: `--config.sparsity.strength=1e-5`. Running the same command
+again resumes the run in its workdir, by default `runs/<name of the configuration>`.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from lim_jax import cli
+from lim_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A configuration file, e.g. configs/rooms.py[:variant]."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where the run lives; default runs/<name of the configuration>."
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "One of several processes: their addresses come from the cluster (e.g. SLURM) or from JAX_COORDINATOR_ADDRESS, "
+    "JAX_NUM_PROCESSES and JAX_PROCESS_ID.",
+)
+
+
+def default_workdir(config_flag: str) -> pathlib.Path:
+    """Returns `runs/<name>`, the name being the configuration's file name and variant: `nyu_as_published`."""
+    path, _, variant = config_flag.partition(":")
+    name = pathlib.Path(path).stem
+    return pathlib.Path("runs") / (f"{name}_{variant}" if variant else name)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the verb on the parsed flags."""
+    del argv
+    if flags.FLAGS["config"].value is None:
+        raise UserError("no configuration: add --config=configs/rooms.py (or nyu.py, or a file of yours)")
+    workdir = pathlib.Path(
+        _WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))
+    )
+    from lim_jax import train  # after the flags: a mistyped key need not wait for JAX to be imported
+
+    if _DISTRIBUTED.value:
+        train.join_other_processes()
+    train.train_and_evaluate(_CONFIG.value, workdir)
+
+
+if __name__ == "__main__":
+    cli.run(main)
