@@ -50,9 +50,7 @@ def _between(low: float, high: float) -> _Rule:
 _POSITIVE = _Rule(lambda value: value > 0, "greater than 0")
 
 _RULES = {
-    "tasks": _Rule(
-        lambda value: len(value) > 0 and len(set(value)) == len(value), "one or more different tasks"
-    ),
+    "tasks": _Rule(lambda value: len(value) > 0 and len(set(value)) == len(value), "one or more different tasks"),
     "dataset.image_size": _Rule(
         lambda value: len(value) == 2 and all(isinstance(side, int) and side >= 16 for side in value),
         "height,width of at least 16 pixels",
@@ -87,9 +85,7 @@ _RULES = {
 def checked(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Returns a frozen copy of `config` with task names split at commas; raises `UserError` naming a bad key."""
     config = config.copy_and_resolve_references()
-    config.tasks = tuple(
-        name.strip() for task in config.tasks for name in str(task).split(",") if name.strip()
-    )
+    config.tasks = tuple(name.strip() for task in config.tasks for name in str(task).split(",") if name.strip())
     values = flat(config)
     for key, rule in _RULES.items():
         if key not in values:

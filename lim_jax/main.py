@@ -13,12 +13,8 @@ from ml_collections import config_flags
 from lim_jax import cli
 from lim_jax.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A configuration file, e.g. configs/rooms.py[:variant]."
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where the run lives; default runs/<name of the configuration>."
-)
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A configuration file, e.g. configs/rooms.py[:variant].")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; default runs/<name of the configuration>.")
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
@@ -39,9 +35,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if flags.FLAGS["config"].value is None:
         raise UserError("no configuration: add --config=configs/rooms.py (or nyu.py, or a file of yours)")
-    workdir = pathlib.Path(
-        _WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))
-    )
+    workdir = pathlib.Path(_WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
     from lim_jax import train  # after the flags: a mistyped key need not wait for JAX to be imported
 
     if _DISTRIBUTED.value:

@@ -49,7 +49,7 @@ def make_optimizer(config: ml_collections.ConfigDict, params: PyTree) -> optax.G
     """Returns the optimizer that `config` asks for, for parameters shaped like `params`."""
     penalty = config.sparsity.penalty if config.sparsity.strength > 0 else "none"
     decayed = {
-        name: jax.tree.map(lambda _: name != "loss_weighting", branch) for name, branch in params.items()
+        name: jax.tree.map(lambda _, decay=name != "loss_weighting": decay, branch) for name, branch in params.items()
     }
     coupled = config.published.coupled_weight_decay_when_dense and penalty == "none"
 
@@ -67,14 +67,10 @@ def make_optimizer(config: ml_collections.ConfigDict, params: PyTree) -> optax.G
             metric=config.sparsity.metric,
         )
 
-    return optax.inject_hyperparams(build)(
-        learning_rate=config.learning_rate, strength=float(config.sparsity.strength)
-    )
+    return optax.inject_hyperparams(build)(learning_rate=config.learning_rate, strength=float(config.sparsity.strength))
 
 
-def create_train_state(
-    variables: PyTree, tasks: Sequence[str], config: ml_collections.ConfigDict
-) -> TrainState:
+def create_train_state(variables: PyTree, tasks: Sequence[str], config: ml_collections.ConfigDict) -> TrainState:
     """Returns the state before the first step, with the model's `variables`."""
     params = dict(variables["params"], loss_weighting=loss_weighting.initial(tasks))
     return TrainState(
