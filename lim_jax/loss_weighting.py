@@ -1,0 +1,39 @@
+"""One loss from the tasks' losses: uncertainty weighting (equation 2 of the paper), or a plain sum."""
+
+from collections.abc import Iterable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+
+def initial_log_variances(tasks: Iterable[str], value: float = 0.0) -> dict[str, jax.Array]:
+    """Returns `{task: s_t}`, float32 scalars. At 0 uncertainty weighting starts out as the plain sum."""
+    return {task: jnp.float32(value) for task in tasks}
+
+
+def combine(
+    losses: Mapping[str, jax.Array],
+    weights: Mapping[str, jax.Array],
+    log_variances: Mapping[str, jax.Array] | None = None,
+) -> jax.Array:
+    """Returns the loss that training minimises, a float32 scalar.
+
+    `Σ_t exp(-s_t) L_t + s_t` over the tasks that the batch has labels for: Kendall, Gal and Cipolla,
+    "Multi-task learning using uncertainty to weigh losses for scene geometry and semantics", CVPR 2018. A task
+    without labels in the batch contributes nothing, neither to the value nor to any gradient, that of its `s_t`
+    included.
+
+    Args:
+      losses: L_t per task, scalars: the mean over the whole batch (over all devices). Ignored, even if NaN,
+        where the weight is 0.
+      weights: number of valid pixels or examples per task in that batch, scalars.
+      log_variances: s_t per task, scalars; None for the plain sum `Σ_t L_t`.
+    """
+    total = jnp.float32(0)
+    for task, loss in losses.items():
+        present = weights[task] > 0
+        term = jnp.where(present, loss, 0)  # before the product, where a NaN would reach the gradient of s_t
+        if log_variances is not None:
+            term = jnp.exp(-log_variances[task]) * term + log_variances[task]
+        total += jnp.where(present, term, 0)
+    return total

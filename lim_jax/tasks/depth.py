@@ -1,0 +1,141 @@
+"""Depth, relative to the farthest point of the image."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lim_jax.tasks.base import (
+    INVALID_COLOR,
+    Metric,
+    Metrics,
+    Sums,
+    Task,
+    count,
+    histogram,
+    histogram_median,
+    ratio,
+    resize_predictions,
+    sample_target,
+)
+
+LOWEST = 0.1  # relative depth below this is clipped (as published)
+CLIPPED_SHARE = 0.01  # share of an image's valid pixels above which relative depth is clipped (as published)
+COLOR_MAP = "viridis"  # of relative depth 0..1 in pictures
+_MEDIAN_BINS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthTask(Task):
+    """Mean squared error between sigmoid(logit) and relative depth.
+
+    Relative depth is the depth divided by the image's largest, clipped to [0.1, the image's own 99th
+    percentile], both over the image's valid pixels at full resolution. No metric here is in metres.
+
+    Metrics:
+      mae: the paper's. Mean absolute error over the valid cells of the split, at 1/8 resolution.
+      rmse: root of the mean squared error over the valid pixels of the split, at the image's resolution with
+        upsampled predictions.
+    """
+
+    metric_info: ClassVar[Mapping[str, Metric]] = {
+        "mae": Metric("MAE, relative depth", False),
+        "rmse": Metric("RMSE, relative depth", False),
+    }
+
+    @property
+    def num_outputs(self) -> int:
+        return 1
+
+    def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Squared errors summed over the valid cells; see `Task.loss`."""
+        error, valid = _cell_errors(logits, relative_depth(target))
+        return jnp.sum(jnp.square(error)), count(valid).astype(jnp.float32)
+
+    def metrics(self, logits: jax.Array, target: jax.Array) -> Sums:
+        """Absolute errors of the cells, squared errors of the pixels, their counts; see `Task.metrics`."""
+        depth = relative_depth(target)
+        cell_error, cell_valid = _cell_errors(logits, depth)
+        pixel_error = jnp.where(depth > 0, self.predict(logits, (depth.shape[1], depth.shape[2])) - depth, 0)
+        return {
+            "absolute": jnp.sum(jnp.abs(cell_error)),
+            "cells": count(cell_valid),
+            "squared": jnp.sum(jnp.square(pixel_error)),
+            "pixels": count(depth > 0),
+        }
+
+    def summarize(self, sums: Mapping[str, np.ndarray]) -> Metrics:
+        """See the class docstring for what each metric is, `Task.summarize` for the contract."""
+        mean_square = ratio(sums["squared"], sums["pixels"])
+        return {
+            "mae": ratio(sums["absolute"], sums["cells"]),
+            "rmse": None if mean_square is None else mean_square**0.5,
+        }
+
+    def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
+        """Returns relative depth in (0, 1), float32 (B, height, width)."""
+        return resize_predictions(jax.nn.sigmoid(logits), image_size)[..., 0]
+
+    def prepare_target(self, target: jax.Array) -> jax.Array:
+        """Returns `relative_depth` of the target."""
+        return relative_depth(target)
+
+    def picture(self, values: np.ndarray) -> np.ndarray:
+        """Draws relative depth (height, width) in `COLOR_MAP`'s colours for 0..1; see `Task.picture`."""
+        import matplotlib  # only pictures need it
+
+        colors = matplotlib.colormaps[COLOR_MAP](np.clip(values, 0, 1), bytes=True)[..., :3]
+        return np.where(np.asarray(values)[..., None] > 0, colors, np.array(INVALID_COLOR, np.uint8))
+
+    def constant_statistics(self, target: jax.Array) -> Sums:
+        """Returns a histogram of relative depth at the pixels on which cells are centred."""
+        depth = relative_depth(target)
+        return {"histogram": histogram(depth, depth > 0, 1.0, _MEDIAN_BINS)}
+
+    def constant_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The median, which no constant beats in mean absolute error."""
+        median = histogram_median(np.asarray(sums["histogram"]), 1.0)
+        return np.array([0.0 if median is None else np.log(median / (1 - median))], np.float32)
+
+
+def relative_depth(depth: jax.Array) -> jax.Array:
+    """Returns the paper's depth target.
+
+    Args:
+      depth: (B, H, W) in any unit; 0 (or anything not positive and finite) is invalid.
+
+    Returns:
+      float32 (B, H, W): depth over the image's maximum, clipped to [0.1, the image's 99th percentile], where
+      depth is valid; 0 where it is not. Percentiles interpolate linearly, as NumPy's do.
+    """
+    valid = (depth > 0) & jnp.isfinite(depth)
+    depth = jnp.where(valid, depth, 0).astype(jnp.float32)
+    largest = jnp.max(depth, axis=(1, 2), keepdims=True)
+    relative = depth / jnp.where(largest > 0, largest, 1)
+    clipped = jnp.minimum(jnp.maximum(relative, LOWEST), _upper_quantile(relative, valid)[:, None, None])
+    return jnp.where(valid, clipped, 0)
+
+
+def _upper_quantile(values: jax.Array, valid: jax.Array) -> jax.Array:
+    """Returns (B,): what a `CLIPPED_SHARE` of each image's valid pixels exceed; invalid values must be 0.
+
+    The largest values suffice, which is cheaper than sorting the image.
+    """
+    pixels = values.shape[1] * values.shape[2]
+    kept = min(pixels, int(CLIPPED_SHARE * pixels) + 3)
+    largest, _ = jax.lax.top_k(values.reshape(len(values), pixels), kept)
+    position = CLIPPED_SHARE * jnp.maximum(jnp.sum(valid, axis=(1, 2)) - 1, 0)  # counted from the largest
+    above = jnp.floor(position).astype(jnp.int32)
+    indices = jnp.stack([above, jnp.minimum(above + 1, kept - 1)], axis=-1)
+    high, low = jnp.moveaxis(jnp.take_along_axis(largest, indices, axis=1), 1, 0)
+    return high + (low - high) * (position - above)
+
+
+def _cell_errors(logits: jax.Array, depth: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns (prediction - relative depth, 0 where invalid; validity), both (B, h, w)."""
+    cells = sample_target(depth, logits)
+    valid = cells > 0
+    return jnp.where(valid, jax.nn.sigmoid(logits[..., 0].astype(jnp.float32)) - cells, 0), valid

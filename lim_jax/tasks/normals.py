@@ -1,0 +1,124 @@
+"""Surface normals: one unit vector per pixel."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lim_jax.tasks.base import (
+    Metric,
+    Metrics,
+    Sums,
+    Task,
+    count,
+    histogram,
+    histogram_median,
+    ratio,
+    resize_predictions,
+    sample_target,
+)
+
+ANGLES = {"within_11.25": 11.25, "within_22.5": 22.5, "within_30": 30.0}
+_MEDIAN_BINS = 3600  # of 0.05 degrees
+_SHORTEST = 1e-4  # predictions shorter than this are not stretched further, which bounds the gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalsTask(Task):
+    """1 - cosine between tanh(logits) and the normal; the length of the prediction does not matter.
+
+    Metrics:
+      cosine_similarity: the paper's. Mean over the valid cells of the split, at 1/8 resolution.
+      angle_mean, angle_median: of the angle between prediction and target in degrees, over the valid pixels
+        of the split, at the image's resolution with upsampled predictions; the median from bins of 0.05°.
+      within_11.25, within_22.5, within_30: share of those pixels, a fraction of 1, whose angle is smaller.
+    """
+
+    metric_info: ClassVar[Mapping[str, Metric]] = {
+        "cosine_similarity": Metric("cosine similarity", True),
+        "angle_mean": Metric("mean angle, degrees", False),
+        "angle_median": Metric("median angle, degrees", False),
+        "within_11.25": Metric("share within 11.25°", True),
+        "within_22.5": Metric("share within 22.5°", True),
+        "within_30": Metric("share within 30°", True),
+    }
+
+    @property
+    def num_outputs(self) -> int:
+        return 3
+
+    def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """1 - cosine summed over the valid cells; see `Task.loss`."""
+        cosine, valid = _cell_cosines(logits, target)
+        return jnp.sum(jnp.where(valid, 1 - cosine, 0)), count(valid).astype(jnp.float32)
+
+    def metrics(self, logits: jax.Array, target: jax.Array) -> Sums:
+        """Cosines of the cells; angles of the pixels and their histogram; counts. See `Task.metrics`."""
+        cosine, cell_valid = _cell_cosines(logits, target)
+        prediction = self.predict(logits, (target.shape[1], target.shape[2]))
+        valid = _is_valid(target)
+        angle = jnp.where(valid, _angle(prediction, target), 0)
+        return {
+            "cosine": jnp.sum(jnp.where(cell_valid, cosine, 0)),
+            "cells": count(cell_valid),
+            "angle": jnp.sum(angle),
+            "pixels": count(valid),
+            "angle_histogram": histogram(angle, valid, 180.0, _MEDIAN_BINS),
+            **{name: count(valid & (angle < limit)) for name, limit in ANGLES.items()},
+        }
+
+    def summarize(self, sums: Mapping[str, np.ndarray]) -> Metrics:
+        """See the class docstring for what each metric is, `Task.summarize` for the contract."""
+        return {
+            "cosine_similarity": ratio(sums["cosine"], sums["cells"]),
+            "angle_mean": ratio(sums["angle"], sums["pixels"]),
+            "angle_median": histogram_median(np.asarray(sums["angle_histogram"]), 180.0),
+            **{name: ratio(sums[name], sums["pixels"]) for name in ANGLES},
+        }
+
+    def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
+        """Returns unit normals, float32 (B, height, width, 3)."""
+        return _direction(resize_predictions(jnp.tanh(logits), image_size))
+
+    def picture(self, values: np.ndarray) -> np.ndarray:
+        """Draws normals (height, width, 3) as red = x, green = y, blue = z over -1..1; see `Task.picture`.
+
+        An invalid normal (0, 0, 0) comes out as the grey of `INVALID_COLOR` by itself.
+        """
+        return np.clip(np.asarray(values) * 127.5 + 128, 0, 255).astype(np.uint8)
+
+    def constant_statistics(self, target: jax.Array) -> Sums:
+        """Sums the normals; invalid ones are zero vectors."""
+        return {"direction": jnp.sum(target.astype(jnp.float32), axis=(0, 1, 2))}
+
+    def constant_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The mean direction, which no constant beats in cosine similarity."""
+        total = np.asarray(sums["direction"], np.float64)
+        length = np.linalg.norm(total)
+        return np.arctanh(0.9 * total / length).astype(np.float32) if length else np.zeros(3, np.float32)
+
+
+def _is_valid(normals: jax.Array) -> jax.Array:
+    return jnp.any(normals != 0, axis=-1)
+
+
+def _direction(vectors: jax.Array) -> jax.Array:
+    """Returns the vectors over their lengths; those shorter than `_SHORTEST` over that, so 0 has a gradient."""
+    square = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
+    return vectors * jax.lax.rsqrt(jnp.maximum(square, _SHORTEST**2))
+
+
+def _cell_cosines(logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns (cosine between tanh(logits) and the target, validity), both (B, h, w)."""
+    cells = sample_target(target, logits)
+    prediction = _direction(jnp.tanh(logits.astype(jnp.float32)))
+    return jnp.sum(prediction * _direction(cells), axis=-1), _is_valid(cells)
+
+
+def _angle(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Returns the angle in degrees between vectors; by atan2, as arccos is inexact for small angles."""
+    cross = jnp.linalg.norm(jnp.cross(first, second), axis=-1)
+    return jnp.rad2deg(jnp.arctan2(cross, jnp.sum(first * second, axis=-1)))

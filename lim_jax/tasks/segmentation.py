@@ -1,0 +1,121 @@
+"""Semantic segmentation: one class per pixel."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lim_jax.data.specs import IGNORE
+from lim_jax.tasks.base import (
+    INVALID_COLOR,
+    Metric,
+    Metrics,
+    Sums,
+    Task,
+    count,
+    ratio,
+    resize_predictions,
+    sample_target,
+)
+from lim_jax.tasks.palette import class_colors
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationTask(Task):
+    """Cross entropy with label smoothing; pixels labelled `IGNORE` count nowhere.
+
+    Metrics, all fractions of 1:
+      iou: the paper's. Per image Σ_c tp / Σ_c (tp + fp + fn) over the valid cells, at 1/8 resolution, then
+        the mean over the images that have valid cells.
+      miou: tp / (tp + fp + fn) per class over the whole split, at the image's resolution with upsampled
+        logits, then the mean over the classes that occur in the split's targets.
+      pixel_accuracy: share of the split's valid pixels that are right, at the image's resolution.
+
+    Attributes:
+      label_smoothing: the share of each target's probability that is spread over all classes.
+    """
+
+    label_smoothing: float = 0.1
+    metric_info: ClassVar[Mapping[str, Metric]] = {
+        "iou": Metric("IoU, micro per image", True),
+        "miou": Metric("mean IoU over classes", True),
+        "pixel_accuracy": Metric("pixel accuracy", True),
+    }
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.spec.class_names)
+
+    def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Cross entropy against `(1 - ε) onehot + ε / classes`, summed over valid cells; see `Task.loss`."""
+        labels = sample_target(target, logits)
+        valid = labels != IGNORE
+        logits = logits.astype(jnp.float32)
+        true_logit = jnp.sum(logits * jax.nn.one_hot(labels, self.num_outputs), axis=-1)
+        kept = 1 - self.label_smoothing
+        expected_logit = kept * true_logit + self.label_smoothing * jnp.mean(logits, axis=-1)
+        losses = jax.nn.logsumexp(logits, axis=-1) - expected_logit
+        return jnp.sum(jnp.where(valid, losses, 0)), count(valid).astype(jnp.float32)
+
+    def metrics(self, logits: jax.Array, target: jax.Array) -> Sums:
+        """Counts per class over all pixels, and the sum of the images' micro IoU; see `Task.metrics`."""
+        cells = sample_target(target, logits)
+        hits = jnp.sum(jnp.argmax(logits, axis=-1) == cells, axis=(1, 2))
+        valid = jnp.sum(cells != IGNORE, axis=(1, 2))
+        # Every wrong cell is one false positive and one false negative, so the union is 2 valid - hits.
+        image_iou = jnp.where(valid > 0, hits / jnp.maximum(2 * valid - hits, 1), 0)
+        prediction = self.predict(logits, (target.shape[1], target.shape[2]))
+        return {
+            "image_iou": jnp.sum(image_iou),
+            "images": count(valid > 0),
+            "true_positives": self._count_classes(target, prediction == target),
+            "predicted": self._count_classes(prediction, target != IGNORE),
+            "labelled": self._count_classes(target, target != IGNORE),
+        }
+
+    def summarize(self, sums: Mapping[str, np.ndarray]) -> Metrics:
+        """See the class docstring for what each metric is, `Task.summarize` for the contract."""
+        true_positives, labelled = np.asarray(sums["true_positives"]), np.asarray(sums["labelled"])
+        occurs = labelled > 0
+        union = labelled + np.asarray(sums["predicted"]) - true_positives
+        return {
+            "iou": ratio(sums["image_iou"], sums["images"]),
+            "miou": float(np.mean(true_positives[occurs] / union[occurs])) if occurs.any() else None,
+            "pixel_accuracy": ratio(true_positives.sum(), labelled.sum()),
+        }
+
+    def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
+        """Returns class indices, uint8 (B, height, width)."""
+        return jnp.argmax(resize_predictions(logits, image_size), axis=-1).astype(jnp.uint8)
+
+    def picture(self, values: np.ndarray) -> np.ndarray:
+        """Draws class indices (height, width) in the classes' colours; see `Task.picture`."""
+        table = np.full((256, 3), INVALID_COLOR, np.uint8)
+        table[: self.num_outputs] = self.colors
+        return table[values]
+
+    @property
+    def colors(self) -> np.ndarray:
+        """Returns uint8 (classes, 3): the data set's colours, or ours where it has none."""
+        return np.array(self.spec.colors, np.uint8) if self.spec.colors else class_colors(self.num_outputs)
+
+    def constant_statistics(self, target: jax.Array) -> Sums:
+        """Counts the pixels of each class."""
+        return {"labelled": self._count_classes(target, target != IGNORE)}
+
+    def constant_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The smoothed class frequencies: the most frequent class wins, and no constant has a lower loss."""
+        labelled = np.asarray(sums["labelled"], np.float64)
+        uniform = np.full(self.num_outputs, 1 / self.num_outputs)
+        frequency = labelled / labelled.sum() if labelled.any() else uniform
+        smoothed = (1 - self.label_smoothing) * frequency + self.label_smoothing * uniform
+        return np.log(np.maximum(smoothed, 1e-9)).astype(np.float32)
+
+    def _count_classes(self, labels: jax.Array, counted: jax.Array) -> jax.Array:
+        """Returns int32 (classes,): how many of the counted pixels have each class."""
+        classes = jnp.arange(self.num_outputs, dtype=labels.dtype)
+        matches = (labels[..., None] == classes) & counted[..., None]
+        return jnp.sum(matches, axis=(0, 1, 2), dtype=jnp.int32)
