@@ -81,9 +81,7 @@ class AttributeTask(Task):
         if value < 0:
             return f"{self.spec.name}: not labelled"
         answer = "yes" if value > self.threshold else "no"
-        return (
-            f"{self.spec.name}: {answer}" if value in (0, 1) else f"{self.spec.name}: {answer} ({value:.2f})"
-        )
+        return f"{self.spec.name}: {answer}" if value in (0, 1) else f"{self.spec.name}: {answer} ({value:.2f})"
 
     def picture(self, values: np.ndarray) -> np.ndarray:
         """Writes `caption` on a tile: light for yes, dark for no, grey for unlabelled; see `Task.picture`."""

@@ -61,7 +61,7 @@ class SegmentationTask(Task):
         return jnp.sum(jnp.where(valid, losses, 0)), count(valid).astype(jnp.float32)
 
     def metrics(self, logits: jax.Array, target: jax.Array) -> Sums:
-        """Counts per class over all pixels, and the sum of the images' micro IoU; see `Task.metrics`."""
+        """The sum of the images' micro IoU; the pixels of each (target, prediction) pair. See `Task.metrics`."""
         cells = sample_target(target, logits)
         hits = jnp.sum(jnp.argmax(logits, axis=-1) == cells, axis=(1, 2))
         valid = jnp.sum(cells != IGNORE, axis=(1, 2))
@@ -71,16 +71,15 @@ class SegmentationTask(Task):
         return {
             "image_iou": jnp.sum(image_iou),
             "images": count(valid > 0),
-            "true_positives": self._count_classes(target, prediction == target),
-            "predicted": self._count_classes(prediction, target != IGNORE),
-            "labelled": self._count_classes(target, target != IGNORE),
+            "confusion": self._confusion(target, prediction),
         }
 
     def summarize(self, sums: Mapping[str, np.ndarray]) -> Metrics:
         """See the class docstring for what each metric is, `Task.summarize` for the contract."""
-        true_positives, labelled = np.asarray(sums["true_positives"]), np.asarray(sums["labelled"])
+        confusion = np.asarray(sums["confusion"])
+        true_positives, labelled = np.diagonal(confusion), confusion.sum(axis=1)
         occurs = labelled > 0
-        union = labelled + np.asarray(sums["predicted"]) - true_positives
+        union = labelled + confusion.sum(axis=0) - true_positives
         return {
             "iou": ratio(sums["image_iou"], sums["images"]),
             "miou": float(np.mean(true_positives[occurs] / union[occurs])) if occurs.any() else None,
@@ -104,7 +103,7 @@ class SegmentationTask(Task):
 
     def constant_statistics(self, target: jax.Array) -> Sums:
         """Counts the pixels of each class."""
-        return {"labelled": self._count_classes(target, target != IGNORE)}
+        return {"labelled": jnp.sum(self._confusion(target, target), axis=0)}
 
     def constant_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
         """The smoothed class frequencies: the most frequent class wins, and no constant has a lower loss."""
@@ -114,8 +113,10 @@ class SegmentationTask(Task):
         smoothed = (1 - self.label_smoothing) * frequency + self.label_smoothing * uniform
         return np.log(np.maximum(smoothed, 1e-9)).astype(np.float32)
 
-    def _count_classes(self, labels: jax.Array, counted: jax.Array) -> jax.Array:
-        """Returns int32 (classes,): how many of the counted pixels have each class."""
-        classes = jnp.arange(self.num_outputs, dtype=labels.dtype)
-        matches = (labels[..., None] == classes) & counted[..., None]
-        return jnp.sum(matches, axis=(0, 1, 2), dtype=jnp.int32)
+    def _confusion(self, target: jax.Array, prediction: jax.Array) -> jax.Array:
+        """Returns int32 (classes, classes): how many valid pixels have each target (row) and prediction (column)."""
+        pairs = self.num_outputs**2
+        index = target.astype(jnp.int32) * self.num_outputs + prediction
+        index = jnp.where(target != IGNORE, index, pairs).ravel()
+        counts = jnp.zeros(pairs, jnp.int32).at[index].add(1, mode="drop")
+        return counts.reshape(self.num_outputs, self.num_outputs)
