@@ -7,6 +7,7 @@ with the best total validation loss, and the best one of each task. Saving is as
 appears whole or not at all, so a run that is killed at any moment finds a good one.
 """
 
+import dataclasses
 import logging
 import math
 import pathlib
@@ -19,6 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from lim_jax import network
 from lim_jax.errors import UserError
 from lim_jax.train_state import TrainState
 
@@ -142,6 +144,52 @@ class Checkpoints:
                 f"({str(error).splitlines()[0]}): give another --workdir"
             ) from error
         return restored
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network as it lies in a workdir.
+
+    Attributes:
+      network: the model and its tasks.
+      weights: `{"params", "batch_stats"}`, numpy arrays; `params` without `loss_weighting`.
+      step: the training step that the weights are from.
+      epoch: its epoch.
+    """
+
+    network: network.Network
+    weights: PyTree
+    step: int
+    epoch: int
+
+
+def load_network(workdir: pathlib.Path, which: str = BEST) -> Trained:
+    """Returns a trained network of the run in `workdir`.
+
+    Args:
+      workdir: of a training run.
+      which: as in `Checkpoints.step`.
+
+    Raises:
+      UserError: there is no checkpoint.
+    """
+    with Checkpoints(workdir, read_only=True) as kept:
+        step = kept.step(which)
+        if step is None:
+            raise UserError(f"{workdir} has no checkpoint yet: train it for an epoch first")
+        meta = kept.meta(step)
+        net = network.from_json(meta["architecture"])
+        weights = kept.weights(step, _abstract_weights(net))
+    params = {name: branch for name, branch in weights["params"].items() if name != "loss_weighting"}
+    return Trained(net, {"params": params, "batch_stats": weights["batch_stats"]}, step, meta["epoch"])
+
+
+def _abstract_weights(net: network.Network) -> PyTree:
+    """Shapes of the stored weights; no array depends on the size of the images."""
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
+    variables = jax.eval_shape(lambda x: net.model.init(jax.random.key(0), x), images)
+    s_t = {task: jax.ShapeDtypeStruct((), np.float32) for task in net.tasks}
+    return {"params": {**variables["params"], "loss_weighting": s_t}, "batch_stats": variables["batch_stats"]}
 
 
 def quiet_orbax() -> None:

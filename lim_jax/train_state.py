@@ -72,7 +72,7 @@ def make_optimizer(config: ml_collections.ConfigDict, params: PyTree) -> optax.G
 
 def create_train_state(variables: PyTree, tasks: Sequence[str], config: ml_collections.ConfigDict) -> TrainState:
     """Returns the state before the first step, with the model's `variables`."""
-    params = dict(variables["params"], loss_weighting=loss_weighting.initial(tasks))
+    params = dict(variables["params"], loss_weighting=loss_weighting.initial_log_variances(tasks))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

@@ -1,0 +1,64 @@
+"""How a batch is spread over devices: the only place, with `train.py`, that knows `pmap`.
+
+A step function sees one device's share of the batch and reduces over the axis `AXIS`; `distribute` turns it into
+a function of this process's whole batch. The state is neither stacked nor sharded: it goes in and comes out as
+one replicated copy (`in_axes=None`, `out_axes=None`), which is what the proximal step, checkpoints and surgery want.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from lim_jax.errors import UserError
+
+AXIS = "batch"
+
+
+def chosen(num_devices: int, batch_size: int) -> list[jax.Device]:
+    """Returns this process's devices for a run; raises `UserError` if they do not fit the batch.
+
+    Args:
+      num_devices: how many of this process's devices to use; 0 = all.
+      batch_size: the global batch size, which all devices of all processes must divide.
+    """
+    local = jax.local_devices()
+    if num_devices > len(local):
+        raise UserError(f"config.num_devices is {num_devices}, but this process has {len(local)} device(s)")
+    devices = local[: num_devices or len(local)]
+    total = len(devices) * jax.process_count()
+    if batch_size % total:
+        raise UserError(
+            f"config.batch_size is {batch_size}, which {total} devices cannot share equally: "
+            f"choose a multiple of {total}, or set config.num_devices"
+        )
+    return devices
+
+
+def distribute(
+    step: Callable[..., Any], devices: Sequence[jax.Device], num_replicated: int, *, donate_first: bool = False
+) -> Callable[..., Any]:
+    """Returns `step(*replicated, batch)` over `devices`: the batch is split, everything else is replicated.
+
+    Args:
+      step: its last argument is a device's share of the batch, its results are equal on all devices
+        (reduced over `AXIS`; nothing checks that they are).
+      devices: of this process.
+      num_replicated: number of arguments before the batch.
+      donate_first: the first argument's memory may be reused for the result.
+    """
+    mapped = jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(*(None,) * num_replicated, 0),
+        out_axes=None,
+        devices=devices if jax.process_count() == 1 else None,  # across processes, pmap takes all devices
+        donate_argnums=(0,) if donate_first else (),
+    )
+    return lambda *arguments: mapped(*arguments[:-1], split(arguments[-1], len(devices)))
+
+
+def split(batch: Any, num_devices: int) -> Any:
+    """Returns the batch with leaves (N, ...) as (num_devices, N / num_devices, ...)."""
+    return jax.tree.map(lambda leaf: np.reshape(leaf, (num_devices, -1, *np.shape(leaf)[1:])), batch)

@@ -1,0 +1,66 @@
+"""A network and what its outputs mean: the model and its tasks, built from a configuration or from JSON.
+
+The JSON form is stored in every checkpoint, so that evaluation, prediction and compaction need neither the
+data set nor the configuration to rebuild exactly the network that was trained.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from lim_jax import models, tasks
+from lim_jax.data.specs import TargetSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A multi-task model and, per task, the meaning of its outputs (in the same order)."""
+
+    model: models.MultiTaskModel
+    tasks: Mapping[str, tasks.Task]
+
+
+def build(config: ml_collections.ConfigDict, specs: Mapping[str, TargetSpec]) -> Network:
+    """Returns the network that `config` describes for the targets `specs`."""
+    made = {name: tasks.create(spec, **_task_settings(config, spec)) for name, spec in specs.items()}
+    heads = {name: task.head(**_head_settings(config, task)) for name, task in made.items()}
+    backbone = models.backbone(config.model.backbone, config.model.width_multiplier, dtype=config.dtype)
+    return Network(models.MultiTaskModel(backbone, heads), made)
+
+
+def to_json(network: Network) -> dict[str, Any]:
+    """Describes the network completely, in JSON-serialisable values; `from_json` is the inverse."""
+    return {
+        "model": models.to_json(network.model),
+        "tasks": {
+            name: {"spec": task.spec.to_json(), "settings": _fields(task)} for name, task in network.tasks.items()
+        },
+    }
+
+
+def from_json(fields: Mapping[str, Any]) -> Network:
+    """Rebuilds the network that `to_json` described."""
+    made = {
+        name: tasks.create(TargetSpec.from_json(task["spec"]), **task["settings"])
+        for name, task in fields["tasks"].items()
+    }
+    return Network(models.from_json(fields["model"]), made)
+
+
+def _task_settings(config: ml_collections.ConfigDict, spec: TargetSpec) -> dict[str, Any]:
+    if spec.kind == "segmentation":
+        return {"label_smoothing": config.label_smoothing}
+    return {"double_sigmoid": config.published.double_sigmoid} if spec.kind == "attribute" else {}
+
+
+def _head_settings(config: ml_collections.ConfigDict, task: tasks.Task) -> dict[str, Any]:
+    settings = {"channels": config.model.head_channels, "dtype": config.dtype}
+    if task.head_name == "deeplab":
+        settings["dropout"] = config.model.dropout_rate
+    return settings
+
+
+def _fields(task: tasks.Task) -> dict[str, Any]:
+    return {field.name: getattr(task, field.name) for field in dataclasses.fields(task) if field.name != "spec"}

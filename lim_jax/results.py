@@ -1,0 +1,158 @@
+"""What a run leaves for people: lines while it runs, TensorBoard events, `results.json`, tables and figures."""
+
+import json
+import logging
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from lim_jax import checkpoints, evaluation, sparsity
+from lim_jax.data import Dataset
+from lim_jax.network import Network
+
+logger = logging.getLogger(__name__)
+
+PyTree = Any
+_FILE = "results.json"
+
+
+def count(params: PyTree) -> int:
+    """Returns the number of parameters of the network, without the weights of the losses."""
+    network = {name: branch for name, branch in params.items() if name != "loss_weighting"}
+    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(network))
+
+
+def describe(workdir: pathlib.Path, network: Network, params: PyTree, dataset: Dataset) -> None:
+    """Says what is about to be trained on what; the table of all parameters goes to `parameters.txt`."""
+    from clu import parameter_overview  # imports TensorFlow
+
+    sizes = ", ".join(f"{len(source)} {split}" for split, source in dataset.sources.items())
+    logger.info("%s: %s images; tasks %s", dataset.name, sizes, ", ".join(network.tasks))
+    logger.info(
+        "%s parameters, %s of them in the backbone; on %d %s device(s); run in %s",
+        f"{count(params):,}",
+        f"{count({'backbone': params['backbone']}):,}",
+        jax.device_count(),
+        jax.default_backend(),
+        workdir,
+    )
+    if jax.process_index() == 0:
+        overview = parameter_overview.get_parameter_overview(params)
+        (workdir / "parameters.txt").write_text(overview + "\n")
+
+
+def writer(workdir: pathlib.Path):
+    """Returns clu's writer of TensorBoard events, asynchronous; use as a context manager."""
+    from clu import metric_writers  # imports TensorFlow
+
+    return _Closing(metric_writers.create_default_writer(workdir, just_logging=jax.process_index() > 0))
+
+
+class _Closing:
+    """Closes a clu writer, and so writes what it still holds, at the end of a `with`."""
+
+    def __init__(self, wrapped: Any):
+        self._wrapped = wrapped
+
+    def __enter__(self) -> Any:
+        return self._wrapped
+
+    def __exit__(self, *exception) -> None:
+        self._wrapped.close()
+
+
+def write_record(writer: Any, record: Mapping[str, Any]) -> None:
+    """Writes one record of the history as scalars named by their place in it: `validation/depth/mae`."""
+    scalars = {name: value for name, value in _flat(record) if name not in ("epoch", "step")}
+    writer.write_scalars(record["step"], scalars)
+
+
+def line(history: Sequence[Mapping[str, Any]], network: Network, config: ml_collections.ConfigDict) -> str:
+    """Returns the line that tells a person how the last epoch went."""
+    record = history[-1]
+    parts = [f"epoch {record['epoch']}/{config.num_epochs}: loss {record['total']['train']:.4g}"]
+    if "validation" in record:
+        metrics = [
+            f"{name} {task.published_metric} {_number(record['validation'][name][task.published_metric])}"
+            for name, task in network.tasks.items()
+        ]
+        parts.append(f"validation {record['total']['validation']:.4g} ({', '.join(metrics)})")
+    zero = record["sparsity"]["group_percent"]
+    parts.append(f"{zero:.1f} % of groups zero")
+    if zero == 100:
+        parts.append("nothing is left of the backbone: lower config.sparsity.strength")
+    return ", ".join(parts)
+
+
+def finish(
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    dataset: Dataset,
+    network: Network,
+    on: Sequence[jax.Device],
+    kept: checkpoints.Checkpoints,
+    history: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Evaluates the best checkpoint (and each task's own) on the test split; writes and returns the results."""
+    evaluator = evaluation.Evaluator(network, on)
+
+    def evaluate(which: str, split: str) -> evaluation.Results:
+        weights = checkpoints.load_network(workdir, which).weights
+        return evaluator(weights, evaluation.split_batches(dataset, split, config))
+
+    best = checkpoints.load_network(workdir)
+    groups = sparsity.backbone_input_channels(best.weights["params"])
+    content = {
+        "test": evaluate(checkpoints.BEST, "test"),
+        "validation": evaluate(checkpoints.BEST, "validation"),
+        "test_best_per_task": {task: evaluate(task, "test")[task] for task in network.tasks},
+        "test_constant": evaluation.constant_baseline(
+            network,
+            evaluation.split_batches(dataset, "train", config),
+            evaluation.split_batches(dataset, "test", config),
+            on,
+        ),
+        "sparsity": sparsity.sparsity_summary(best.weights["params"], groups).to_json(),
+        "parameters": count(best.weights["params"]),
+        "epochs": len(history),
+        "best_epoch": best.epoch,
+        "steps": history[-1]["step"],
+        "seed": config.seed,
+    }
+    if jax.process_index() == 0:
+        (workdir / _FILE).write_text(json.dumps(content, indent=2) + "\n")
+    logger.info("%s", table(content, network))
+    return content
+
+
+def table(content: Mapping[str, Any], network: Network) -> str:
+    """Returns the results as aligned text: each metric on the test split beside the best constant prediction's."""
+    rows = [("", "test", "constant")]
+    for name, task in network.tasks.items():
+        for metric in task.metric_info:
+            values = (content[key][name][metric] for key in ("test", "test_constant"))
+            rows.append((f"{name} {metric}", *map(_number, values)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"{label:<{widths[0]}}  {test:>{widths[1]}}  {other:>{widths[2]}}" for label, test, other in rows]
+    zeros = content["sparsity"]
+    lines.append(
+        f"{zeros['group_percent']:.1f} % of the backbone's groups and {zeros['parameter_percent']:.1f} % of its "
+        f"convolution weights are zero (epoch {content['best_epoch']} of {content['epochs']})"
+    )
+    return "\n".join(["results on the test split", *lines])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}/")
+        elif value is not None:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,358 @@
+"""Trains a network to the end of its run, and reports: the loop, its two step functions, and resuming.
+
+`train_and_evaluate` is what `python -m lim_jax.main` calls. All decisions that depend on the past (early
+stopping, frozen heads, learning rate) are functions of the history (`lim_jax.history`), which is part of every
+checkpoint together with the state and the position of the input; so a run that was interrupted anywhere ends
+with the same bits as one that was not.
+"""
+
+import functools
+import logging
+import pathlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from lim_jax import checkpoints, data, devices, evaluation, loss_weighting, models, network, results, sparsity
+from lim_jax import config as config_lib
+from lim_jax import history as history_lib
+from lim_jax.data import pipeline
+from lim_jax.errors import UserError
+from lim_jax.progress import Progress
+from lim_jax.train_state import TrainState, create_train_state, initial_variables, make_optimizer
+
+logger = logging.getLogger(__name__)
+
+PyTree = Any
+
+
+def train_step(
+    state: TrainState,
+    batch: Mapping[str, Any],
+    *,
+    net: network.Network,
+    optimizer: optax.GradientTransformation,
+    config: ml_collections.ConfigDict,
+) -> tuple[TrainState, PyTree]:
+    """One step on one device's share of the batch, reduced over `devices.AXIS`.
+
+    Losses are means over the valid pixels or examples of the *global* batch, and batch norm uses its moments,
+    so the step does not depend on the number of devices.
+
+    Returns:
+      The new state and sums: `{"losses": {task: (sum, weight)}, "total": (value, 1)}`.
+    """
+    images = models.normalize_images(batch["image"])
+    dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+
+    def objective(params: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
+        logits, updated = net.model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            images,
+            train=True,
+            axis_name=devices.AXIS,
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key},
+        )
+        sums = {name: task.loss(logits[name], batch["targets"][name]) for name, task in net.tasks.items()}
+        sums = jax.lax.psum(sums, devices.AXIS)
+        losses = {name: total / jnp.maximum(weight, 1) for name, (total, weight) in sums.items()}
+        weights = {name: weight for name, (_, weight) in sums.items()}
+        log_variances = params["loss_weighting"] if config.loss_weighting == "uncertainty" else None
+        return loss_weighting.combine(losses, weights, log_variances), (updated["batch_stats"], sums)
+
+    (total, (batch_stats, sums)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+    # Every device differentiated the global loss with respect to its own copy of the parameters.
+    gradients, batch_stats = jax.lax.pmean((gradients, batch_stats), devices.AXIS)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    new = TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(
+            state.params, _only_active(state.active, updates, jax.tree.map(jnp.zeros_like, updates))
+        ),
+        batch_stats=_only_active(state.active, batch_stats, state.batch_stats),
+        opt_state=opt_state,
+        active=state.active,
+    )
+    return new, {"losses": sums, "total": (total, jnp.float32(1))}
+
+
+def _only_active(active: Mapping[str, jax.Array], new: PyTree, old: PyTree) -> PyTree:
+    """Takes a task's head from `old` where the task is not active, everything else from `new`."""
+    chosen = dict(new)
+    for task, is_active in active.items():
+        head = f"heads_{task}"
+        if head in new:
+            chosen[head] = jax.tree.map(functools.partial(jnp.where, is_active), new[head], old[head])
+    return chosen
+
+
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+    """Trains, evaluates the best checkpoint and writes the report; resumes what `workdir` already holds.
+
+    Args:
+      config: see `configs/common.py`.
+      workdir: made if needed; afterwards holds `config.json`, TensorBoard events, `checkpoints/`,
+        `results.json` and `report/`.
+
+    Returns:
+      The content of `results.json`.
+
+    Raises:
+      UserError: the user can fix it: a bad value, missing data, a workdir of another run.
+    """
+    config = config_lib.checked(config)
+    _open_workdir(workdir, config)
+    on = devices.chosen(config.num_devices, config.batch_size)
+    _use_compilation_cache(config.compilation_cache_dir)
+    checkpoints.quiet_orbax()
+    dataset = data.load(config.dataset, config.tasks)
+    net = network.build(config, dataset.specs)
+    with checkpoints.Checkpoints(workdir, tuple(config.tasks)) as kept:
+        run = _Run(config, workdir, dataset, net, on, kept)
+        run.start_or_resume()
+        run.train()
+        return results.finish(config, workdir, dataset, net, on, kept, run.history)
+
+
+def join_other_processes() -> None:
+    """Makes this process one of several of the same run; its place comes from the cluster or the environment."""
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize()
+
+
+class _Run:
+    """The state of one run, and the loop that advances it."""
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        workdir: pathlib.Path,
+        dataset: data.Dataset,
+        net: network.Network,
+        on: list[jax.Device],
+        kept: checkpoints.Checkpoints,
+    ):
+        self.config, self.workdir, self.dataset, self.net, self.kept = config, workdir, dataset, net, kept
+        self.history: list[dict[str, Any]] = []
+        self.steps_per_epoch = max(len(dataset.sources["train"]) // config.batch_size, 1)
+        self.iterator = pipeline.train_iterator(
+            dataset.sources["train"],
+            batch_size=config.batch_size,
+            seed=config.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        variables = initial_variables(net.model, config.dataset.image_size, config.seed)
+        self.state = create_train_state(_started_from(config.init_from, variables), config.tasks, config)
+        self.groups = sparsity.backbone_input_channels(self.state.params)
+        self.optimizer = make_optimizer(config, self.state.params)
+        self.epoch_sums: PyTree | None = None
+        self.evaluate = evaluation.Evaluator(net, on)
+        step = functools.partial(train_step, net=net, optimizer=self.optimizer, config=config)
+        self.train_step = devices.distribute(step, on, 1, donate_first=True)
+        self.progress = Progress(config.num_epochs * self.steps_per_epoch, config.batch_size)
+        self._interrupted: int | None = None
+
+    def start_or_resume(self) -> None:
+        """Goes back to the latest checkpoint, if there is one, and says what the run is."""
+        results.describe(self.workdir, self.net, self.state.params, self.dataset)
+        step = self.kept.step(checkpoints.LATEST)
+        if step is None:
+            return
+        self.state, meta = self.kept.restore(step, self.state, self.iterator)
+        self.history, self.epoch_sums = meta["history"], meta["epoch_sums"]
+        logger.info("resuming %s after epoch %d (step %d)", self.workdir, len(self.history), step)
+
+    def train(self) -> None:
+        """Runs epochs until the last one or until nothing improves."""
+        patience = self.config.early_stopping_patience
+        with _Interruptions(self), results.writer(self.workdir) as writer:
+            while len(self.history) < self.config.num_epochs:
+                if history_lib.should_stop(self.history, self.config.tasks, patience):
+                    logger.info("no progress for %d epochs: training ends early", patience)
+                    break
+                self._begin_epoch()
+                started = time.monotonic()
+                self._run_steps()
+                self._end_epoch(time.monotonic() - started)
+                results.write_record(writer, self.history[-1])
+                logger.info("%s, %s", results.line(self.history, self.net, self.config), self.progress.line())
+        self.kept.wait()
+
+    def interrupt(self, signal_number: int) -> None:
+        """Asks the loop to save and leave after the current step."""
+        self._interrupted = signal_number
+
+    def _begin_epoch(self) -> None:
+        """Applies what the history decides; a resumed epoch has it applied once more, to the same effect."""
+        config, state = self.config, self.state
+        if config.published.reset_optimizer_every_epoch and self.epoch_sums is None:
+            state = state.replace(opt_state=jax.jit(self.optimizer.init)(state.params))
+        frozen = history_lib.frozen_tasks(self.history, config.tasks, config.early_stopping_patience)
+        rate = config.learning_rate
+        if config.learning_rate_schedule == "plateau":
+            rate = history_lib.plateau_learning_rate(self.history, rate, config.plateau_patience, config.plateau_factor)
+        hyperparams = dict(state.opt_state.hyperparams, learning_rate=np.float32(rate))
+        self.state = state.replace(
+            opt_state=state.opt_state._replace(hyperparams=hyperparams),
+            active={task: np.bool_(task not in frozen) for task in config.tasks},
+        )
+
+    def _run_steps(self) -> None:
+        """Runs the steps that the epoch still lacks, adding up their losses one step behind the device."""
+        first = int(self.state.step)
+        last = (len(self.history) + 1) * self.steps_per_epoch
+        pending = None
+        for step in range(first, last):
+            self.state, sums = self.train_step(self.state, next(self.iterator))
+            self._add(pending)
+            pending = sums
+            if self.progress.finished(step + 1):
+                logger.info("epoch %d, step %d/%d: %s", len(self.history) + 1, step + 1, last, self.progress.line())
+            if self._interrupted is not None:
+                self._add(pending)
+                self._leave(step + 1)
+        self._add(pending)
+
+    def _add(self, sums: PyTree | None) -> None:
+        if sums is not None:
+            host = jax.tree.map(float, jax.device_get(sums))
+            both = {"losses": {task: list(pair) for task, pair in host["losses"].items()}, "total": list(host["total"])}
+            self.epoch_sums = (
+                both if self.epoch_sums is None else jax.tree.map(lambda a, b: a + b, self.epoch_sums, both)
+            )
+
+    def _leave(self, step: int) -> None:
+        self._save({})
+        self.kept.wait()
+        logger.info("interrupted: step %d is saved, the same command goes on from there", step)
+        sys.exit(128 + (self._interrupted or 0))
+
+    def _end_epoch(self, seconds: float) -> None:
+        """Records the epoch, evaluates it where it is time to, and saves it."""
+        config, epoch = self.config, len(self.history) + 1
+        total, steps = self.epoch_sums["total"]
+        if not np.isfinite(total):
+            raise UserError(
+                f"the loss is not finite in epoch {epoch}: lower config.learning_rate (now {config.learning_rate:g}) "
+                f"and start again in another --workdir; {self.workdir} keeps the epochs before"
+            )
+        params = jax.device_get({"backbone": self.state.params["backbone"]})
+        summary = sparsity.sparsity_summary(params, {"backbone": self.groups["backbone"]})
+        hyperparams = self.state.opt_state.hyperparams
+        record = {
+            "epoch": epoch,
+            "step": epoch * self.steps_per_epoch,
+            "train": {task: {"loss": s / w if w else None} for task, (s, w) in self.epoch_sums["losses"].items()},
+            "total": {"train": total / steps},
+            "sparsity": {
+                "group_percent": summary.group_percent,
+                "parameter_percent": summary.parameter_percent,
+            },
+            "strength": float(hyperparams["strength"]),
+            "learning_rate": float(hyperparams["learning_rate"]),
+            "seconds": seconds,
+        }
+        self.epoch_sums = None
+        if epoch % config.eval_every_epochs == 0 or epoch == config.num_epochs:
+            record |= self._validate(record)
+        self.history.append(record)
+        losses = {task: history_lib.validation_loss(record, task) for task in config.tasks}
+        losses["total"] = history_lib.validation_loss(record)
+        best = any(history_lib.is_best(self.history, task) for task in (None, *config.tasks))
+        if best or epoch % config.checkpoint_every_epochs == 0 or epoch == config.num_epochs:
+            self._save(losses)
+
+    def _validate(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        weights = {"params": self.state.params, "batch_stats": self.state.batch_stats}
+        validation = self.evaluate(weights, evaluation.split_batches(self.dataset, "validation", self.config))
+        losses = {task: np.float32(values["loss"] or 0) for task, values in validation.items()}
+        labelled = {task: np.float32(values["loss"] is not None) for task, values in validation.items()}
+        log_variances = self.state.params["loss_weighting"] if self.config.loss_weighting == "uncertainty" else None
+        total = float(loss_weighting.combine(losses, labelled, log_variances))
+        return {"validation": validation, "total": {**record["total"], "validation": total}}
+
+    def _save(self, losses: Mapping[str, float | None]) -> None:
+        meta = {
+            "epoch": len(self.history),
+            "history": self.history,
+            "epoch_sums": self.epoch_sums,
+            "architecture": network.to_json(self.net),
+        }
+        self.kept.save(self.state, self.iterator, meta, losses)
+
+
+class _Interruptions:
+    """While it is entered, Ctrl-C and SIGTERM end the run after the current step, with everything saved."""
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, run: _Run):
+        self._run = run
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {
+                number: signal.signal(number, lambda received, frame: self._run.interrupt(received))
+                for number in self._SIGNALS
+            }
+
+    def __exit__(self, *exception) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+def _open_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+    """Makes the workdir and its `config.json`; raises `UserError` if it is another run's or cannot be written."""
+    config_lib.refuse_changes(config, workdir)
+    if jax.process_index() == 0:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            config_lib.save(config, workdir)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to the workdir {workdir} ({error.strerror}): give another --workdir"
+            ) from error
+
+
+def _use_compilation_cache(directory: str) -> None:
+    """Keeps compiled programs between runs: in `directory`, in the user's cache ("auto"), or not at all ("")."""
+    if directory:
+        place = pathlib.Path.home() / ".cache" / "lim_jax" / "xla" if directory == "auto" else pathlib.Path(directory)
+        jax.config.update("jax_compilation_cache_dir", str(place))
+
+
+def _started_from(init_from: str, variables: PyTree) -> PyTree:
+    """Returns `variables` with everything that fits taken from the best weights of the run in `init_from`."""
+    if not init_from:
+        return variables
+    source = checkpoints.load_network(pathlib.Path(init_from)).weights
+    fitting = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(source)}
+    taken, left = [], []
+
+    def choose(path: Any, leaf: jax.Array) -> Any:
+        name = jax.tree_util.keystr(path)
+        fits = name in fitting and fitting[name].shape == leaf.shape
+        (taken if fits else left).append(name)
+        return fitting[name] if fits else leaf
+
+    started = jax.tree_util.tree_map_with_path(choose, variables)
+    if not taken:
+        raise UserError(
+            f"nothing in {init_from} fits this network: config.init_from must be a run of the same backbone"
+        )
+    logger.info("starting from %s: %d arrays taken over", init_from, len(taken))
+    if left:
+        logger.info("  not there, or of another shape, so freshly drawn: %s", ", ".join(left))
+    return started
