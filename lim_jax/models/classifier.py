@@ -35,9 +35,7 @@ class Classifier(nn.Module):
         Training needs a `dropout` key, the same on every device of `axis_name`.
         """
         if min(features.shape[1:3]) < 2:
-            raise UserError(
-                "images are too small for the classifier head: use 9 pixels or more in height and width"
-            )
+            raise UserError("images are too small for the classifier head: use 9 pixels or more in height and width")
         x = nn.relu(layers.Conv(self.channels, 3, dtype=self.dtype, name="conv")(features))
         x = jnp.mean(layers.max_pool(x, window=2, stride=2), axis=(1, 2))
         x = layers.Dropout(self.dropout[0], name="dropout1")(x, train, axis_name)

@@ -26,16 +26,14 @@ def normalize_images(images: jax.Array) -> jax.Array:
     return (jnp.asarray(images, jnp.float32) / 255 - IMAGE_MEAN) / IMAGE_STD
 
 
-def head(
-    name: str, num_outputs: int, *, channels: int = 256, dtype: str = "float32", **attributes: Any
-) -> nn.Module:
+def head(name: str, num_outputs: int, *, channels: int = 256, dtype: str = "float32", **attributes: Any) -> nn.Module:
     """Returns a head.
 
     Args:
       name: "deeplab" (a prediction per cell) or "classifier" (a prediction per image).
       num_outputs: length of a prediction.
-      channels: width of deeplab's convolutions. The classifier's convolution has a quarter of it, its dense layer
-        an eighth.
+      channels: width of deeplab's convolutions. The classifier's convolution has a quarter of it, its dense
+        layer an eighth.
       dtype: dtype of the computation; logits are float32.
       **attributes: other attributes of the module, e.g. `dropout`.
 
@@ -61,21 +59,19 @@ class MultiTaskModel(nn.Module):
     backbone: nn.Module
     heads: Mapping[str, nn.Module]
 
-    def __call__(
-        self, images: jax.Array, train: bool = False, axis_name: str | None = None
-    ) -> dict[str, jax.Array]:
+    def __call__(self, images: jax.Array, train: bool = False, axis_name: str | None = None) -> dict[str, jax.Array]:
         """Computes the predictions of all tasks.
 
         Args:
           images: float32 (N, H, W, 3), normalised (`normalize_images`).
-          train: use the batch's own moments and dropout; `batch_stats` must be mutable, and a `dropout` key given,
-            the same on every device.
-          axis_name: the axis over which the batch is distributed, if it is; moments and dropout are then those of
-            the global batch.
+          train: use the batch's own moments and dropout; `batch_stats` must be mutable, and a `dropout` key
+            given, the same on every device.
+          axis_name: the axis over which the batch is distributed, if it is; moments and dropout are then
+            those of the global batch.
 
         Returns:
-          Raw logits, float32, per task: (N, ceil(H / 8), ceil(W / 8), outputs) of a deeplab head, (N, outputs) of
-          a classifier.
+          Raw logits, float32, per task: (N, ceil(H / 8), ceil(W / 8), outputs) of a deeplab head, (N,
+          outputs) of a classifier.
         """
         features = self.backbone(images, train, axis_name)
         return {task: module(features, train, axis_name) for task, module in self.heads.items()}

@@ -1,8 +1,8 @@
 """ResNet-D-like backbones, dilated to an output stride of 8.
 
-A backbone is described by `Architecture`: the width, stride and dilation of every convolution, in the order in
-which they run. `resnet18d`, `resnet50d`, `resnet101d` are three such descriptions; a network with fewer channels,
-whether narrowed by `width_multiplier` or compacted, is the same module with other widths.
+A backbone is described by `Architecture`: the width, stride and dilation of every convolution, in the order
+in which they run. `resnet18d`, `resnet50d`, `resnet101d` are three such descriptions; a network with fewer
+channels, whether narrowed by `width_multiplier` or compacted, is the same module with other widths.
 
 Names: `stem_conv1..3`, then `layer{stage}_{block}` with `conv1..` and `downsample`, each `kernel` and `bn`.
 """
@@ -61,7 +61,7 @@ class BlockSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """A whole backbone: the convolutions of the stem, which max pooling follows, and the blocks of each stage."""
+    """A whole backbone: the convolutions of the stem, before max pooling, and the blocks of each stage."""
 
     stem: tuple[ConvSpec, ...]
     stages: tuple[tuple[BlockSpec, ...], ...]
@@ -111,9 +111,7 @@ def architecture(name: str, width_multiplier: float = 1.0) -> Architecture:
     stem = tuple(ConvSpec(scaled(width), 3, stride=2 if i == 0 else 1) for i, width in enumerate(STEM_WIDTHS))
     make_block = _basic if name == "resnet18d" else _bottleneck
     stages = []
-    for blocks, width, stride, dilation in zip(
-        BLOCKS[name], STAGE_WIDTHS, STAGE_STRIDES, STAGE_DILATIONS, strict=True
-    ):
+    for blocks, width, stride, dilation in zip(BLOCKS[name], STAGE_WIDTHS, STAGE_STRIDES, STAGE_DILATIONS, strict=True):
         first = make_block(scaled(width), stride, dilation, True)
         other = make_block(scaled(width), 1, dilation, False)
         stages.append((first,) + (other,) * (blocks - 1))
