@@ -1,1 +1,54 @@
+"""Group sparsity for any optax optimizer: exactly zero channels while training, in two lines.
 
+groups = [(r"Conv_\\d+/kernel", INPUT_CHANNELS)]
+tx = proximal_adam(learning_rate=1e-3, strength=1e-4, groups=groups)
+"""
+
+from lim_jax.sparsity.groups import (
+    COLUMNS,
+    INPUT_CHANNELS,
+    OUTPUT_CHANNELS,
+    ROWS,
+    WHOLE_LEAF,
+    GroupAxis,
+    backbone_groups,
+    match_groups,
+)
+from lim_jax.sparsity.optimizer import ProximalState, current_strength, proximal, proximal_adam
+from lim_jax.sparsity.penalties import L1, GroupLasso, GroupMCP, SparseGroupLasso
+from lim_jax.sparsity.proximal import prox_group_lasso, prox_group_mcp, prox_l1, prox_sparse_group_lasso
+from lim_jax.sparsity.summary import (
+    LayerSparsity,
+    SparsitySummary,
+    count_zero_groups,
+    sparsity_summary,
+    zero_groups,
+)
+
+__all__ = [
+    "COLUMNS",
+    "INPUT_CHANNELS",
+    "L1",
+    "OUTPUT_CHANNELS",
+    "ROWS",
+    "WHOLE_LEAF",
+    "GroupAxis",
+    "GroupLasso",
+    "GroupMCP",
+    "LayerSparsity",
+    "ProximalState",
+    "SparseGroupLasso",
+    "SparsitySummary",
+    "backbone_groups",
+    "count_zero_groups",
+    "current_strength",
+    "match_groups",
+    "prox_group_lasso",
+    "prox_group_mcp",
+    "prox_l1",
+    "prox_sparse_group_lasso",
+    "proximal",
+    "proximal_adam",
+    "sparsity_summary",
+    "zero_groups",
+]

@@ -1,0 +1,169 @@
+"""What a network's groups look like: how many are zero, layer by layer, and how that changed.
+
+`zero_groups` and `count_zero_groups` stay on the device and can run inside a jitted step; `sparsity_summary` is the
+report that people and files get.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lim_jax.sparsity import groups as groups_lib
+from lim_jax.sparsity.groups import Groups, Layer
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerSparsity:
+    """Counts of one layer.
+
+    Attributes:
+      groups: number of groups.
+      zero_groups: number of groups that are all zero.
+      parameters: number of elements of all groups.
+      parameters_in_zero_groups: number of elements of zero groups: what compaction can remove.
+      zero_parameters: number of elements that are zero, in whatever group.
+    """
+
+    groups: int
+    zero_groups: int
+    parameters: int
+    parameters_in_zero_groups: int
+    zero_parameters: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SparsitySummary:
+    """How sparse a network is. `print` shows it as a table.
+
+    Attributes:
+      layers: counts per layer, in the order of the parameters.
+    """
+
+    layers: dict[str, LayerSparsity]
+
+    @property
+    def total(self) -> LayerSparsity:
+        """The sums over all layers."""
+        fields = [field.name for field in dataclasses.fields(LayerSparsity)]
+        return LayerSparsity(*(sum(getattr(layer, name) for layer in self.layers.values()) for name in fields))
+
+    @property
+    def group_percent(self) -> float:
+        """Group sparsity: percentage of groups that are all zero."""
+        return _percent(self.total.zero_groups, self.total.groups)
+
+    @property
+    def parameter_percent(self) -> float:
+        """Parameter sparsity: percentage of the parameters with groups that lie in zero groups."""
+        return _percent(self.total.parameters_in_zero_groups, self.total.parameters)
+
+    @property
+    def zero_parameter_percent(self) -> float:
+        """Percentage of the parameters with groups that are zero, in zero groups or not (for unstructured l1)."""
+        return _percent(self.total.zero_parameters, self.total.parameters)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the "sparsity" entry of `results.json`."""
+        return {
+            "group_percent": self.group_percent,
+            "parameter_percent": self.parameter_percent,
+            "zero_parameter_percent": self.zero_parameter_percent,
+            "layers": {
+                name: {"groups": layer.groups, "zero_groups": layer.zero_groups} for name, layer in self.layers.items()
+            },
+        }
+
+    def __str__(self) -> str:
+        rows = [("layer", "groups", "zero", "%", "parameters", "in zero groups", "%")]
+        for name, layer in [*self.layers.items(), ("total", self.total)]:
+            rows.append(
+                (
+                    name,
+                    f"{layer.groups}",
+                    f"{layer.zero_groups}",
+                    f"{_percent(layer.zero_groups, layer.groups):.1f}",
+                    f"{layer.parameters}",
+                    f"{layer.parameters_in_zero_groups}",
+                    f"{_percent(layer.parameters_in_zero_groups, layer.parameters):.1f}",
+                )
+            )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(
+                f"{cell:{'<' if column == 0 else '>'}{width}}"
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        )
+
+
+def sparsity_summary(params: PyTree, groups: Groups) -> SparsitySummary:
+    """Counts zero groups and the parameters in them.
+
+    Args:
+      params: the parameters, on a device or not.
+      groups: which axis of which parameter forms groups; see `lim_jax.sparsity.groups`.
+
+    Returns:
+      The counts, as a dataclass of Python numbers.
+    """
+    found = tuple(groups_lib.layers(groups, params))
+    zeros, nonzero = jax.device_get(jax.jit(_count, static_argnums=1)(params, found))
+    result = {}
+    for layer in found:
+        zero = int(np.sum(zeros[layer.name]))
+        result[layer.name] = LayerSparsity(
+            groups=layer.num_groups,
+            zero_groups=zero,
+            parameters=layer.num_parameters,
+            parameters_in_zero_groups=zero * (layer.num_parameters // max(layer.num_groups, 1)),
+            zero_parameters=layer.num_parameters - int(nonzero[layer.name]),
+        )
+    return SparsitySummary(result)
+
+
+def zero_groups(params: PyTree, groups: Groups) -> dict[str, jax.Array]:
+    """Returns, per layer, a boolean array with one entry per group: whether the group is all zero. Can be jitted."""
+    leaves = jax.tree.leaves(params)
+    return {layer.name: _zero(leaves, layer) for layer in groups_lib.layers(groups, params)}
+
+
+def count_zero_groups(params: PyTree, groups: Groups) -> tuple[jax.Array, jax.Array]:
+    """Counts zero groups on the device, for logging from inside a jitted step.
+
+    Returns:
+      Two int32 scalars: the number of zero groups and the number of parameters that lie in them.
+    """
+    leaves = jax.tree.leaves(params)
+    number = parameters = jnp.zeros((), jnp.int32)
+    for layer in groups_lib.layers(groups, params):
+        zeros = jnp.sum(_zero(leaves, layer), dtype=jnp.int32)
+        number += zeros
+        parameters += zeros * (layer.num_parameters // max(layer.num_groups, 1))
+    return number, parameters
+
+
+def _count(params: PyTree, found: tuple[Layer, ...]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    leaves = jax.tree.leaves(params)
+    zeros = {layer.name: _zero(leaves, layer) for layer in found}
+    nonzero = {
+        layer.name: jnp.stack([jnp.count_nonzero(leaves[index]) for index in layer.leaves]).sum() for layer in found
+    }
+    return zeros, nonzero
+
+
+def _zero(leaves: list[jax.Array], layer: Layer) -> jax.Array:
+    parts = [
+        jnp.all(leaves[index] == 0, axis=tuple(a for a in range(leaves[index].ndim) if a not in axes))
+        for index, axes in zip(layer.leaves, layer.axes, strict=True)
+    ]
+    return jnp.stack(parts).all(axis=0)
+
+
+def _percent(part: int, whole: int) -> float:
+    return 100.0 * part / whole if whole else 0.0
