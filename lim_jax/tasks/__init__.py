@@ -28,7 +28,7 @@ from typing import Any
 
 from lim_jax.data.specs import TargetSpec
 from lim_jax.tasks.attribute import AttributeTask
-from lim_jax.tasks.base import Metric, Task, resize_predictions, sample_target
+from lim_jax.tasks.base import Metric, Metrics, Sums, Task, resize_predictions, sample_target
 from lim_jax.tasks.depth import DepthTask
 from lim_jax.tasks.normals import NormalsTask
 from lim_jax.tasks.segmentation import SegmentationTask
@@ -37,8 +37,10 @@ __all__ = [
     "AttributeTask",
     "DepthTask",
     "Metric",
+    "Metrics",
     "NormalsTask",
     "SegmentationTask",
+    "Sums",
     "Task",
     "create",
     "resize_predictions",

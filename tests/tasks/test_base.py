@@ -1,0 +1,51 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lim_jax.tasks import base
+from tests.tasks import examples
+
+
+@pytest.mark.parametrize("size", [*examples.SIZES, (8, 8), (1, 17)])
+def test_resize_predictions_is_bilinear(size):
+    maps = np.random.default_rng(0).standard_normal((2, -(-size[0] // 8), -(-size[1] // 8), 3)).astype(np.float32)
+    resized = jax.jit(base.resize_predictions, static_argnums=1)(maps, size)
+    np.testing.assert_allclose(resized, examples.upsample(maps, size), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", examples.SIZES)
+def test_resizing_and_sampling_agree_on_where_a_cell_lies(size):
+    maps = np.random.default_rng(0).standard_normal((1, -(-size[0] // 8), -(-size[1] // 8), 2)).astype(np.float32)
+    np.testing.assert_array_equal(base.sample_target(base.resize_predictions(maps, size), maps), maps)
+
+
+def test_logits_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"\(2, 9, 12, 3\).*\(2, 72, 104\).*\(2, 9, 13\)"):
+        base.sample_target(jnp.zeros((2, 72, 104)), jnp.zeros((2, 9, 12, 3)))
+
+
+@pytest.mark.parametrize(
+    ("numerator", "denominator", "expected"), [(1, 4, 0.25), (0, 0, None), (np.float64(3), 2, 1.5)]
+)
+def test_ratio(numerator, denominator, expected):
+    assert base.ratio(numerator, denominator) == expected
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=20))
+def test_histogram_median_lies_within_a_bin_of_the_median(values):
+    counts = np.zeros(100)
+    np.add.at(counts, np.minimum((np.array(values) * 100).astype(int), 99), 1)
+    # Between the two middle values any number is a median.
+    low, high = np.quantile(values, 0.5, method="lower"), np.quantile(values, 0.5, method="higher")
+    assert low - 0.01 <= base.histogram_median(counts, 1.0) <= high + 0.01
+
+
+def test_histogram_counts_valid_values_and_keeps_the_ends():
+    values = jnp.array([0.0, 0.05, 0.1, 0.55, 1.0, 0.3])
+    counts = base.histogram(values, jnp.array([True] * 5 + [False]), 1.0, 10)
+    assert counts.dtype == jnp.int32
+    np.testing.assert_array_equal(counts, [2, 1, 0, 0, 0, 1, 0, 0, 0, 1])
+    assert base.histogram_median(np.zeros(10), 1.0) is None
