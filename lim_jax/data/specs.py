@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 IGNORE = 255
+Example = dict[str, Any]  # {"image": uint8 H×W×3, "targets": {name: array}}
 KINDS = ("segmentation", "depth", "normals", "attribute")
 
 

@@ -1,0 +1,73 @@
+"""The data sets by name, and the one way to open them."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lim_jax.data import nyu, records, rooms
+from lim_jax.data.pipeline import Source
+from lim_jax.data.specs import TargetSpec
+from lim_jax.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """An opened data set.
+
+    Attributes:
+      name: as in `config.dataset.name`.
+      specs: the chosen targets, in the order of `tasks`.
+      sources: "train", "validation" and "test": random access to examples
+        `{"image": uint8 H×W×3, "targets": {task: array}}` (see `specs`).
+    """
+
+    name: str
+    specs: Mapping[str, TargetSpec]
+    sources: Mapping[str, Source]
+
+
+def _prepare_nyu(config: Any, image_size: tuple[int, int]) -> pathlib.Path:
+    share = config.get("validation_share", nyu.VALIDATION_SHARE)
+    return nyu.prepare(config.data_dir, config.source_dir, image_size, share)
+
+
+def _prepare_rooms(config: Any, image_size: tuple[int, int]) -> pathlib.Path:
+    return rooms.prepare(config.data_dir, image_size, config.get("split_sizes", rooms.SPLIT_SIZES))
+
+
+# What a data set provides: its targets, and a function that prepares its records and returns their directory.
+_DATASETS: dict[str, tuple[Mapping[str, TargetSpec], Callable[[Any, tuple[int, int]], pathlib.Path]]] = {
+    "nyu": (nyu.SPECS, _prepare_nyu),
+    "rooms": (rooms.SPECS, _prepare_rooms),
+}
+
+
+def load(config: Any, tasks: Sequence[str]) -> Dataset:
+    """Opens a data set, preparing its records first when they are not there.
+
+    Args:
+      config: a `ConfigDict` with `name`, `data_dir` (None: `$TFDS_DATA_DIR`, or ~/tensorflow_datasets), `image_size`
+        (height, width) and what the data set needs besides: `source_dir` and perhaps `validation_share` (nyu),
+        `split_sizes` (rooms).
+      tasks: names of the targets to read.
+
+    Raises:
+      UserError: no such data set or target, or the data is missing or not as it should be.
+    """
+    if config.name not in _DATASETS:
+        raise UserError(f"there is no dataset {config.name!r}: set dataset.name to one of {', '.join(_DATASETS)}")
+    all_specs, prepare = _DATASETS[config.name]
+    specs = records.select_specs(config.name, all_specs, tasks)
+    directory = prepare(config, _image_size(config.image_size))
+    sources = {split: records.RecordSource(directory, split, specs) for split in SPLITS}
+    return Dataset(config.name, specs, sources)
+
+
+def _image_size(value: Any) -> tuple[int, int]:
+    sizes = tuple(value) if isinstance(value, Sequence) else ()
+    if len(sizes) != 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
+        raise UserError(f"dataset.image_size={value}: give (height, width) in pixels, such as (256, 256)")
+    return sizes
