@@ -8,7 +8,6 @@ appears whole or not at all, so a run that is killed at any moment finds a good 
 """
 
 import dataclasses
-import logging
 import math
 import pathlib
 from collections.abc import Callable, Mapping
@@ -190,11 +189,6 @@ def _abstract_weights(net: network.Network) -> PyTree:
     variables = jax.eval_shape(lambda x: net.model.init(jax.random.key(0), x), images)
     s_t = {task: jax.ShapeDtypeStruct((), np.float32) for task in net.tasks}
     return {"params": {**variables["params"], "loss_weighting": s_t}, "batch_stats": variables["batch_stats"]}
-
-
-def quiet_orbax() -> None:
-    """Leaves only errors of Orbax's messages: its warnings are about choices made here on purpose."""
-    logging.getLogger("orbax").setLevel(logging.ERROR)
 
 
 def _weights(state: TrainState) -> PyTree:

@@ -57,8 +57,11 @@ def _fail(message: str):
 
 
 def _start_logging() -> None:
-    """Shows lim_jax's own messages, with the time of day; of the libraries only warnings."""
-    absl_logging.set_verbosity(absl_logging.WARNING)
+    """Shows lim_jax's own messages, with the time of day; of the libraries' only errors.
+
+    Orbax, TFDS and clu log through absl, and warn of what was chosen on purpose (a read-only folder, say).
+    """
+    absl_logging.set_verbosity(absl_logging.ERROR)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logger = logging.getLogger("lim_jax")

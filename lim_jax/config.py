@@ -125,6 +125,13 @@ def load(workdir: pathlib.Path) -> ml_collections.ConfigDict:
     return ml_collections.FrozenConfigDict(_with_tuples(json.loads(path.read_text())))
 
 
+def with_value(config: ml_collections.ConfigDict, key: str, value: Any) -> ml_collections.ConfigDict:
+    """Returns a copy of `config` with another value for a dotted key."""
+    changed = ml_collections.ConfigDict(config.to_dict())
+    changed.update_from_flattened_dict({key: value})
+    return ml_collections.FrozenConfigDict(changed)
+
+
 def refuse_changes(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Raises `UserError` if the run in `workdir` was started with other values than `config` has."""
     if not (workdir / _FILE).is_file():

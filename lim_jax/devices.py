@@ -59,6 +59,16 @@ def distribute(
     return lambda *arguments: mapped(*arguments[:-1], split(arguments[-1], len(devices)))
 
 
+def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    """Copies a pytree to all devices, placed exactly as `distribute`d functions return it.
+
+    They are compiled anew for every placement that they meet, so whatever comes from the host goes through here.
+    """
+    everywhere = devices if jax.process_count() == 1 else jax.devices()
+    mesh = jax.sharding.Mesh(np.array(everywhere), (AXIS,))
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+
 def split(batch: Any, num_devices: int) -> Any:
     """Returns the batch with leaves (N, ...) as (num_devices, N / num_devices, ...)."""
     return jax.tree.map(lambda leaf: np.reshape(leaf, (num_devices, -1, *np.shape(leaf)[1:])), batch)

@@ -28,7 +28,6 @@ def main(argv: Sequence[str]) -> None:
     from lim_jax import checkpoints, config, data, devices, evaluation, results
 
     settings = config.load(workdir)
-    checkpoints.quiet_orbax()
     trained = checkpoints.load_network(workdir)
     if _DATA_DIR.value is not None:
         settings = config.with_value(settings, "dataset.data_dir", _DATA_DIR.value)

@@ -16,6 +16,7 @@ import numpy as np
 from lim_jax import devices, models, tasks
 from lim_jax.data import Dataset, pipeline
 from lim_jax.network import Network
+from lim_jax.tasks.base import OUTPUT_STRIDE
 
 PyTree = Any
 Batch = Mapping[str, Any]
@@ -38,6 +39,7 @@ class Evaluator:
 
     def __init__(self, network: Network, on: Sequence[jax.Device]):
         self._network = network
+        self._devices = on
         self._step = devices.distribute(lambda weights, batch: _network_sums(network, weights, batch), on, 1)
 
     def __call__(self, weights: PyTree, batches: Iterable[Batch]) -> Results:
@@ -47,6 +49,7 @@ class Evaluator:
           weights: `{"params", "batch_stats"}`.
           batches: from `split_batches`.
         """
+        weights = devices.replicate(weights, self._devices)
         sums = accumulate(self._step(weights, batch) for batch in batches)
         return {name: _summarize(task, sums[name]) for name, task in self._network.tasks.items()}
 
@@ -92,7 +95,7 @@ def _constant_sums(made: Mapping[str, tasks.Task], constants: Mapping[str, jax.A
     sums = {}
     for name, task in made.items():
         examples, height, width, _ = batch["image"].shape
-        cells = (-(-height // tasks.OUTPUT_STRIDE), -(-width // tasks.OUTPUT_STRIDE))
+        cells = (-(-height // OUTPUT_STRIDE), -(-width // OUTPUT_STRIDE))
         shape = (examples, *(() if task.spec.kind == "attribute" else cells), task.num_outputs)
         sums[name] = _sums(task, jnp.broadcast_to(constants[name], shape), batch["targets"][name])
     return sums

@@ -7,30 +7,54 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
-    """Measures steps as they finish; the first one, which compiles, counts neither as work nor as time."""
+    """Measures steps, and apart from them the evaluation and saving between epochs.
 
-    def __init__(self, last_step: int, batch_size: int, clock: Callable[[], float] = time.monotonic):
-        self._last_step = last_step
+    The first step after a start or a break counts neither as work nor as time: it may include compilation.
+    """
+
+    def __init__(
+        self, num_epochs: int, steps_per_epoch: int, batch_size: int, clock: Callable[[], float] = time.monotonic
+    ):
+        self._last_step = num_epochs * steps_per_epoch
+        self._steps_per_epoch = steps_per_epoch
         self._batch_size = batch_size
         self._clock = clock
-        self._begin: tuple[int, float] | None = None
-        self._now = (0, 0.0)
+        self._step = 0
+        self._stepped_at: float | None = None  # None: in a break
+        self._steps_measured, self._seconds_measured = 0, 0.0
+        self._break_started = clock()
+        self._shortest_break: float | None = None
         self._last_line = clock()
 
-    def finished(self, step: int) -> bool:
+    def step_done(self, step: int) -> bool:
         """Notes that `step` steps are done; returns whether it is time for a line."""
-        self._now = (step, self._clock())
-        self._begin = self._begin or self._now
-        return self._now[1] - self._last_line >= SECONDS_BETWEEN_LINES
+        now = self._clock()
+        if self._stepped_at is not None:
+            self._steps_measured += 1
+            self._seconds_measured += now - self._stepped_at
+        self._step, self._stepped_at = step, now
+        return now - self._last_line >= SECONDS_BETWEEN_LINES
+
+    def begin_break(self) -> None:
+        """Notes that an epoch's steps are over; what follows until `end_break` is evaluation and saving."""
+        self._stepped_at = None
+        self._break_started = self._clock()
+
+    def end_break(self) -> None:
+        """Notes that the evaluation and saving of an epoch are over."""
+        seconds = self._clock() - self._break_started
+        self._shortest_break = seconds if self._shortest_break is None else min(self._shortest_break, seconds)
 
     def line(self) -> str:
-        """Returns `152 images/s, 2 min 31 s left` (empty before there is anything to measure)."""
+        """Returns `152 images/s, 2 min 31 s left`."""
         self._last_line = self._clock()
-        if self._begin is None or self._now[0] <= self._begin[0]:
+        if not self._steps_measured:
             return "measuring speed"
-        steps_per_second = (self._now[0] - self._begin[0]) / max(self._now[1] - self._begin[1], 1e-9)
-        left = (self._last_step - self._now[0]) / steps_per_second
-        return f"{steps_per_second * self._batch_size:.3g} images/s, {duration(left)} left"
+        seconds = self._seconds_measured / self._steps_measured
+        steps_left = self._last_step - self._step
+        breaks_left = -(-steps_left // self._steps_per_epoch)
+        left = steps_left * seconds + breaks_left * (self._shortest_break or 0.0)
+        return f"{self._batch_size / max(seconds, 1e-9):.3g} images/s, {duration(left)} left"
 
 
 def duration(seconds: float) -> str:

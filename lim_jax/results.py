@@ -94,18 +94,16 @@ def finish(
     dataset: Dataset,
     network: Network,
     on: Sequence[jax.Device],
-    kept: checkpoints.Checkpoints,
+    evaluator: evaluation.Evaluator,
     history: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Evaluates the best checkpoint (and each task's own) on the test split; writes and returns the results."""
-    evaluator = evaluation.Evaluator(network, on)
 
     def evaluate(which: str, split: str) -> evaluation.Results:
         weights = checkpoints.load_network(workdir, which).weights
         return evaluator(weights, evaluation.split_batches(dataset, split, config))
 
     best = checkpoints.load_network(workdir)
-    groups = sparsity.backbone_input_channels(best.weights["params"])
     content = {
         "test": evaluate(checkpoints.BEST, "test"),
         "validation": evaluate(checkpoints.BEST, "validation"),
@@ -116,7 +114,7 @@ def finish(
             evaluation.split_batches(dataset, "test", config),
             on,
         ),
-        "sparsity": sparsity.sparsity_summary(best.weights["params"], groups).to_json(),
+        "sparsity": sparsity.sparsity_summary(best.weights["params"], sparsity.backbone_groups).to_json(),
         "parameters": count(best.weights["params"]),
         "epochs": len(history),
         "best_epoch": best.epoch,
@@ -130,20 +128,31 @@ def finish(
 
 
 def table(content: Mapping[str, Any], network: Network) -> str:
-    """Returns the results as aligned text: each metric on the test split beside the best constant prediction's."""
-    rows = [("", "test", "constant")]
+    """Returns the results as text: the test split's metrics beside the best constant prediction's, and sparsity."""
+    zeros = content["sparsity"]
+    return "\n".join(
+        [
+            "results on the test split (constant: the best prediction that ignores the image)",
+            metrics_table(network, {"test": content["test"], "constant": content["test_constant"]}),
+            f"{zeros['group_percent']:.1f} % of the backbone's groups and {zeros['parameter_percent']:.1f} % of its "
+            f"convolution weights are zero (epoch {content['best_epoch']} of {content['epochs']})",
+        ]
+    )
+
+
+def metrics_table(network: Network, columns: Mapping[str, evaluation.Results]) -> str:
+    """Returns aligned text: a row per task and metric, a column per entry of `columns`."""
+    rows = [("", *columns)]
     for name, task in network.tasks.items():
         for metric in task.metric_info:
-            values = (content[key][name][metric] for key in ("test", "test_constant"))
-            rows.append((f"{name} {metric}", *map(_number, values)))
+            rows.append((f"{name} {metric}", *(_number(column[name][metric]) for column in columns.values())))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [f"{label:<{widths[0]}}  {test:>{widths[1]}}  {other:>{widths[2]}}" for label, test, other in rows]
-    zeros = content["sparsity"]
-    lines.append(
-        f"{zeros['group_percent']:.1f} % of the backbone's groups and {zeros['parameter_percent']:.1f} % of its "
-        f"convolution weights are zero (epoch {content['best_epoch']} of {content['epochs']})"
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
     )
-    return "\n".join(["results on the test split", *lines])
 
 
 def _number(value: float | None) -> str:

@@ -8,6 +8,7 @@ with the same bits as one that was not.
 
 import functools
 import logging
+import os
 import pathlib
 import signal
 import sys
@@ -114,14 +115,13 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path)
     _open_workdir(workdir, config)
     on = devices.chosen(config.num_devices, config.batch_size)
     _use_compilation_cache(config.compilation_cache_dir)
-    checkpoints.quiet_orbax()
     dataset = data.load(config.dataset, config.tasks)
     net = network.build(config, dataset.specs)
     with checkpoints.Checkpoints(workdir, tuple(config.tasks)) as kept:
         run = _Run(config, workdir, dataset, net, on, kept)
         run.start_or_resume()
         run.train()
-        return results.finish(config, workdir, dataset, net, on, kept, run.history)
+        return results.finish(config, workdir, dataset, net, on, run.evaluate, run.history)
 
 
 def join_other_processes() -> None:
@@ -142,7 +142,8 @@ class _Run:
         on: list[jax.Device],
         kept: checkpoints.Checkpoints,
     ):
-        self.config, self.workdir, self.dataset, self.net, self.kept = config, workdir, dataset, net, kept
+        self.config, self.workdir, self.dataset, self.net = config, workdir, dataset, net
+        self.kept, self.devices = kept, on
         self.history: list[dict[str, Any]] = []
         self.steps_per_epoch = max(len(dataset.sources["train"]) // config.batch_size, 1)
         self.iterator = pipeline.train_iterator(
@@ -154,13 +155,12 @@ class _Run:
         )
         variables = initial_variables(net.model, config.dataset.image_size, config.seed)
         self.state = create_train_state(_started_from(config.init_from, variables), config.tasks, config)
-        self.groups = sparsity.backbone_input_channels(self.state.params)
         self.optimizer = make_optimizer(config, self.state.params)
         self.epoch_sums: PyTree | None = None
         self.evaluate = evaluation.Evaluator(net, on)
         step = functools.partial(train_step, net=net, optimizer=self.optimizer, config=config)
         self.train_step = devices.distribute(step, on, 1, donate_first=True)
-        self.progress = Progress(config.num_epochs * self.steps_per_epoch, config.batch_size)
+        self.progress = Progress(config.num_epochs, self.steps_per_epoch, config.batch_size)
         self._interrupted: int | None = None
 
     def start_or_resume(self) -> None:
@@ -184,8 +184,10 @@ class _Run:
                 self._begin_epoch()
                 started = time.monotonic()
                 self._run_steps()
+                self.progress.begin_break()
                 self._end_epoch(time.monotonic() - started)
                 results.write_record(writer, self.history[-1])
+                self.progress.end_break()
                 logger.info("%s, %s", results.line(self.history, self.net, self.config), self.progress.line())
         self.kept.wait()
 
@@ -203,10 +205,11 @@ class _Run:
         if config.learning_rate_schedule == "plateau":
             rate = history_lib.plateau_learning_rate(self.history, rate, config.plateau_patience, config.plateau_factor)
         hyperparams = dict(state.opt_state.hyperparams, learning_rate=np.float32(rate))
-        self.state = state.replace(
+        state = state.replace(
             opt_state=state.opt_state._replace(hyperparams=hyperparams),
             active={task: np.bool_(task not in frozen) for task in config.tasks},
         )
+        self.state = devices.replicate(state, self.devices)
 
     def _run_steps(self) -> None:
         """Runs the steps that the epoch still lacks, adding up their losses one step behind the device."""
@@ -217,7 +220,7 @@ class _Run:
             self.state, sums = self.train_step(self.state, next(self.iterator))
             self._add(pending)
             pending = sums
-            if self.progress.finished(step + 1):
+            if self.progress.step_done(step + 1):
                 logger.info("epoch %d, step %d/%d: %s", len(self.history) + 1, step + 1, last, self.progress.line())
             if self._interrupted is not None:
                 self._add(pending)
@@ -247,8 +250,7 @@ class _Run:
                 f"the loss is not finite in epoch {epoch}: lower config.learning_rate (now {config.learning_rate:g}) "
                 f"and start again in another --workdir; {self.workdir} keeps the epochs before"
             )
-        params = jax.device_get({"backbone": self.state.params["backbone"]})
-        summary = sparsity.sparsity_summary(params, {"backbone": self.groups["backbone"]})
+        summary = sparsity.sparsity_summary(self.state.params, sparsity.backbone_groups)
         hyperparams = self.state.opt_state.hyperparams
         record = {
             "epoch": epoch,
@@ -274,7 +276,8 @@ class _Run:
             self._save(losses)
 
     def _validate(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        weights = {"params": self.state.params, "batch_stats": self.state.batch_stats}
+        params = {name: branch for name, branch in self.state.params.items() if name != "loss_weighting"}
+        weights = {"params": params, "batch_stats": self.state.batch_stats}
         validation = self.evaluate(weights, evaluation.split_batches(self.dataset, "validation", self.config))
         losses = {task: np.float32(values["loss"] or 0) for task, values in validation.items()}
         labelled = {task: np.float32(values["loss"] is not None) for task, values in validation.items()}
@@ -329,7 +332,8 @@ def _open_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> N
 def _use_compilation_cache(directory: str) -> None:
     """Keeps compiled programs between runs: in `directory`, in the user's cache ("auto"), or not at all ("")."""
     if directory:
-        place = pathlib.Path.home() / ".cache" / "lim_jax" / "xla" if directory == "auto" else pathlib.Path(directory)
+        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+        place = cache / "lim_jax" / "xla" if directory == "auto" else pathlib.Path(directory)
         jax.config.update("jax_compilation_cache_dir", str(place))
 
 

@@ -60,7 +60,7 @@ def make_optimizer(config: ml_collections.ConfigDict, params: PyTree) -> optax.G
         return sparsity.proximal_adam(
             learning_rate,
             strength,
-            sparsity.backbone_input_channels(params),
+            sparsity.backbone_groups,
             weight_decay=config.weight_decay,
             weight_decay_mask=decayed,
             penalty=penalty,

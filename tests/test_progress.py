@@ -13,14 +13,27 @@ def test_duration(seconds, text):
     assert duration(seconds) == text
 
 
-def test_the_first_step_and_its_compilation_do_not_count():
+def test_compilation_and_breaks_do_not_count_as_training():
     now = [0.0]
-    progress = Progress(last_step=102, batch_size=8, clock=lambda: now[0])
-    now[0] = 100.0  # compiling
-    assert progress.finished(1)
+
+    def wait(seconds):
+        now[0] += seconds
+
+    progress = Progress(num_epochs=3, steps_per_epoch=4, batch_size=8, clock=lambda: now[0])
+    wait(100)  # compiling
+    assert progress.step_done(1)
     assert progress.line() == "measuring speed"
-    now[0] = 101.0
-    assert not progress.finished(2)
-    assert progress.line() == "8 images/s, 1 min 40 s left"
-    now[0] = 101.0 + SECONDS_BETWEEN_LINES
-    assert progress.finished(3)
+    wait(1)
+    assert not progress.step_done(2)
+    assert progress.line() == "8 images/s, 10 s left"
+    wait(1)
+    progress.step_done(3)
+    wait(1)
+    progress.step_done(4)
+    progress.begin_break()
+    wait(5)
+    progress.end_break()
+    assert progress.line() == "8 images/s, 18 s left"  # 8 steps of 1 s, 2 breaks of 5 s
+    wait(SECONDS_BETWEEN_LINES)  # the first step of an epoch is not measured
+    assert progress.step_done(5)
+    assert progress.line() == "8 images/s, 17 s left"
