@@ -1,143 +1,35 @@
-"""Furniture made of a few boxes, cylinders and ellipsoids, each part with its NYU-40 class and material.
+"""Furniture that stands in a room: one function per piece, which draws its proportions and colours.
 
-A piece stands in its own frame: x along the wall behind it and centred, y from the wall (0) into the room, z up.
-Sizes are metres. Colours, patterns and proportions are typical of a class but vary, so that classes can be told
-apart by looking, not by one number.
+Colours, patterns and proportions are typical of a class but vary, so that classes can be told apart by looking, not
+by one number. Frames and units: see `room_parts`.
 """
-
-import colorsys
-import dataclasses
-import itertools
-from collections.abc import Callable
 
 import numpy as np
 
-from lim_jax.data import nyu40
-
-BOX, CYLINDER, ELLIPSOID, FACE = range(4)
-PLAIN, STRIPES, CHECKER, WOOD, CLOTH = range(5)
-
-
-@dataclasses.dataclass(frozen=True)
-class Material:
-    """How a surface looks: a pattern between two linear-light colours.
-
-    Attributes:
-      color: red, green, blue in 0..1.
-      second: the pattern's other colour.
-      pattern: PLAIN, STRIPES, CHECKER, WOOD or CLOTH.
-      scale: metres per period of the pattern.
-      glow: light that the surface emits by itself, in units of its colour.
-    """
-
-    color: tuple[float, float, float]
-    second: tuple[float, float, float]
-    pattern: int = PLAIN
-    scale: float = 0.2
-    glow: float = 0.0
-
-    def row(self) -> list[float]:
-        """Returns the nine numbers of a scene's material table."""
-        return [*self.color, *self.second, self.pattern, self.scale, self.glow]
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """One primitive.
-
-    Attributes:
-      kind: BOX, CYLINDER (upright), ELLIPSOID, or FACE of the room.
-      label: NYU-40 class index.
-      params: BOX lower corner, upper corner; CYLINDER centre x, y, bottom, top, radius, 0; ELLIPSOID centre, radii.
-      material: its looks.
-    """
-
-    kind: int
-    label: int
-    params: tuple[float, ...]
-    material: Material
-
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the lower and upper corner of the box around it."""
-        p = np.asarray(self.params)
-        if self.kind == CYLINDER:
-            x, y, bottom, top, radius, _ = self.params
-            return np.array([x - radius, y - radius, bottom]), np.array([x + radius, y + radius, top])
-        return (p[:3] - p[3:], p[:3] + p[3:]) if self.kind == ELLIPSOID else (p[:3], p[3:])
-
-
-def material(
-    rng: np.random.Generator,
-    hue: tuple[float, float],
-    saturation: tuple[float, float],
-    value: tuple[float, float],
-    pattern: int = PLAIN,
-    scale: float = 0.2,
-    contrast: float = 0.75,
-    glow: float = 0.0,
-) -> Material:
-    """Draws a material from ranges of hue, saturation and value; `contrast` darkens the pattern's second colour."""
-    h, s, v = (rng.uniform(*span) for span in (hue, saturation, value))
-    color = colorsys.hsv_to_rgb(h % 1.0, s, v)
-    linear = tuple(c**2.2 for c in color)
-    second = tuple(c * contrast for c in linear)
-    return Material(linear, second, pattern, scale * rng.uniform(0.8, 1.25), glow)
-
-
-def box(name: str, look: Material, lower: tuple[float, float, float], upper: tuple[float, float, float]) -> Part:
-    """Returns a box of the class `name` between two corners."""
-    return Part(BOX, _INDEX[name], (*lower, *upper), look)
-
-
-def cylinder(name: str, look: Material, centre: tuple[float, float], span: tuple[float, float], radius: float) -> Part:
-    """Returns an upright cylinder of the class `name` from `span[0]` to `span[1]` high."""
-    return Part(CYLINDER, _INDEX[name], (*centre, *span, radius, 0.0), look)
-
-
-def ellipsoid(name: str, look: Material, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Part:
-    """Returns an ellipsoid of the class `name`."""
-    return Part(ELLIPSOID, _INDEX[name], (*centre, *radii), look)
-
-
-_INDEX = {name: index for index, name in enumerate(nyu40.CLASS_NAMES)}
-
-Parts = list[Part]
-Maker = Callable[[np.random.Generator], Parts]
-
-
-def _wood(rng: np.random.Generator, value: tuple[float, float] = (0.45, 0.75)) -> Material:
-    return material(rng, (0.06, 0.1), (0.45, 0.65), value, WOOD, 0.12, 0.7)
-
-
-def _white(rng: np.random.Generator) -> Material:
-    return material(rng, (0.0, 1.0), (0.0, 0.05), (0.85, 0.98))
-
-
-def _dark(rng: np.random.Generator) -> Material:
-    return material(rng, (0.55, 0.7), (0.0, 0.3), (0.1, 0.22))
-
-
-def _metal(rng: np.random.Generator) -> Material:
-    return material(rng, (0.55, 0.65), (0.0, 0.08), (0.55, 0.75))
+from lim_jax.data.room_parts import (
+    CHECKER,
+    CLOTH,
+    PLAIN,
+    STRIPES,
+    WOOD,
+    Material,
+    Parts,
+    box,
+    cylinder,
+    dark,
+    ellipsoid,
+    fronts,
+    material,
+    metal,
+    white,
+    wood,
+)
+from lim_jax.data.room_walls import wall_mirror
 
 
 def _legs(name: str, look: Material, width: float, depth: float, height: float, radius: float = 0.03) -> Parts:
     x, near, far = width / 2 - 0.06, 0.06, depth - 0.06
     return [cylinder(name, look, (sx * x, y), (0.0, height), radius) for sx in (-1, 1) for y in (near, far)]
-
-
-def _fronts(name: str, look: Material, width: float, depth: float, rows: np.ndarray, columns: int) -> Parts:
-    """Doors or drawers: slightly raised boxes, with knobs, on the front of a body."""
-    parts = []
-    knob = Material((0.05, 0.05, 0.05), (0.05, 0.05, 0.05))
-    edges = np.linspace(-width / 2, width / 2, columns + 1)
-    for bottom, top in itertools.pairwise(rows):
-        for left, right in itertools.pairwise(edges):
-            lower, upper = (left + 0.02, depth, bottom + 0.02), (right - 0.02, depth + 0.02, top - 0.02)
-            parts.append(box(name, look, lower, upper))
-            centre = ((left + right) / 2, depth + 0.03, (bottom + top) / 2)
-            parts.append(ellipsoid(name, knob, centre, (0.03, 0.02, 0.015)))
-    return parts
 
 
 def _books(rng: np.random.Generator, left: float, right: float, y: tuple[float, float], bottom: float) -> Parts:
@@ -155,7 +47,7 @@ def bed(rng: np.random.Generator) -> Parts:
     """A frame with headboard, a mattress under a patterned blanket, and pillows."""
     width, depth, top = rng.uniform(1.2, 1.9), rng.uniform(1.9, 2.1), rng.uniform(0.48, 0.6)
     blanket = material(rng, (0.55, 0.68), (0.4, 0.7), (0.5, 0.8), rng.choice([STRIPES, CHECKER, CLOTH]), 0.35, 0.55)
-    frame, sheet = _wood(rng, (0.3, 0.5)), _white(rng)
+    frame, sheet = wood(rng, (0.3, 0.5)), white(rng)
     parts = [
         box("bed", frame, (-width / 2, 0, 0), (width / 2, 0.07, rng.uniform(0.9, 1.2))),
         box("bed", frame, (-width / 2, 0.07, 0.1), (width / 2, depth, 0.3)),
@@ -188,7 +80,7 @@ def sofa(rng: np.random.Generator) -> Parts:
 
 def chair(rng: np.random.Generator) -> Parts:
     """Four legs, a seat and a back; of wood or dark plastic."""
-    look = material(rng, (0.28, 0.4), (0.5, 0.75), (0.25, 0.55)) if rng.random() < 0.6 else _dark(rng)
+    look = material(rng, (0.28, 0.4), (0.5, 0.75), (0.25, 0.55)) if rng.random() < 0.6 else dark(rng)
     width, seat, back = rng.uniform(0.42, 0.5), rng.uniform(0.42, 0.48), rng.uniform(0.85, 1.05)
     parts = _legs("chair", look, width, width, seat, 0.025)
     parts.append(box("chair", look, (-width / 2, 0, seat), (width / 2, width, seat + 0.05)))
@@ -199,7 +91,7 @@ def chair(rng: np.random.Generator) -> Parts:
 
 def table(rng: np.random.Generator) -> Parts:
     """A round or rectangular light wooden table, perhaps with paper, a vase or a box on it."""
-    look = _wood(rng, (0.75, 0.95))
+    look = wood(rng, (0.75, 0.95))
     height = rng.choice([rng.uniform(0.4, 0.5), rng.uniform(0.7, 0.78)])
     if rng.random() < 0.4:
         radius = rng.uniform(0.4, 0.6)
@@ -220,7 +112,7 @@ def _tabletop(rng: np.random.Generator, half: float, y: tuple[float, float], hei
         x, v = rng.uniform(-half + 0.15, half - 0.15), rng.uniform(*y)
         kind = rng.integers(4)
         if kind == 0:
-            parts.append(box("paper", _white(rng), (x - 0.15, v - 0.1, height), (x + 0.15, v + 0.1, height + 0.01)))
+            parts.append(box("paper", white(rng), (x - 0.15, v - 0.1, height), (x + 0.15, v + 0.1, height + 0.01)))
         elif kind == 1:
             vase = material(rng, (0.75, 0.9), (0.6, 0.9), (0.5, 0.9))
             parts.append(ellipsoid("otherprop", vase, (x, v, height + 0.13), (0.08, 0.08, 0.14)))
@@ -246,7 +138,7 @@ def desk(rng: np.random.Generator) -> Parts:
     parts += _tabletop(rng, width / 2, (0.15, depth - 0.1), height)
     if rng.random() < 0.5:
         parts += _screen(rng, 0.55, 0.34, 0.12, height + 0.1)
-        parts.append(cylinder("television", _dark(rng), (0, 0.15), (height, height + 0.12), 0.04))
+        parts.append(cylinder("television", dark(rng), (0, 0.15), (height, height + 0.12), 0.04))
     elif rng.random() < 0.6:
         parts += _small_lamp(rng, -side * (width / 2 - 0.2), depth / 3, height)
     return parts
@@ -255,10 +147,10 @@ def desk(rng: np.random.Generator) -> Parts:
 def _screen(rng: np.random.Generator, width: float, height: float, y: float, bottom: float) -> Parts:
     picture = material(rng, (0.5, 0.62), (0.7, 0.95), (0.35, 0.7), PLAIN, glow=0.5)
     return [
-        box("television", _dark(rng), (-width / 2, y, bottom), (width / 2, y + 0.05, bottom + height)),
+        box("television", dark(rng), (-width / 2, y, bottom), (width / 2, y + 0.05, bottom + height)),
         box(
             "television",
-            picture if rng.random() < 0.5 else _dark(rng),
+            picture if rng.random() < 0.5 else dark(rng),
             (-width / 2 + 0.03, y + 0.05, bottom + 0.03),
             (width / 2 - 0.03, y + 0.055, bottom + height - 0.03),
         ),
@@ -268,8 +160,8 @@ def _screen(rng: np.random.Generator, width: float, height: float, y: float, bot
 def _small_lamp(rng: np.random.Generator, x: float, y: float, bottom: float) -> Parts:
     shade = material(rng, (0.1, 0.15), (0.3, 0.55), (0.95, 1.0), glow=rng.uniform(0.5, 1.2))
     return [
-        cylinder("lamp", _metal(rng), (x, y), (bottom, bottom + 0.03), 0.08),
-        cylinder("lamp", _metal(rng), (x, y), (bottom, bottom + 0.3), 0.02),
+        cylinder("lamp", metal(rng), (x, y), (bottom, bottom + 0.03), 0.08),
+        cylinder("lamp", metal(rng), (x, y), (bottom, bottom + 0.3), 0.02),
         cylinder("lamp", shade, (x, y), (bottom + 0.25, bottom + 0.45), 0.14),
     ]
 
@@ -279,8 +171,8 @@ def floor_lamp(rng: np.random.Generator) -> Parts:
     height = rng.uniform(1.4, 1.7)
     shade = material(rng, (0.1, 0.15), (0.3, 0.55), (0.95, 1.0), glow=rng.uniform(0.5, 1.2))
     return [
-        cylinder("lamp", _metal(rng), (0, 0.22), (0, 0.04), 0.16),
-        cylinder("lamp", _metal(rng), (0, 0.22), (0, height), 0.025),
+        cylinder("lamp", metal(rng), (0, 0.22), (0, 0.04), 0.16),
+        cylinder("lamp", metal(rng), (0, 0.22), (0, height), 0.025),
         cylinder("lamp", shade, (0, 0.22), (height - 0.3, height), 0.2),
     ]
 
@@ -290,7 +182,7 @@ def night_stand(rng: np.random.Generator) -> Parts:
     width, depth, height = rng.uniform(0.4, 0.55), 0.4, rng.uniform(0.45, 0.6)
     look = material(rng, (0.0, 0.04), (0.55, 0.75), (0.3, 0.45), WOOD, 0.1)
     parts = [box("night stand", look, (-width / 2, 0, 0.06), (width / 2, depth, height))]
-    parts += _fronts("night stand", look, width, depth, np.linspace(0.08, height, 3), 1)
+    parts += fronts("night stand", look, width, depth, np.linspace(0.08, height, 3), 1)
     return parts + (_small_lamp(rng, 0, depth / 2, height) if rng.random() < 0.7 else [])
 
 
@@ -299,47 +191,25 @@ def dresser(rng: np.random.Generator) -> Parts:
     width, depth, height = rng.uniform(0.9, 1.4), 0.45, rng.uniform(0.75, 1.0)
     look = material(rng, (0.1, 0.13), (0.6, 0.8), (0.6, 0.8), WOOD, 0.1)
     parts = [box("dresser", look, (-width / 2, 0, 0.05), (width / 2, depth, height))]
-    parts += _fronts("dresser", look, width, depth, np.linspace(0.07, height, 4), 2)
+    parts += fronts("dresser", look, width, depth, np.linspace(0.07, height, 4), 2)
     if rng.random() < 0.5:
-        parts += _mirror(rng, rng.uniform(0.5, 0.8), height + 0.15, rng.uniform(0.6, 0.8))
+        parts += wall_mirror(rng, rng.uniform(0.5, 0.8), height + 0.15, rng.uniform(0.6, 0.8))
     elif rng.random() < 0.5:
         parts += _screen(rng, 0.8, 0.48, 0.2, height + 0.02)
     return parts
 
 
-def _mirror(rng: np.random.Generator, width: float, bottom: float, height: float) -> Parts:
-    glass = material(rng, (0.48, 0.55), (0.15, 0.3), (0.75, 0.9), STRIPES, 0.9, 0.6)
-    top = bottom + height
-    return [
-        box("mirror", _metal(rng), (-width / 2 - 0.04, 0, bottom - 0.04), (width / 2 + 0.04, 0.02, top + 0.04)),
-        box("mirror", glass, (-width / 2, 0.02, bottom), (width / 2, 0.03, top)),
-    ]
-
-
-def mirror(rng: np.random.Generator) -> Parts:
-    """A mirror on the wall."""
-    return _mirror(rng, rng.uniform(0.5, 1.0), rng.uniform(0.9, 1.1), rng.uniform(0.6, 0.9))
-
-
 def cabinet(rng: np.random.Generator) -> Parts:
     """A tall or low cupboard with doors; a low one may carry a television."""
-    look = _wood(rng, (0.5, 0.65)) if rng.random() < 0.7 else material(rng, (0.08, 0.12), (0.2, 0.3), (0.8, 0.9))
+    look = wood(rng, (0.5, 0.65)) if rng.random() < 0.7 else material(rng, (0.08, 0.12), (0.2, 0.3), (0.8, 0.9))
     low = rng.random() < 0.5
     width, depth = rng.uniform(0.8, 1.6), rng.uniform(0.4, 0.6)
     height = rng.uniform(0.5, 0.8) if low else rng.uniform(1.7, 2.1)
     parts = [box("cabinet", look, (-width / 2, 0, 0.06), (width / 2, depth, height))]
-    parts += _fronts("cabinet", look, width, depth, np.linspace(0.08, height, 2), 2 if width < 1.2 else 3)
+    parts += fronts("cabinet", look, width, depth, np.linspace(0.08, height, 2), 2 if width < 1.2 else 3)
     if low and rng.random() < 0.7:
         parts += _screen(rng, rng.uniform(0.7, 1.1), rng.uniform(0.45, 0.6), 0.15, height + 0.05)
     return parts
-
-
-def wall_cabinet(rng: np.random.Generator) -> Parts:
-    """A cupboard hung on the wall, as in a kitchen."""
-    look = _wood(rng, (0.5, 0.65))
-    width, bottom, top = rng.uniform(0.9, 1.8), rng.uniform(1.4, 1.5), rng.uniform(2.0, 2.2)
-    parts = [box("cabinet", look, (-width / 2, 0, bottom), (width / 2, 0.35, top))]
-    return parts + _fronts("cabinet", look, width, 0.35, np.array([bottom, top]), 2 if width < 1.3 else 3)
 
 
 def _rack(rng: np.random.Generator, name: str, look: Material, filled: float, width: float, height: float) -> Parts:
@@ -358,7 +228,7 @@ def _rack(rng: np.random.Generator, name: str, look: Material, filled: float, wi
 
 def bookshelf(rng: np.random.Generator) -> Parts:
     """A wooden shelf with a back, full of books."""
-    look, width, height = _wood(rng, (0.35, 0.5)), rng.uniform(0.8, 1.2), rng.uniform(1.5, 2.1)
+    look, width, height = wood(rng, (0.35, 0.5)), rng.uniform(0.8, 1.2), rng.uniform(1.5, 2.1)
     back = [box("bookshelf", look, (-width / 2, 0, 0.0), (width / 2, 0.02, height))]
     return back + _rack(rng, "bookshelf", look, 0.9, width, height)
 
@@ -392,18 +262,18 @@ def carton(rng: np.random.Generator) -> Parts:
 def counter(rng: np.random.Generator) -> Parts:
     """A kitchen counter: doors below, a grey slab, often with a sink."""
     width, depth, height = rng.uniform(1.4, 2.4), 0.6, rng.uniform(0.86, 0.94)
-    front, slab = _wood(rng, (0.5, 0.65)), material(rng, (0.5, 0.6), (0.05, 0.15), (0.35, 0.55), CLOTH, 0.05)
+    front, slab = wood(rng, (0.5, 0.65)), material(rng, (0.5, 0.6), (0.05, 0.15), (0.35, 0.55), CLOTH, 0.05)
     parts = [
         box("cabinet", front, (-width / 2, 0, 0.08), (width / 2, depth - 0.04, height - 0.05)),
         box("counter", slab, (-width / 2, 0, height - 0.05), (width / 2, depth, height)),
         box("counter", slab, (-width / 2, 0, height), (width / 2, 0.02, height + 0.12)),
     ]
-    parts += _fronts("cabinet", front, width, depth - 0.04, np.array([0.1, height - 0.06]), 4)
+    parts += fronts("cabinet", front, width, depth - 0.04, np.array([0.1, height - 0.06]), 4)
     if rng.random() < 0.7:
         x = rng.uniform(-width / 4, width / 4)
-        parts.append(box("sink", _metal(rng), (x - 0.28, 0.12, height), (x + 0.28, 0.5, height + 0.02)))
-        parts.append(cylinder("sink", _metal(rng), (x, 0.08), (height, height + 0.28), 0.02))
-        parts.append(box("sink", _metal(rng), (x - 0.02, 0.08, height + 0.26), (x + 0.02, 0.28, height + 0.29)))
+        parts.append(box("sink", metal(rng), (x - 0.28, 0.12, height), (x + 0.28, 0.5, height + 0.02)))
+        parts.append(cylinder("sink", metal(rng), (x, 0.08), (height, height + 0.28), 0.02))
+        parts.append(box("sink", metal(rng), (x - 0.02, 0.08, height + 0.26), (x + 0.02, 0.28, height + 0.29)))
     for _ in range(rng.integers(0, 3)):
         x = rng.uniform(-width / 2 + 0.15, width / 2 - 0.15)
         look = material(rng, (0.75, 0.9), (0.6, 0.9), (0.5, 0.9))
@@ -420,13 +290,13 @@ def refridgerator(rng: np.random.Generator) -> Parts:
     for bottom, top in ((0.08, split), (split + 0.02, height)):
         parts.append(box("refridgerator", look, (-width / 2, depth, bottom), (width / 2, depth + 0.05, top)))
         handle = (-width / 2 + 0.08, depth + 0.09)
-        parts.append(cylinder("refridgerator", _dark(rng), handle, (bottom + 0.1, min(top - 0.05, bottom + 0.5)), 0.02))
+        parts.append(cylinder("refridgerator", dark(rng), handle, (bottom + 0.1, min(top - 0.05, bottom + 0.5)), 0.02))
     return parts
 
 
 def toilet(rng: np.random.Generator) -> Parts:
     """A white bowl with a tank."""
-    look = _white(rng)
+    look = white(rng)
     return [
         box("toilet", look, (-0.22, 0, 0.38), (0.22, 0.2, 0.8)),
         cylinder("toilet", look, (0, 0.42), (0, 0.3), 0.14),
@@ -440,13 +310,13 @@ def wash_basin(rng: np.random.Generator) -> Parts:
     return [
         cylinder("sink", look, (0, 0.22), (0, 0.75), 0.09),
         ellipsoid("sink", look, (0, 0.25, 0.8), (0.32, 0.25, 0.14)),
-        cylinder("sink", _metal(rng), (0, 0.06), (0.85, 1.05), 0.02),
+        cylinder("sink", metal(rng), (0, 0.06), (0.85, 1.05), 0.02),
     ]
 
 
 def bathtub(rng: np.random.Generator) -> Parts:
     """A white tub with a water surface between its rims, perhaps behind a shower curtain."""
-    look, water = _white(rng), material(rng, (0.48, 0.55), (0.3, 0.5), (0.7, 0.85), CLOTH, 0.2)
+    look, water = white(rng), material(rng, (0.48, 0.55), (0.3, 0.5), (0.7, 0.85), CLOTH, 0.2)
     width, depth, height = rng.uniform(1.5, 1.8), 0.75, rng.uniform(0.5, 0.6)
     x = width / 2
     parts = [
@@ -460,7 +330,7 @@ def bathtub(rng: np.random.Generator) -> Parts:
         end = rng.uniform(-0.3, 0.3) * width
         cloth = material(rng, (0.42, 0.52), (0.3, 0.6), (0.8, 0.95), STRIPES, 0.15, 0.7)
         parts.append(box("shower curtain", cloth, (-x, depth + 0.01, 0.15), (end, depth + 0.05, 1.95)))
-        parts.append(box("shower curtain", _metal(rng), (-x, depth + 0.02, 1.95), (x, depth + 0.04, 1.98)))
+        parts.append(box("shower curtain", metal(rng), (-x, depth + 0.02, 1.95), (x, depth + 0.04, 1.98)))
     return parts
 
 
@@ -469,7 +339,7 @@ def bag(rng: np.random.Generator) -> Parts:
     look = material(rng, (0.88, 0.96), (0.6, 0.85), (0.5, 0.75), CLOTH, 0.05)
     return [
         ellipsoid("bag", look, (0, 0.2, 0.18), (0.26, 0.16, 0.2)),
-        box("bag", _dark(rng), (-0.1, 0.18, 0.34), (0.1, 0.22, 0.42)),
+        box("bag", dark(rng), (-0.1, 0.18, 0.34), (0.1, 0.22, 0.42)),
     ]
 
 
@@ -486,7 +356,7 @@ def clothes(rng: np.random.Generator) -> Parts:
 def person(rng: np.random.Generator) -> Parts:
     """Somebody standing."""
     skin = material(rng, (0.05, 0.08), (0.35, 0.5), (0.55, 0.9))
-    shirt, trousers = material(rng, (0.0, 0.02), (0.75, 0.9), (0.6, 0.85)), _dark(rng)
+    shirt, trousers = material(rng, (-0.03, 0.12), (0.7, 0.9), (0.6, 0.9)), dark(rng)
     height = rng.uniform(1.55, 1.85)
     hip, neck = height * 0.5, height * 0.84
     parts = [cylinder("person", trousers, (x, 0.25), (0, hip), 0.08) for x in (-0.1, 0.1)]
@@ -502,15 +372,8 @@ def stool(rng: np.random.Generator) -> Parts:
     radius, height = rng.uniform(0.22, 0.3), rng.uniform(0.38, 0.5)
     return [
         cylinder("otherfurniture", look, (0, radius), (height - 0.12, height), radius),
-        cylinder("otherfurniture", _dark(rng), (0, radius), (0, height), radius * 0.4),
+        cylinder("otherfurniture", dark(rng), (0, radius), (0, height), radius * 0.4),
     ]
-
-
-def radiator(rng: np.random.Generator) -> Parts:
-    """A radiator below the sill ("otherstructure")."""
-    look = material(rng, (0.1, 0.15), (0.1, 0.25), (0.8, 0.92), STRIPES, 0.08, 0.45)
-    width = rng.uniform(0.8, 1.4)
-    return [box("otherstructure", look, (-width / 2, 0.03, 0.12), (width / 2, 0.13, 0.75))]
 
 
 def pillar(rng: np.random.Generator) -> Parts:
@@ -524,78 +387,3 @@ def rug(rng: np.random.Generator) -> Parts:
     look = material(rng, (0.93, 1.02), (0.6, 0.8), (0.45, 0.65), rng.choice([STRIPES, CHECKER]), 0.3, 0.5)
     width, depth = rng.uniform(1.0, 2.2), rng.uniform(0.8, 1.5)
     return [box("floor mat", look, (-width / 2, 0, 0), (width / 2, depth, 0.015))]
-
-
-def door(rng: np.random.Generator) -> Parts:
-    """A closed door in its frame, with two panels and a knob."""
-    look, frame = material(rng, (0.05, 0.07), (0.55, 0.7), (0.5, 0.7), WOOD, 0.15, 0.8), _white(rng)
-    width, height = rng.uniform(0.8, 0.95), rng.uniform(1.98, 2.1)
-    x = width / 2
-    parts = [
-        box("door", look, (-x, 0, 0), (x, 0.03, height)),
-        box("door", frame, (-x - 0.08, 0, 0), (-x, 0.05, height + 0.08)),
-        box("door", frame, (x, 0, 0), (x + 0.08, 0.05, height + 0.08)),
-        box("door", frame, (-x, 0, height), (x, 0.05, height + 0.08)),
-        ellipsoid("door", _metal(rng), (x - 0.09, 0.06, 1.0), (0.04, 0.04, 0.03)),
-    ]
-    return parts + [box("door", look, (-x + 0.14, 0.03, b), (x - 0.14, 0.04, t)) for b, t in ((0.2, 0.9), (1.15, 1.8))]
-
-
-def window(rng: np.random.Generator) -> Parts:
-    """A bright pane in a white frame, with curtains, with blinds, or bare."""
-    width, bottom, top = rng.uniform(0.9, 1.7), rng.uniform(0.85, 1.05), rng.uniform(1.9, 2.2)
-    sky = material(rng, (0.53, 0.58), (0.2, 0.45), (0.95, 1.0), glow=rng.uniform(0.8, 1.6))
-    frame, x = _white(rng), width / 2
-    parts = [
-        box("window", sky, (-x, 0, bottom), (x, 0.01, top)),
-        box("window", frame, (-0.025, 0, bottom), (0.025, 0.04, top)),
-    ]
-    for left, right, low, high in (
-        (-x - 0.06, -x, bottom, top),
-        (x, x + 0.06, bottom, top),
-        (-x - 0.06, x + 0.06, top, top + 0.06),
-        (-x - 0.1, x + 0.1, bottom - 0.05, bottom),
-    ):
-        parts.append(box("window", frame, (left, 0, low), (right, 0.06, high)))
-    dressing = rng.random()
-    if dressing < 0.4:
-        cloth = material(rng, (0.12, 0.2), (0.35, 0.65), (0.7, 0.9), STRIPES, 0.14, 0.6)
-        for side in (-1, 1):
-            near, far = side * rng.uniform(0.3, 0.8) * x, side * (x + 0.25)
-            lower, upper = (min(near, far), 0.08, 0.05), (max(near, far), 0.13, top + 0.15)
-            parts.append(box("curtain", cloth, lower, upper))
-    elif dressing < 0.65:
-        slats = material(rng, (0.0, 0.04), (0.25, 0.45), (0.75, 0.9), STRIPES, 0.07, 0.5)
-        parts.append(box("blinds", slats, (-x, 0.06, rng.uniform(bottom, top - 0.4)), (x, 0.09, top + 0.05)))
-    return parts
-
-
-def picture(rng: np.random.Generator) -> Parts:
-    """A framed picture."""
-    width, height, bottom = rng.uniform(0.35, 0.9), rng.uniform(0.35, 0.7), rng.uniform(1.3, 1.5)
-    frame, x = _dark(rng), width / 2
-    paint = material(rng, (0.0, 1.0), (0.6, 0.95), (0.5, 0.9), rng.choice([STRIPES, CHECKER, CLOTH]), 0.2, 0.3)
-    return [
-        box("picture", frame, (-x, 0, bottom), (x, 0.03, bottom + height)),
-        box("picture", paint, (-x + 0.04, 0.03, bottom + 0.04), (x - 0.04, 0.035, bottom + height - 0.04)),
-    ]
-
-
-def whiteboard(rng: np.random.Generator) -> Parts:
-    """A white glossy board in a metal frame."""
-    width, bottom, top = rng.uniform(1.2, 2.0), rng.uniform(0.9, 1.0), rng.uniform(1.9, 2.1)
-    x = width / 2
-    return [
-        box("whiteboard", _metal(rng), (-x, 0, bottom), (x, 0.03, top)),
-        box("whiteboard", _white(rng), (-x + 0.04, 0.03, bottom + 0.04), (x - 0.04, 0.035, top - 0.04)),
-        box("whiteboard", _metal(rng), (-x, 0.03, bottom - 0.03), (x, 0.1, bottom)),
-    ]
-
-
-def towel(rng: np.random.Generator) -> Parts:
-    """A towel on a rail."""
-    look = material(rng, (0.33, 0.45), (0.3, 0.6), (0.7, 0.9), STRIPES, 0.12, 0.75)
-    return [
-        box("towel", look, (-0.25, 0.03, rng.uniform(0.6, 0.8)), (0.25, 0.08, 1.3)),
-        box("towel", _metal(rng), (-0.35, 0.04, 1.3), (0.35, 0.06, 1.32)),
-    ]

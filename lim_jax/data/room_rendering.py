@@ -15,11 +15,12 @@ import dataclasses
 
 import numpy as np
 
-from lim_jax.data.room_furniture import BOX, CHECKER, CLOTH, CYLINDER, ELLIPSOID, FACE, STRIPES, WOOD
+from lim_jax.data.room_parts import BOX, CHECKER, CLOTH, CYLINDER, ELLIPSOID, FACE, STRIPES, WOOD
 from lim_jax.data.room_scenes import FACE_LABELS, Camera, Placed, Scene
 
 _NEAR = 1e-3
 _LAMP_RADIUS = 0.12  # softens shadows
+_SKIRTING = 0.08  # height of the white board where walls meet the floor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,10 +272,14 @@ def _shade(
 ) -> np.ndarray:
     """Returns (3, n) linear light: diffuse surfaces under a lamp with shadows, daylight and ambient light."""
     lamp, daylight, ambient = scene.brightness
-    albedo = _albedo(parts.material[part].T, local, normals)
-    target = scene.lamp.astype(np.float32)[:, None] + rng.normal(0, _LAMP_RADIUS, points.shape).astype(np.float32)
-    start = points + 4e-3 * normals
-    direct = _irradiance(start, normals, target) * ~_shadowed(scene, parts, start, target)
+    albedo = _albedo(parts.material, part, local, normals)
+    albedo[:, (part < 4) & (points[2] < _SKIRTING)] = 0.7
+    centre = scene.lamp.astype(np.float32)[:, None]
+    start = points + np.float32(4e-3) * normals
+    direct = _irradiance(start, normals, centre)
+    lit = np.flatnonzero(direct)
+    target = centre + np.float32(_LAMP_RADIUS) * rng.standard_normal((3, lit.size), np.float32)
+    direct[lit] *= ~_shadowed(scene, parts, start[:, lit], target)
     fill = _irradiance(start, normals, scene.daylight.astype(np.float32)[:, None])
     around = _openness(scene, points, normals) * (0.8 + 0.2 * normals[2])
     white = (daylight * fill + ambient * around)[None]
@@ -324,20 +329,43 @@ def _crosses(bounds: np.ndarray, origin: np.ndarray, direction: np.ndarray) -> n
     return enter < leave
 
 
-def _albedo(material: np.ndarray, local: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Returns (3, n) surface colours: each material's pattern at points in the frame of what was hit."""
-    first, second, pattern, scale = material[:3], material[3:6], material[6], material[7]
+def _albedo(material: np.ndarray, part: np.ndarray, local: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Returns (3, n) surface colours: the patterns of `part`'s materials at points in the frame of what was hit."""
     upright = np.abs(normals[2]) < 0.7
+    scale = material[part, 7]
     u = (local[0] + np.where(upright, local[1], 0)) / scale
     v = np.where(upright, local[2], local[1]) / scale
-    mix = 0.5 + 0.25 * np.sin(5.1 * u + 1.3 * np.sin(2.3 * v)) + 0.25 * np.sin(4.3 * v + 1.7 * np.sin(1.9 * u))
-    mix = np.where(pattern == CLOTH, mix, 0)
-    mix = np.where(pattern == STRIPES, np.sin(2 * np.pi * np.where(upright, u, v)) > 0, mix)
-    mix = np.where(pattern == CHECKER, (np.floor(2 * u) + np.floor(2 * v)) % 2, mix)
-    boards = np.floor(u)
-    grain = 0.35 * (np.sin(37.7 * boards) + 1) + 0.3 * (np.sin(9 * u + np.sin(0.7 * v + 5 * boards)) ** 2)
-    mix = np.where(pattern == WOOD, np.where(u - boards < 0.06, 1.3, grain), mix)
-    return first + (second - first) * mix.astype(np.float32)
+    mix = np.zeros_like(u)  # share of the second colour
+    pattern = material[:, 6][part]
+    for kind, draw in ((STRIPES, _stripes), (CHECKER, _checker), (WOOD, _wood), (CLOTH, _cloth)):
+        where = np.flatnonzero(pattern == kind)
+        mix[where] = draw(u[where], v[where], upright[where])
+    first, second = material[:, :3].T[:, part], material[:, 3:6].T[:, part]
+    return first + (second - first) * mix
+
+
+def _stripes(u: np.ndarray, v: np.ndarray, upright: np.ndarray) -> np.ndarray:
+    return np.where(upright, u, v) % 1 < 0.5
+
+
+def _checker(u: np.ndarray, v: np.ndarray, upright: np.ndarray) -> np.ndarray:
+    del upright
+    return (np.floor(2 * u) + np.floor(2 * v)) % 2
+
+
+def _wood(u: np.ndarray, v: np.ndarray, upright: np.ndarray) -> np.ndarray:
+    """Boards with dark joints, each of its own shade, and grain along them."""
+    del upright
+    board = np.floor(u)
+    shade = 0.35 * (np.sin(37.7 * board) + 1)
+    grain = 0.3 * np.sin(9 * u + np.sin(0.7 * v + 5 * board)) ** 2
+    return np.where(u - board < 0.06, 1.3, shade + grain)
+
+
+def _cloth(u: np.ndarray, v: np.ndarray, upright: np.ndarray) -> np.ndarray:
+    """Soft blotches."""
+    del upright
+    return 0.5 + 0.25 * np.sin(5.1 * u + 1.3 * np.sin(2.3 * v)) + 0.25 * np.sin(4.3 * v + 1.7 * np.sin(1.9 * u))
 
 
 def _tent(light: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ import dataclasses
 
 import numpy as np
 
-from lim_jax.data import nyu40
+from lim_jax.data import nyu40, room_parts, room_walls
 from lim_jax.data import room_furniture as furniture
-from lim_jax.data.room_furniture import Maker, Material, Part
+from lim_jax.data.room_parts import Maker, Material, Part
 
 # Kinds of rooms: (what stands at walls, what hangs on walls, what stands free), each with its probability.
 _ROOMS: tuple[tuple[dict[Maker, float], dict[Maker, float], dict[Maker, float]], ...] = (
@@ -25,7 +25,7 @@ _ROOMS: tuple[tuple[dict[Maker, float], dict[Maker, float], dict[Maker, float]],
             furniture.floor_lamp: 0.2,
             furniture.bookshelf: 0.25,
         },
-        {furniture.window: 0.8, furniture.picture: 0.8, furniture.door: 0.6, furniture.mirror: 0.3},
+        {room_walls.window: 0.8, room_walls.picture: 0.8, room_walls.door: 0.6, room_walls.mirror: 0.3},
         {furniture.rug: 0.5, furniture.clothes: 0.5, furniture.bag: 0.4, furniture.carton: 0.2},
     ),
     (  # living room
@@ -35,10 +35,10 @@ _ROOMS: tuple[tuple[dict[Maker, float], dict[Maker, float], dict[Maker, float]],
             furniture.bookshelf: 0.6,
             furniture.floor_lamp: 0.6,
             furniture.shelves: 0.2,
-            furniture.radiator: 0.3,
+            room_walls.radiator: 0.3,
             furniture.chair: 0.3,
         },
-        {furniture.window: 0.9, furniture.picture: 0.9, furniture.door: 0.5},
+        {room_walls.window: 0.9, room_walls.picture: 0.9, room_walls.door: 0.5},
         {
             furniture.table: 0.8,
             furniture.rug: 0.6,
@@ -53,9 +53,9 @@ _ROOMS: tuple[tuple[dict[Maker, float], dict[Maker, float], dict[Maker, float]],
             furniture.refridgerator: 0.9,
             furniture.cabinet: 0.4,
             furniture.shelves: 0.3,
-            furniture.radiator: 0.3,
+            room_walls.radiator: 0.3,
         },
-        {furniture.wall_cabinet: 0.9, furniture.window: 0.7, furniture.door: 0.5, furniture.towel: 0.4},
+        {room_walls.wall_cabinet: 0.9, room_walls.window: 0.7, room_walls.door: 0.5, room_walls.towel: 0.4},
         {
             furniture.table: 0.9,
             furniture.chair: 0.9,
@@ -71,9 +71,9 @@ _ROOMS: tuple[tuple[dict[Maker, float], dict[Maker, float], dict[Maker, float]],
             furniture.shelves: 0.6,
             furniture.cabinet: 0.5,
             furniture.pillar: 0.3,
-            furniture.radiator: 0.3,
+            room_walls.radiator: 0.3,
         },
-        {furniture.whiteboard: 0.9, furniture.window: 0.6, furniture.door: 0.6, furniture.picture: 0.3},
+        {room_walls.whiteboard: 0.9, room_walls.window: 0.6, room_walls.door: 0.6, room_walls.picture: 0.3},
         {furniture.chair: 1.0, furniture.carton: 0.5, furniture.bag: 0.5, furniture.person: 0.4, furniture.table: 0.3},
     ),
     (  # bathroom
@@ -82,14 +82,15 @@ _ROOMS: tuple[tuple[dict[Maker, float], dict[Maker, float], dict[Maker, float]],
             furniture.toilet: 0.9,
             furniture.wash_basin: 0.8,
             furniture.cabinet: 0.3,
-            furniture.radiator: 0.4,
+            room_walls.radiator: 0.4,
         },
-        {furniture.mirror: 0.9, furniture.towel: 0.9, furniture.window: 0.4, furniture.door: 0.6},
+        {room_walls.mirror: 0.9, room_walls.towel: 0.9, room_walls.window: 0.4, room_walls.door: 0.6},
         {furniture.rug: 0.7, furniture.clothes: 0.4, furniture.stool: 0.3},
     ),
 )
-_SMALLEST_ROOM, _LARGEST_ROOM = (3.0, 3.4), (4.6, 5.2)
-_FREE_AROUND_CAMERA = 0.7  # metres
+_SMALLEST_ROOM, _LARGEST_ROOM = (2.8, 3.2), (4.2, 4.8)
+_TRIES = 10  # to find a free place for a piece
+_FREE_AROUND_CAMERA = 0.6  # metres
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,24 +168,24 @@ def random_view(rng: np.random.Generator) -> tuple[Scene, Camera]:
         pieces=tuple(pieces),
         lamp=rng.uniform([0.3, 0.3, 0.85], [0.7, 0.7, 0.93]) * size,
         daylight=daylight,
-        brightness=(rng.uniform(0.7, 1.3), rng.uniform(0.1, 0.6), rng.uniform(0.35, 0.6)),
+        brightness=(rng.uniform(1.0, 1.8), rng.uniform(0.1, 0.6), rng.uniform(0.3, 0.5)),
         tint=np.array([1.0, rng.uniform(0.85, 1.0), rng.uniform(0.7, 1.0)]),
     )
     return scene, camera
 
 
 def _room_materials(rng: np.random.Generator) -> tuple[Material, ...]:
-    pattern = rng.choice([furniture.PLAIN, furniture.PLAIN, furniture.CLOTH, furniture.STRIPES])
-    wall = furniture.material(rng, (0.05, 0.65), (0.03, 0.16), (0.78, 0.95), pattern, 0.25, 0.92)
-    accent = furniture.material(rng, (0.05, 0.65), (0.1, 0.25), (0.7, 0.9)) if rng.random() < 0.3 else wall
-    ceiling = furniture.material(rng, (0.1, 0.17), (0.0, 0.04), (0.93, 1.0))
+    pattern = rng.choice([room_parts.PLAIN, room_parts.PLAIN, room_parts.CLOTH, room_parts.STRIPES])
+    wall = room_parts.material(rng, (0.05, 0.65), (0.03, 0.16), (0.78, 0.95), pattern, 0.25, 0.92)
+    accent = room_parts.material(rng, (0.05, 0.65), (0.1, 0.25), (0.7, 0.9)) if rng.random() < 0.3 else wall
+    ceiling = room_parts.material(rng, (0.1, 0.17), (0.0, 0.04), (0.93, 1.0))
     kind = rng.integers(3)
     if kind == 0:
-        floor = furniture.material(rng, (0.06, 0.09), (0.45, 0.6), (0.45, 0.75), furniture.WOOD, 0.16, 0.65)
+        floor = room_parts.material(rng, (0.06, 0.09), (0.45, 0.6), (0.45, 0.75), room_parts.WOOD, 0.16, 0.65)
     elif kind == 1:
-        floor = furniture.material(rng, (0.06, 0.12), (0.1, 0.25), (0.6, 0.8), furniture.CHECKER, 0.8, 0.75)
+        floor = room_parts.material(rng, (0.06, 0.12), (0.1, 0.25), (0.6, 0.8), room_parts.CHECKER, 0.8, 0.75)
     else:
-        floor = furniture.material(rng, (0.05, 0.11), (0.2, 0.4), (0.4, 0.6), furniture.CLOTH, 0.08, 0.7)
+        floor = room_parts.material(rng, (0.05, 0.11), (0.2, 0.4), (0.4, 0.6), room_parts.CLOTH, 0.08, 0.7)
     walls = [wall] * 4
     walls[rng.integers(4)] = accent
     return (*walls, floor, ceiling)
@@ -243,12 +244,12 @@ def _furnish(
     on_walls: dict[Maker, float],
     free: dict[Maker, float],
 ) -> list[Placed]:
-    """Draws pieces and finds places for them; a piece for which five random places are taken is left out."""
+    """Draws pieces and finds places for them; a piece for which there is none is left out."""
     room = _Floor(size, camera.position)
     pieces = []
     for makers, clearance, against_wall in ((at_walls, 0.05, True), (on_walls, 0.02, True), (free, 0.05, False)):
         for maker, probability in makers.items():
-            for _ in range(2 if maker in (furniture.chair, furniture.picture, furniture.window) else 1):
+            for _ in range(2 if maker in (furniture.chair, room_walls.picture, room_walls.window) else 1):
                 if rng.random() < probability:
                     piece = _place(rng, maker, size, room, camera, clearance, against_wall)
                     pieces += [piece] if piece else []
@@ -269,7 +270,7 @@ def _place(
         parts = tuple(dataclasses.replace(p, params=(*p.params[:3], size[2] - 0.001, *p.params[4:])) for p in parts)
     corners = [part.bounds() for part in parts]
     lower, upper = np.min([c[0] for c in corners], axis=0), np.max([c[1] for c in corners], axis=0)
-    for _ in range(5):
+    for _ in range(_TRIES):
         wall = _wall_in_view(rng, camera)
         yaw = wall * np.pi / 2
         turn = np.round(np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]))
@@ -293,5 +294,5 @@ def _place(
 def _wall_in_view(rng: np.random.Generator, camera: Camera) -> int:
     """Draws a wall (0: y=0, 1: x=width, 2: y=depth, 3: x=0), the more likely the more the camera faces it."""
     towards = np.array([[0, -1], [1, 0], [0, 1], [-1, 0]]) @ camera.rotation[:2, 1]
-    weights = np.clip(towards + 0.5, 0.05, None)
-    return int(rng.choice(4, p=weights / weights.sum()))
+    weights = np.cumsum(np.clip(towards + 0.5, 0.05, None))
+    return int(np.searchsorted(weights, rng.random() * weights[-1]))

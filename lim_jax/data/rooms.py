@@ -83,7 +83,7 @@ def _depth_holes(rng: np.random.Generator, view: room_rendering.View) -> np.ndar
     shadow[:, :-1] = depth[:, :-1] - depth[:, 1:] > 0.15 * depth[:, 1:]
     blotches = _smooth_noise(rng, depth.shape)
     glossy = np.isin(view.labels, _GLOSSY) & (blotches > 0.1)
-    return shadow | glossy | (blotches > 1.9) | (rng.random(depth.shape) < 0.002)
+    return shadow | glossy | (blotches > 2.1) | (rng.random(depth.shape) < 0.002)
 
 
 def _unlabelled(rng: np.random.Generator, view: room_rendering.View) -> np.ndarray:
@@ -100,7 +100,7 @@ def _unlabelled(rng: np.random.Generator, view: room_rendering.View) -> np.ndarr
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Returns float H×W: a few random waves, mean 0, standard deviation about 1."""
     y, x = np.linspace(0, 1, shape[0])[:, None], np.linspace(0, 1, shape[1])
-    waves = rng.normal(0, 8, (6, 2))
+    waves = rng.normal(0, 6, (6, 2))
     phases = rng.uniform(0, 2 * np.pi, 6)
     noise = sum(np.sin(2 * np.pi * (a * y + b * x) / 2 + p) for (a, b), p in zip(waves, phases, strict=True))
     return np.asarray(noise) / np.sqrt(3)
