@@ -145,8 +145,17 @@ class ConvNorm(nn.Module):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", kernel_init, shape, jnp.float32).astype(self.dtype)
         x = convolve(x.astype(self.dtype), kernel, stride=self.stride, dilation=self.dilation)
-        normalize = nn.BatchNorm(momentum=0.9, epsilon=1e-5, dtype=self.dtype, axis_name=axis_name, name="bn")
-        return normalize(x, use_running_average=not train)
+        normalize = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            # mean(x²) - mean(x)² would cancel where values hardly differ, as after the pooling of a small batch.
+            use_fast_variance=False,
+            dtype=self.dtype,
+            axis_name=axis_name,
+            name="bn",
+        )
+        return normalize(x)
 
 
 class Dropout(nn.Module):

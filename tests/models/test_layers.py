@@ -1,0 +1,135 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from lim_jax.models import layers
+from tests.models import reference_weights
+
+
+def value_and_gradients(function, *arguments):
+    """Returns `function(*arguments)` and its gradients, of a sum with weights that differ everywhere."""
+
+    def both(*arguments):
+        value, pull_back = jax.vjp(function, *arguments)
+        weights = jnp.cos(jnp.arange(value.size, dtype=jnp.float32)).reshape(value.shape)
+        return value, *pull_back(weights)
+
+    return jax.jit(both)(*arguments)
+
+
+def assert_close(actual, expected, tolerance=1e-5):
+    for a, b in zip(actual, expected, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * float(np.max(np.abs(b))))
+
+
+@pytest.mark.parametrize("rate", [1, 2, 4, 12, 24, 36])
+@pytest.mark.parametrize("size", [(16, 16), (9, 13), (30, 5)])
+def test_sum_of_taps_is_the_convolution(size, rate):
+    x = reference_weights.normal("x", (2, *size, 3))
+    kernel = reference_weights.normal("kernel", (3, 3, 3, 4))
+    expected = value_and_gradients(lambda x, k: layers.convolve_by_op(x, k, dilation=rate), x, kernel)
+    assert_close(value_and_gradients(lambda x, k: layers.convolve_by_taps(x, k, dilation=rate), x, kernel), expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "stride", "rate"),
+    [
+        ((9, 13), 1, 1, 1),
+        ((9, 13), 1, 2, 1),
+        ((8, 6), 1, 2, 1),
+        ((9, 12), 3, 2, 1),
+        ((8, 8), 3, 1, 4),
+        ((1, 1), 3, 1, 12),
+    ],
+)
+def test_convolve_is_the_convolution(size, kernel_size, stride, rate):
+    x = reference_weights.normal("x", (2, *size, 3))
+    kernel = reference_weights.normal("kernel", (kernel_size, kernel_size, 3, 4))
+    results = [
+        value_and_gradients(lambda x, k, f=form: f(x, k, stride=stride, dilation=rate), x, kernel)
+        for form in (layers.convolve, layers.convolve_by_op)
+    ]
+    assert_close(*results)
+
+
+@pytest.mark.parametrize(
+    ("size", "rate", "products"),
+    [(16, 1, 1), (16, 2, 1), (16, 4, 9), (8, 2, 9), (32, 12, 9), (16, 12, 9), (32, 36, 1), (16, 24, 1), (33, 36, 1)],
+)
+def test_taps_that_see_only_padding_are_not_computed(size, rate, products):
+    x, kernel = jnp.zeros((1, size, size, 2)), jnp.zeros((3, 3, 2, 2))
+    text = str(jax.make_jaxpr(lambda x, k: layers.convolve(x, k, dilation=rate))(x, kernel))
+    assert text.count("dot_general[") + text.count("conv_general_dilated[") == products
+
+
+@pytest.mark.parametrize(("window", "stride", "padding"), [(3, 2, 1), (2, 2, 0)])
+@pytest.mark.parametrize("size", [(8, 8), (9, 7)])
+def test_max_pool(size, window, stride, padding):
+    x = reference_weights.normal("x", (2, *size, 3))
+    expected = value_and_gradients(
+        lambda x: nn.max_pool(x, (window, window), (stride, stride), [(padding, padding)] * 2), x
+    )
+    actual = value_and_gradients(lambda x: layers.max_pool(x, window=window, stride=stride, padding=padding), x)
+    assert_close(actual, expected)
+
+
+def test_batch_norm_uses_the_moments_of_the_global_batch():
+    devices = 4
+    if jax.device_count() < devices:
+        pytest.skip("needs 4 devices")
+    layer = layers.ConvNorm(5, 3)
+    x = reference_weights.normal("x", (8, 6, 6, 3))
+    variables = layer.init(jax.random.key(0), x)
+
+    def step(variables, x, axis_name=None):
+        return layer.apply(variables, x, train=True, axis_name=axis_name, mutable=["batch_stats"])
+
+    expected, expected_state = step(variables, x)
+    split = jax.pmap(lambda v, x: step(v, x, "batch"), axis_name="batch", in_axes=(None, 0), out_axes=(0, None))
+    actual, actual_state = split(variables, x.reshape(devices, 2, 6, 6, 3))
+    assert_close([actual.reshape(expected.shape)], [expected])
+    assert_close(jax.tree.leaves(actual_state), jax.tree.leaves(expected_state))
+    np.testing.assert_allclose(
+        expected_state["batch_stats"]["bn"]["mean"],
+        0.1 * jnp.mean(layers.convolve(x, variables["params"]["kernel"]), axis=(0, 1, 2)),
+        atol=1e-6,
+    )
+
+
+def test_dropout_does_not_depend_on_the_number_of_devices():
+    devices = 4
+    if jax.device_count() < devices:
+        pytest.skip("needs 4 devices")
+    layer, x, key = layers.Dropout(0.3), jnp.ones((8, 50, 40)), {"dropout": jax.random.key(3)}
+    expected = layer.apply({}, x, train=True, rngs=key)
+    split = jax.pmap(
+        lambda x, key: layer.apply({}, x, train=True, axis_name="batch", rngs=key),
+        axis_name="batch",
+        in_axes=(0, None),
+    )
+    np.testing.assert_array_equal(split(x.reshape(devices, 2, 50, 40), key).reshape(x.shape), expected)
+    assert len({row.tobytes() for row in np.asarray(expected)}) == 8, "every example has its own noise"
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.6])
+def test_dropout_keeps_the_mean(rate):
+    layer, x = layers.Dropout(rate), jnp.ones((4, 5000))
+    y = layer.apply({}, x, train=True, rngs={"dropout": jax.random.key(0)})
+    assert float(jnp.mean(y == 0)) == pytest.approx(rate, abs=0.02)
+    assert float(jnp.max(y)) == pytest.approx(1 / (1 - rate))
+    np.testing.assert_array_equal(layer.apply({}, x), x)
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters_and_statistics():
+    x = reference_weights.normal("x", (2, 8, 8, 3))
+    outputs = {}
+    for dtype in ("float32", "bfloat16"):
+        layer = layers.ConvNorm(6, 3, dilation=4, dtype=dtype)
+        variables = layer.init(jax.random.key(0), x)
+        outputs[dtype], state = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+        assert {leaf.dtype for leaf in jax.tree.leaves((variables, state))} == {jnp.dtype("float32")}
+        assert outputs[dtype].dtype == dtype
+    assert_close([outputs["bfloat16"].astype(jnp.float32)], [outputs["float32"]], tolerance=0.03)

@@ -1,0 +1,134 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from lim_jax import models
+from lim_jax.errors import UserError
+from lim_jax.models import multitask
+from tests.models import reference_weights
+
+SIZE = (75, 101)
+
+
+def small_model(dtype="float32", backbone="resnet18d", dropout=0.3):
+    heads = {
+        "segmentation": models.head("deeplab", 5, channels=16, dtype=dtype, dropout=dropout),
+        "smiling": models.head("classifier", 1, channels=32, dtype=dtype, dropout=(dropout, dropout)),
+    }
+    return models.MultiTaskModel(models.backbone(backbone, 0.125, dtype=dtype), heads)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return models.normalize_images(128 + 50 * reference_weights.normal("images", (4, *SIZE, 3)))
+
+
+@pytest.fixture(scope="module")
+def variables(images):
+    return reference_weights.variables(small_model(), images)
+
+
+def loss_and_gradients(model, variables, images, axis_name=None):
+    """Returns the mean of the squared logits over the global batch, the new statistics and the gradients."""
+
+    def loss(params):
+        logits, updates = model.apply(
+            variables | {"params": params},
+            images,
+            train=True,
+            axis_name=axis_name,
+            rngs={"dropout": jax.random.key(5)},
+            mutable=["batch_stats"],
+        )
+        return sum(jnp.mean(jnp.square(value)) for value in logits.values()), updates["batch_stats"]
+
+    (value, batch_stats), gradients = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+    if axis_name is not None:
+        value, gradients = jax.lax.pmean((value, gradients), axis_name)
+    return value, batch_stats, gradients
+
+
+def test_logits(variables, images):
+    logits = jax.jit(small_model().apply)(variables, images)
+    assert {task: (x.shape, x.dtype.name) for task, x in logits.items()} == {
+        "segmentation": ((4, 10, 13, 5), "float32"),
+        "smiling": ((4, 1), "float32"),
+    }
+    alone = jax.jit(small_model().apply)(variables, images[1:2])
+    for task, value in logits.items():
+        np.testing.assert_allclose(alone[task][0], value[1], rtol=0, atol=1e-5 * float(jnp.max(jnp.abs(value))))
+
+
+def test_parameters_are_named_by_backbone_and_task(variables):
+    assert set(variables["params"]) == {"backbone", "heads_segmentation", "heads_smiling"}
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+def test_the_backbone_runs_once(variables, images):
+    calls = []
+
+    def count(next_function, args, kwargs, context):
+        calls.append(type(context.module).__name__)
+        return next_function(*args, **kwargs)
+
+    with nn.intercept_methods(count):
+        jax.eval_shape(small_model().apply, variables, images)
+    assert (calls.count("ResNet"), calls.count("DeepLab"), calls.count("Classifier")) == (1, 1, 1)
+
+
+def test_training_step_of_four_devices_is_that_of_one(variables, images):
+    """In float64, because float32's rounding decides now and then on which side of zero a ReLU is."""
+    if jax.device_count() < 4:
+        pytest.skip("needs 4 devices")
+    model = small_model("float64")
+    with jax.enable_x64(True):
+        arguments = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), (variables, images[:, :40, :56]))
+        expected = jax.jit(lambda v, x: loss_and_gradients(model, v, x))(*arguments)
+        split = jax.pmap(
+            lambda v, x: loss_and_gradients(model, v, x, "batch"),
+            axis_name="batch",
+            in_axes=(None, 0),
+            out_axes=None,
+        )
+        actual = split(arguments[0], arguments[1].reshape(4, 1, 40, 56, 3))
+    for (path, a), b in zip(jax.tree.leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
+        assert np.all(np.isfinite(a)), path
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * np.max(np.abs(b)) + 1e-12, err_msg=str(path))
+    for path, gradient in jax.tree.leaves_with_path(expected[2]):
+        assert np.any(np.asarray(gradient)), path
+
+
+def test_bfloat16(variables, images):
+    expected = jax.jit(small_model().apply)(variables, images)
+    logits = jax.jit(small_model("bfloat16").apply)(variables, images)
+    for task in expected:
+        assert logits[task].dtype == jnp.float32
+        scale = float(jnp.max(jnp.abs(expected[task])))
+        np.testing.assert_allclose(logits[task], expected[task], rtol=0, atol=0.1 * scale)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18d", "resnet50d"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_json_round_trip(backbone, dtype):
+    model = small_model(dtype, backbone, dropout=0.25)
+    assert models.from_json(json.loads(json.dumps(models.to_json(model)))) == model
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_normalize_images(dtype):
+    images = np.array([[[0, 128, 255]]], dtype)
+    expected = (np.array([0, 128, 255]) / 255 - multitask.IMAGE_MEAN) / multitask.IMAGE_STD
+    normalized = models.normalize_images(images)
+    assert normalized.dtype == jnp.float32
+    np.testing.assert_allclose(normalized[0, 0], expected, rtol=1e-5)
+
+
+def test_mistakes_are_reported():
+    with pytest.raises(UserError, match=r"'unet'.*deeplab, classifier"):
+        models.head("unet", 3)
+    with pytest.raises(UserError, match="9 pixels"):
+        jax.eval_shape(small_model().init, jax.random.key(0), jnp.zeros((1, 8, 32, 3)))
