@@ -12,7 +12,7 @@ makes a frozen dataclass (hashable, so it can be closed over or be a static argu
     task.metrics(logits, target) -> {name: sums}    add up over batches and devices; host: in float64
     task.summarize(sums) -> {metric: float | None}  None: nothing valid defines it
     task.published_metric -> name            the metric of the paper's tables
-    task.metric_info -> {name: Metric}       label with unit, higher_is_better
+    task.metric_info -> {name: Metric}       label, unit, higher_is_better; task.loss_label
     task.predict(logits, (H, W)) -> array    classes uint8 (B, H, W), relative depth (B, H, W),
                                              unit normals (B, H, W, 3) or probability (B,)
     task.prepare_target(target) -> array     the target in the same terms as `predict`'s result

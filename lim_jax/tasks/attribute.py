@@ -28,9 +28,10 @@ class AttributeTask(Task):
 
     double_sigmoid: bool = False
     head_name: ClassVar[str] = "classifier"
+    loss_label: ClassVar[str] = "binary cross entropy"
     metric_info: ClassVar[Mapping[str, Metric]] = {
-        "accuracy": Metric("accuracy", True),
-        "f1": Metric("F1 score", True),
+        "accuracy": Metric("accuracy", "fraction", True),
+        "f1": Metric("F1", "fraction", True),
     }
 
     @property

@@ -32,11 +32,13 @@ class Metric:
     """How a metric is shown to a reader.
 
     Attributes:
-      label: its name with its unit, for axes and tables.
-      higher_is_better: which way is up.
+      label: its name in words.
+      unit: what its numbers are; metrics of a task with the same unit share an axis.
+      higher_is_better: whether large values are good.
     """
 
     label: str
+    unit: str
     higher_is_better: bool
 
 
@@ -51,12 +53,14 @@ class Task(abc.ABC):
     Attributes:
       spec: the target as the data set describes it.
       head_name: the head of `lim_jax.models` that the task takes.
+      loss_label: the loss in words.
       metric_info: the metrics of `summarize`, the published one first.
     """
 
     spec: TargetSpec
     head_name: ClassVar[str] = "deeplab"
-    metric_info: ClassVar[Mapping[str, Metric]] = {}
+    loss_label: ClassVar[str]
+    metric_info: ClassVar[Mapping[str, Metric]]
 
     @property
     @abc.abstractmethod

@@ -41,9 +41,10 @@ class DepthTask(Task):
         upsampled predictions.
     """
 
+    loss_label: ClassVar[str] = "squared error"
     metric_info: ClassVar[Mapping[str, Metric]] = {
-        "mae": Metric("MAE, relative depth", False),
-        "rmse": Metric("RMSE, relative depth", False),
+        "mae": Metric("MAE", "relative depth", False),
+        "rmse": Metric("RMSE", "relative depth", False),
     }
 
     @property
@@ -91,7 +92,7 @@ class DepthTask(Task):
         return np.where(np.asarray(values)[..., None] > 0, colors, np.array(INVALID_COLOR, np.uint8))
 
     def constant_statistics(self, target: jax.Array) -> Sums:
-        """Returns a histogram of relative depth at the pixels on which cells are centred."""
+        """Returns a histogram of relative depth."""
         depth = relative_depth(target)
         return {"histogram": histogram(depth, depth > 0, 1.0, _MEDIAN_BINS)}
 

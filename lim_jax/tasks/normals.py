@@ -37,13 +37,14 @@ class NormalsTask(Task):
       within_11.25, within_22.5, within_30: share of those pixels, a fraction of 1, whose angle is smaller.
     """
 
+    loss_label: ClassVar[str] = "1 − cosine"
     metric_info: ClassVar[Mapping[str, Metric]] = {
-        "cosine_similarity": Metric("cosine similarity", True),
-        "angle_mean": Metric("mean angle, degrees", False),
-        "angle_median": Metric("median angle, degrees", False),
-        "within_11.25": Metric("share within 11.25°", True),
-        "within_22.5": Metric("share within 22.5°", True),
-        "within_30": Metric("share within 30°", True),
+        "cosine_similarity": Metric("cosine similarity", "cosine", True),
+        "angle_mean": Metric("mean angle", "degrees", False),
+        "angle_median": Metric("median angle", "degrees", False),
+        "within_11.25": Metric("within 11.25°", "fraction", True),
+        "within_22.5": Metric("within 22.5°", "fraction", True),
+        "within_30": Metric("within 30°", "fraction", True),
     }
 
     @property

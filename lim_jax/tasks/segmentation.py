@@ -39,10 +39,11 @@ class SegmentationTask(Task):
     """
 
     label_smoothing: float = 0.1
+    loss_label: ClassVar[str] = "cross entropy"
     metric_info: ClassVar[Mapping[str, Metric]] = {
-        "iou": Metric("IoU, micro per image", True),
-        "miou": Metric("mean IoU over classes", True),
-        "pixel_accuracy": Metric("pixel accuracy", True),
+        "iou": Metric("IoU, micro", "fraction", True),
+        "miou": Metric("IoU, class mean", "fraction", True),
+        "pixel_accuracy": Metric("pixel accuracy", "fraction", True),
     }
 
     @property
