@@ -50,8 +50,8 @@ def sparse_group_lasso(u: np.ndarray, threshold: float, l1_threshold: float, met
 
 
 def group_mcp_objective(w, u, learning_rate, strength, gamma, metric):
-    """The objective that group MCP's proximal operator minimises, for one group; `w` may hold several points as
-    rows.""" w, u, d = (np.asarray(x, np.float64) for x in (w, u, metric))
+    """The objective of group MCP's proximal operator for one group; `w` may hold several points as rows."""
+    w, u, d = (np.asarray(x, np.float64) for x in (w, u, metric))
     size = np.minimum(np.linalg.norm(w, axis=-1), gamma * strength)
     return 0.5 * np.sum(d * (w - u) ** 2, -1) + learning_rate * (strength * size - size**2 / (2 * gamma))
 
