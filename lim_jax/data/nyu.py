@@ -312,6 +312,6 @@ def _fingerprint(layout: Layout) -> str:
                 except OSError as error:
                     raise UserError(f"cannot read {path} ({error.strerror}): unpack the archive again") from error
                 digest.update(
-                    f"{split} {path.parent.name}/{path.name} {status.st_size} {int(status.st_mtime)}\n".encode()
+                    f"{split} {path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}\n".encode()
                 )
     return digest.hexdigest()[:8]

@@ -115,10 +115,10 @@ def prepare(builder: type[RecordsBuilder], config: tfds.core.BuilderConfig, root
         with _locked(directory.parent / "lock"):
             if not directory.exists():  # else another process wrote it while this one waited
                 _write(builder, config, directory)
-    except PermissionError as error:
+    except OSError as error:
         raise UserError(
             f"cannot write prepared records to {directory.parent} ({error.strerror}): "
-            "set dataset.data_dir to a folder that you may write to"
+            "set dataset.data_dir to a folder that can take them"
         ) from error
     return directory
 
@@ -130,10 +130,12 @@ def _write(builder: type[RecordsBuilder], config: tfds.core.BuilderConfig, direc
     start = time.monotonic()
     tfds.disable_progress_bar()
     downloads = directory.parent / "incomplete_downloads"  # TFDS makes it although nothing is downloaded
-    with _quiet(), contextlib.redirect_stdout(io.StringIO()):
-        writer = builder(config=config, data_dir=directory.parents[2], file_format="array_record")
-        writer.download_and_prepare(download_dir=downloads)
-    shutil.rmtree(downloads, ignore_errors=True)
+    try:
+        with _quiet(), contextlib.redirect_stdout(io.StringIO()):
+            writer = builder(config=config, data_dir=directory.parents[2], file_format="array_record")
+            writer.download_and_prepare(download_dir=downloads)
+    finally:
+        shutil.rmtree(downloads, ignore_errors=True)
     logging.info("Prepared %s in %.1f s", builder.name, time.monotonic() - start)
 
 

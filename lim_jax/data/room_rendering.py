@@ -139,7 +139,7 @@ def _room_hits(scene: Scene, position: np.ndarray, world: np.ndarray) -> tuple[n
     for axis in range(3):
         forward = world[axis] > 0
         distance = np.where(forward, np.float32(scene.size[axis]), np.float32(0)) - position[axis]
-        t = distance / _nonzero(world[axis])
+        t = np.abs(distance) / np.maximum(np.abs(world[axis]), np.float32(1e-9))
         closer = t < depth
         depth = np.where(closer, t, depth)
         part = np.where(closer, 2 * axis + forward, part)

@@ -57,20 +57,21 @@ def resize_depth(depth: np.ndarray, size: Size) -> np.ndarray:
 
 
 def resize_normals(normals: np.ndarray, size: Size) -> np.ndarray:
-    """Resizes an H×W×3 map of unit normals to `size`; (0, 0, 0) is invalid.
+    """Resizes an H×W×3 map of normals to `size`; (0, 0, 0) is invalid.
 
     Args:
-      normals: float32.
+      normals: float32, of any length.
       size: (height, width) of the result.
 
     Returns:
       float32 (height, width, 3): for each cell the mean direction of its valid normals within
       `SAME_SURFACE_COSINE` of the valid one closest to the cell's centre, of length 1; (0, 0, 0) where a cell has none.
     """
-    if size[0] > normals.shape[0] or size[1] > normals.shape[1]:
-        return normalized(resize_labels(normals, size))
+    normals = normalized(normals)
     if normals.shape[:2] == size:
-        return normalized(normals)
+        return normals
+    if size[0] > normals.shape[0] or size[1] > normals.shape[1]:
+        return resize_labels(normals, size)
     flat = normals.reshape(-1, 3)
     valid = np.any(flat != 0, axis=-1)
     cells, reference = _closest_valid(normals.shape[:2], size, valid)

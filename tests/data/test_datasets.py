@@ -1,0 +1,57 @@
+"""`load`: the one way to open a data set, and what it says when it cannot."""
+
+import ml_collections
+import numpy as np
+import pytest
+
+from lim_jax.data import datasets, load
+from lim_jax.errors import UserError
+
+
+def _config(tmp_path, **fields):
+    defaults = {"name": "rooms", "data_dir": str(tmp_path), "source_dir": None, "image_size": (16, 24)}
+    return ml_collections.ConfigDict({**defaults, "split_sizes": (3, 2, 1), **fields})
+
+
+def test_rooms_load_with_the_chosen_targets(tmp_path):
+    dataset = load(_config(tmp_path), ("normals", "depth"))
+    assert dataset.name == "rooms"
+    assert list(dataset.specs) == ["normals", "depth"]
+    assert {split: len(source) for split, source in dataset.sources.items()} == dict(
+        zip(datasets.SPLITS, (3, 2, 1), strict=True)
+    )
+    example = dataset.sources["validation"][1]
+    assert example["image"].shape == (16, 24, 3)
+    assert list(example["targets"]) == ["normals", "depth"]
+
+
+def test_image_size_and_split_sizes_keep_records_apart(tmp_path):
+    load(_config(tmp_path), ("depth",))
+    other = load(_config(tmp_path, image_size=(24, 16), split_sizes=(1, 2, 1)), ("depth",))
+    assert other.sources["train"][0]["targets"]["depth"].shape == (24, 16)
+    assert len(other.sources["train"]) == 1
+
+
+def test_data_dir_defaults_to_that_of_tfds(tmp_path, monkeypatch):
+    monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path / "tfds"))
+    dataset = load(_config(tmp_path, data_dir=None), ("depth",))
+    assert np.isfinite(dataset.sources["test"][0]["targets"]["depth"]).all()
+    assert (tmp_path / "tfds/rooms").is_dir()
+
+
+MISTAKES = {
+    "unknown data set": ({"name": "roms"}, ("depth",), "'roms'.*nyu, rooms"),
+    "unknown task": ({}, ("depth", "smiling"), "'rooms' has no target 'smiling'.*segmentation, depth, normals"),
+    "one number for a size": ({"image_size": (64,)}, ("depth",), r"image_size=\(64,\)"),
+    "no size": ({"image_size": (0, 64)}, ("depth",), "image_size"),
+    "a size that is no tuple": ({"image_size": 64}, ("depth",), "image_size=64"),
+    "two splits": ({"split_sizes": (8, 8)}, ("depth",), "split_sizes"),
+    "an empty split": ({"split_sizes": (8, 0, 8)}, ("depth",), "split_sizes"),
+}
+
+
+@pytest.mark.parametrize(("fields", "tasks", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_end_in_one_line(tmp_path, fields, tasks, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load(_config(tmp_path, **fields), tasks)
+    assert "\n" not in str(caught.value)
