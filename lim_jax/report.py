@@ -54,6 +54,7 @@ _DIRECTIONS = {
     "to the right": (1, 0, 0),
     "to the left": (-1, 0, 0),
 }
+_FEW = 4  # epochs: fewer are shown as points
 _KEY_COLUMNS = 5
 _BARS_PER_ROW = 60  # labels of 7 points just fit
 
@@ -215,7 +216,7 @@ def prediction_panel(
     widths = [cell] * (1 + 2 * len(dense)) + [text_width] * bool(attributes)
     row_height = max(cell * height / width, 0.3 * len(attributes))
     keys = list(_keys(dense, shown))
-    heights = [0.4 + examples * row_height, *(inches for _, inches in keys)]
+    heights = [0.45 + examples * row_height, *(inches for _, inches in keys)]
     figure = _figure(max(sum(widths), 3.3), sum(heights), padding=0.02)
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     all_axes = parts[0].subplots(examples, len(widths), squeeze=False, width_ratios=widths)
@@ -257,7 +258,7 @@ def _keys(
             entries.append(("not labelled, no measurement", np.array(INVALID_COLOR) / 255))
             yield lambda part, entries=entries: _color_key(part, entries), 0.1 + 0.16 * -(-len(entries) // _KEY_COLUMNS)
         elif isinstance(task, DepthTask):
-            yield _depth_key, 0.5
+            yield _depth_key, 0.46
         elif isinstance(task, NormalsTask):
             entries = [(f"normal {where}", task.picture(np.array(n)) / 255) for where, n in _DIRECTIONS.items()]
             yield lambda part, entries=entries: _color_key(part, entries), 0.26
@@ -302,7 +303,7 @@ def _by_unit(task: Task) -> list[tuple[str, dict[str, Metric]]]:
 
 def _curve(axes: "Axes", points: Sequence[tuple[int, float]], color: str, label: str) -> None:
     epochs, values = [epoch for epoch, _ in points], [value for _, value in points]
-    axes.plot(epochs, values, color=color, label=label, marker="o" if len(points) < 4 else "")
+    axes.plot(epochs, values, color=color, label=label, marker="o" if len(points) < _FEW else "")
     _whole_epochs(axes, max(epochs, default=1))
 
 
@@ -324,9 +325,10 @@ def _scale(axes: "Axes", values: Sequence[float]) -> None:
 def _whole_epochs(axes: "Axes", epochs: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    if epochs < 4:
-        axes.set_xlim(0.5, epochs + 0.5)
+    if epochs < _FEW:
+        axes.set(xlim=(0.5, epochs + 0.5), xticks=range(1, epochs + 1))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 
 def _figure(width: float, height: float, padding: float = 0.04) -> "Figure":
