@@ -21,6 +21,7 @@ _DISK_FULL = "No space left on device"
 def run(main: Callable[[Sequence[str]], object]) -> None:
     """Parses the flags, runs `main(argv)` and turns the user's mistakes into one line and exit code 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow would announce that it is on
     app.run(lambda argv: _exit_clearly(main, argv), flags_parser=_parse_flags)
 
 

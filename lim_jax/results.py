@@ -10,7 +10,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from lim_jax import checkpoints, evaluation, sparsity
+from lim_jax import checkpoints, evaluation, report, sparsity
 from lim_jax.data import Dataset
 from lim_jax.network import Network
 
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 PyTree = Any
 _FILE = "results.json"
+_EXAMPLES_SHOWN = 4
 
 
 def count(params: PyTree) -> int:
@@ -123,8 +124,25 @@ def finish(
     }
     if jax.process_index() == 0:
         (workdir / _FILE).write_text(json.dumps(content, indent=2) + "\n")
-    logger.info("%s", table(content, network))
+        batch = _examples(dataset, "test")
+        predict = evaluation.predictor(network, batch["image"].shape[1:3])
+        report.write_report(
+            workdir / "report",
+            tasks=network.tasks,
+            history=history,
+            layers=content["sparsity"]["layers"],
+            batch=batch,
+            predictions=jax.device_get(predict(best.weights, batch["image"])),
+        )
+    logger.info("%s\nalso in %s; figures in %s", table(content, network), workdir / _FILE, workdir / "report")
     return content
+
+
+def _examples(dataset: Dataset, split: str) -> dict[str, Any]:
+    """Returns a few examples, spread evenly over the split, as one batch."""
+    source = dataset.sources[split]
+    indices = np.unique(np.linspace(0, len(source) - 1, _EXAMPLES_SHOWN).astype(int))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *(source[int(index)] for index in indices))
 
 
 def table(content: Mapping[str, Any], network: Network) -> str:

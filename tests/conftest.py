@@ -1,7 +1,21 @@
-"""Eight simulated devices for every test; set before JAX is imported anywhere."""
+"""Eight simulated devices for every test, set before JAX is imported anywhere; one compilation cache for all."""
 
 import os
+import pathlib
+import tempfile
+
+import pytest
 
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"])
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+# The workers of one test run, and the processes that they start, share what they compile.
+os.environ.setdefault("XDG_CACHE_HOME", tempfile.mkdtemp(prefix="lim_jax_tests_"))
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """One folder for prepared records, common to all workers of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "records"

@@ -1,0 +1,176 @@
+"""The real training loop on tiny networks: results, devices, frozen heads, interruption, another run's weights."""
+
+import functools
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from lim_jax import checkpoints, data, devices, network, train
+from lim_jax import config as config_lib
+from lim_jax.data import pipeline
+from lim_jax.errors import UserError
+from lim_jax.train_state import create_train_state, initial_variables, make_optimizer
+from tests.training import tiny_config
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, data_dir):
+    """A finished run: its workdir, its configuration and the results."""
+    workdir = tmp_path_factory.mktemp("run")
+    config = tiny_config(data_dir)
+    return workdir, config, train.train_and_evaluate(config, workdir)
+
+
+def run_steps(config, num_devices, num_steps, change=lambda state: state):
+    """The first steps of a run on some devices; returns the states after each."""
+    config = config_lib.checked(config)
+    dataset = data.load(config.dataset, config.tasks)
+    net = network.build(config, dataset.specs)
+    variables = initial_variables(net.model, config.dataset.image_size, config.seed)
+    state = change(create_train_state(variables, config.tasks, config))
+    on = jax.local_devices()[:num_devices]
+    optimizer = make_optimizer(config, state.params)
+    step = functools.partial(train.train_step, net=net, optimizer=optimizer, config=config)
+    step = devices.distribute(step, on, 1)
+    batches = pipeline.train_iterator(dataset.sources["train"], batch_size=config.batch_size, seed=0)
+    states = [devices.replicate(state, on)]
+    for _ in range(num_steps):
+        states.append(step(states[-1], next(batches))[0])
+    return jax.device_get(states)
+
+
+def test_a_run_leaves_results_and_figures(trained):
+    workdir, config, results = trained
+    assert json.loads((workdir / "results.json").read_text()) == results
+    assert set(results["test"]) == {"depth", "normals"}
+    assert results["test"]["depth"].keys() >= {"loss", "mae", "rmse"}
+    assert (results["epochs"], results["steps"], results["seed"]) == (2, 6, config.seed)
+    layers = results["sparsity"]["layers"]
+    assert all(0 <= layer["zero_groups"] <= layer["groups"] for layer in layers.values())
+    assert results["parameters"] == sum(
+        np.size(leaf) for leaf in jax.tree.leaves(checkpoints.load_network(workdir).weights["params"])
+    )
+    assert (workdir / "config.json").is_file()
+    assert list(workdir.glob("events.out.tfevents.*"))
+    assert len(list((workdir / "report").glob("*.png"))) >= 4
+
+
+def test_a_finished_run_is_not_trained_again(trained):
+    workdir, config, results = trained
+    before = sorted((workdir / "checkpoints").iterdir())
+    assert train.train_and_evaluate(config, workdir) == results
+    assert sorted((workdir / "checkpoints").iterdir()) == before
+
+
+def test_eight_devices_take_the_steps_of_one(data_dir):
+    config = tiny_config(data_dir)
+    config.learning_rate = 1e-4
+    one, eight = (run_steps(config, count, 5)[-1] for count in (1, 8))
+    differences = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), one.params, eight.params)
+    assert max(jax.tree.leaves(differences)) < 1e-5
+    differences = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), one.batch_stats, eight.batch_stats)
+    assert max(jax.tree.leaves(differences)) < 1e-4
+
+
+def test_an_inactive_head_stays_as_it_is(data_dir):
+    def freeze(state):
+        return state.replace(active=dict(state.active, depth=np.bool_(False)))
+
+    before, after = run_steps(tiny_config(data_dir), 1, 1, freeze)
+    for tree in ("params", "batch_stats"):
+        old, new = getattr(before, tree), getattr(after, tree)
+        jax.tree.map(np.testing.assert_array_equal, old["heads_depth"], new["heads_depth"])
+        for branch in ("heads_normals", "backbone"):
+            changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), old[branch], new[branch])
+            assert any(jax.tree.leaves(changed)), (tree, branch)
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_path, monkeypatch):
+    """SIGTERM after every second step: in the middle of epochs too, nothing is lost and every bit is the same."""
+    steps = []
+    progress_step_done = train.Progress.step_done
+
+    def step_done(self, step):
+        steps.append(step)
+        if len(steps) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return progress_step_done(self, step)
+
+    monkeypatch.setattr(train.Progress, "step_done", step_done)
+    for _ in range(3):
+        steps.clear()
+        try:
+            results = train.train_and_evaluate(tiny_config(data_dir), tmp_path)
+        except SystemExit as stop:
+            assert stop.code == 128 + signal.SIGTERM
+        else:
+            break
+    workdir, _, expected = trained
+    assert results == expected
+    for which in (checkpoints.BEST, checkpoints.LATEST):
+        weights, again = (checkpoints.load_network(folder, which).weights for folder in (workdir, tmp_path))
+        jax.tree.map(np.testing.assert_array_equal, weights, again)
+
+
+def test_a_run_starts_from_another_ones_weights(trained, data_dir, tmp_path, caplog):
+    workdir, _, _ = trained
+    config = tiny_config(data_dir)
+    config.tasks = ("depth", "segmentation")
+    config.num_epochs = 1
+    config.init_from = str(workdir)
+    with caplog.at_level("INFO", logger="lim_jax"):
+        train.train_and_evaluate(config, tmp_path)
+    assert "heads_segmentation" in caplog.text
+    assert "['heads_depth']['logits']" not in caplog.text
+
+
+def test_published_habits_run(data_dir, tmp_path):
+    config = tiny_config(data_dir)
+    config.sparsity.strength = 0.0
+    for habit in config.published:
+        config.published[habit] = True
+    config.loss_weighting = "uniform"
+    results = train.train_and_evaluate(config, tmp_path)
+    assert results["sparsity"]["group_percent"] == 0
+    weighting = checkpoints.Checkpoints(tmp_path, read_only=True)
+    assert weighting.step() is not None
+    weighting.__exit__()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 6, "num_devices": 4}, "4 devices cannot share"),
+        ({"num_devices": 9}, "num_devices is 9"),
+        ({"tasks": ("depth", "colour")}, "colour"),
+        ({"dataset.name": "kitti"}, "kitti"),
+        ({"dataset.name": "nyu"}, "source_dir"),
+        ({"model.backbone": "vgg16"}, "vgg16"),
+        ({"init_from": "nowhere"}, "nowhere"),
+        ({"learning_rate": 1e30}, "learning_rate"),
+    ],
+)
+def test_mistakes_end_in_one_line(data_dir, tmp_path, changes, message):
+    config = tiny_config(data_dir)
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=message) as error:
+        train.train_and_evaluate(config, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_workdir_that_cannot_be_made_is_named(data_dir, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file"):
+        train.train_and_evaluate(tiny_config(data_dir), tmp_path / "file" / "run")
+
+
+def test_a_workdir_of_another_run_is_refused(trained, data_dir):
+    workdir, _, _ = trained
+    config = tiny_config(data_dir)
+    config.sparsity.strength = 1e-5
+    with pytest.raises(UserError, match=r"sparsity\.strength"):
+        train.train_and_evaluate(config, workdir)
