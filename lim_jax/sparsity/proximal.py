@@ -68,7 +68,7 @@ class Block(NamedTuple):
         return sum(math.prod(array.shape[axis] for axis in _inside(array, kept)) for array, kept in parts)
 
 
-def normalize_axes(group_axis: int | Sequence[int], ndim: int) -> Axes:
+def normalize_axes(group_axis: int | tuple[int, ...], ndim: int) -> Axes:
     """Returns the group axes as increasing, non-negative integers.
 
     Raises:
@@ -84,12 +84,13 @@ def normalize_axes(group_axis: int | Sequence[int], ndim: int) -> Axes:
     return normalized
 
 
+@functools.partial(jax.jit, static_argnames="group_axis")
 def prox_group_lasso(
     u: jax.Array,
     threshold: jax.Array | float,
     metric: jax.Array | None = None,
     *,
-    group_axis: int | Sequence[int] = -2,
+    group_axis: int | tuple[int, ...] = -2,
 ) -> jax.Array:
     """Solves `argmin_w ½ Σ_j d_j (w_j - u_j)² + t Σ_g ‖w_g‖₂` (paper, eq. 4 and 5).
 
@@ -106,6 +107,7 @@ def prox_group_lasso(
     return group_lasso(_single(u, metric, group_axis), threshold)[0]
 
 
+@jax.jit
 def prox_l1(u: jax.Array, threshold: jax.Array | float, metric: jax.Array | None = None) -> jax.Array:
     """Solves `argmin_w ½ Σ_j d_j (w_j - u_j)² + t ‖w‖₁`: `sign(u) max(|u| - t/d, 0)` (paper, table 3).
 
@@ -120,13 +122,14 @@ def prox_l1(u: jax.Array, threshold: jax.Array | float, metric: jax.Array | None
     return _soft_threshold(_wide(u), threshold, None if metric is None else _wide(metric)).astype(u.dtype)
 
 
+@functools.partial(jax.jit, static_argnames="group_axis")
 def prox_sparse_group_lasso(
     u: jax.Array,
     threshold: jax.Array | float,
     l1_threshold: jax.Array | float,
     metric: jax.Array | None = None,
     *,
-    group_axis: int | Sequence[int] = -2,
+    group_axis: int | tuple[int, ...] = -2,
 ) -> jax.Array:
     """Solves `argmin_w ½ Σ_j d_j (w_j - u_j)² + t Σ_g ‖w_g‖₂ + s ‖w‖₁`.
 
@@ -147,6 +150,7 @@ def prox_sparse_group_lasso(
     return sparse_group_lasso(_single(u, metric, group_axis), threshold, l1_threshold)[0]
 
 
+@functools.partial(jax.jit, static_argnames="group_axis")
 def prox_group_mcp(
     u: jax.Array,
     learning_rate: jax.Array | float,
@@ -154,7 +158,7 @@ def prox_group_mcp(
     gamma: jax.Array | float,
     metric: jax.Array | None = None,
     *,
-    group_axis: int | Sequence[int] = -2,
+    group_axis: int | tuple[int, ...] = -2,
 ) -> jax.Array:
     """Solves `argmin_w ½ Σ_j d_j (w_j - u_j)² + η Σ_g p(‖w_g‖₂)` with the minimax concave penalty p.
 
@@ -330,7 +334,7 @@ def _soft_threshold(u: jax.Array, threshold: jax.Array | float, metric: jax.Arra
     return jnp.sign(u) * jnp.maximum(jnp.abs(u) - threshold, 0.0)
 
 
-def _single(u: jax.Array, metric: jax.Array | None, group_axis: int | Sequence[int]) -> Block:
+def _single(u: jax.Array, metric: jax.Array | None, group_axis: int | tuple[int, ...]) -> Block:
     if metric is not None and metric.shape != u.shape:
         raise ValueError(f"the metric's shape {metric.shape} is not that of u, {u.shape}")
     return Block([u], None if metric is None else [metric], [normalize_axes(group_axis, u.ndim)])

@@ -95,7 +95,7 @@ def test_group_lasso(problem):
     u, metric, d, t = build(problem)
     expected = [reference.group_lasso(v, t, m) for v, m in zip(groups_of(u), groups_of(d), strict=True)]
     norms = [np.linalg.norm(v * m) for v, m in zip(groups_of(u), groups_of(d), strict=True)]
-    assert_solves(jax.jit(sparsity.prox_group_lasso)(u, t, metric), u, expected, near(norms, t))
+    assert_solves(sparsity.prox_group_lasso(u, t, metric), u, expected, near(norms, t))
 
 
 @check(max_examples=80)
@@ -106,7 +106,7 @@ def test_l1(problem):
     margin = [
         np.min(np.abs(np.abs(v * m) / t - 1)) if t else 1.0 for v, m in zip(groups_of(u), groups_of(d), strict=True)
     ]
-    assert_solves(jax.jit(sparsity.prox_l1)(u, t, metric), u, expected, lambda index: margin[index] < 3e-6)
+    assert_solves(sparsity.prox_l1(u, t, metric), u, expected, lambda index: margin[index] < 3e-6)
 
 
 @check(max_examples=100)
@@ -116,7 +116,7 @@ def test_sparse_group_lasso(problem, l1_factor):
     s = min(l1_factor * t, 1e37)
     expected = [reference.sparse_group_lasso(v, t, s, m) for v, m in zip(groups_of(u), groups_of(d), strict=True)]
     norms = [np.linalg.norm(np.maximum(np.abs(v * m) - s, 0)) for v, m in zip(groups_of(u), groups_of(d), strict=True)]
-    result = jax.jit(sparsity.prox_sparse_group_lasso)(u, t, s, metric)
+    result = sparsity.prox_sparse_group_lasso(u, t, s, metric)
     assert_solves(result, u, expected, near(norms, t, 3e-5))
 
 
@@ -129,7 +129,7 @@ def test_group_mcp(problem, flat_factor, learning_rate):
     strength = float(np.float32(min(t, 1e25) / learning_rate))
     typical = np.median([np.linalg.norm(v) for v in points]) or 1.0
     gamma = float(np.float32(np.clip(flat_factor * typical / max(strength, 1e-30), 1e-30, 1e30)))
-    result = jax.jit(sparsity.prox_group_mcp)(u, learning_rate, strength, gamma, metric)
+    result = sparsity.prox_group_mcp(u, learning_rate, strength, gamma, metric)
     assert result.dtype == u.dtype and bool(jnp.isfinite(result.astype(jnp.float32)).all())
     for got, v, m in zip(groups_of(result), points, metrics, strict=True):
         if strength == 0:
@@ -220,7 +220,7 @@ def test_joint_groups_are_those_of_the_arrays_side_by_side():
         return jnp.concatenate([jnp.moveaxis(x, 2, 0).reshape(8, -1), y.T], axis=1)
 
     t = float(jnp.median(jnp.linalg.norm(together(u * d, v * e), axis=1)))
-    first, second = group_lasso(Block([u, v], [d, e], [(2,), (1,)]), t)
+    first, second = jax.jit(lambda *arrays: group_lasso(Block(arrays[:2], arrays[2:], [(2,), (1,)]), t))(u, v, d, e)
     expected = sparsity.prox_group_lasso(together(u, v), t, together(d, e), group_axis=0)
     np.testing.assert_allclose(together(first, second), expected, rtol=2e-5, atol=1e-8)
 
