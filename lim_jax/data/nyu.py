@@ -16,17 +16,19 @@ sources with very few frames, which can only be meant for a trial, training and 
 import dataclasses
 import hashlib
 import json
+import logging
 import pathlib
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 
 from lim_jax.data import nyu40, records, transforms
 from lim_jax.data.specs import IGNORE, Example
 from lim_jax.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 SPECS = nyu40.SPECS
 VALIDATION_SHARE = 0.1  # of the training frames
@@ -129,7 +131,7 @@ def with_validation(splits: dict[str, list[Frame]], share: float) -> dict[str, l
         return splits
     train = splits["train"]
     if len(train) < FEWEST_TO_SPLIT:
-        logging.warning(
+        _LOG.warning(
             "nyu: only %d training frames and no validation split: validation uses the training frames, "
             "so its figures say nothing about unseen images",
             len(train),

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import grain
 import numpy as np
+from absl import flags
 
 from lim_jax.data.specs import Example, TargetSpec
 from lim_jax.errors import UserError
@@ -66,6 +67,8 @@ def train_iterator(
     shares = examples.batch(local)[process_index::process_count]
     batches = shares.to_iter_dataset(grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch))
     if num_workers:
+        if not flags.FLAGS.is_parsed():  # grain asks for its flags' values, which outside of absl's app nobody parsed
+            flags.FLAGS.mark_as_parsed()
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     return iter(batches)
 

@@ -9,7 +9,7 @@ behind is never read, and the next one removes it.
 import contextlib
 import fcntl
 import io
-import logging as python_logging
+import logging
 import os
 import pathlib
 import shutil
@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
+from absl import logging as absl_logging
 from tensorflow_datasets.core import constants
 
 from lim_jax.data import transforms
@@ -28,6 +28,7 @@ from lim_jax.data.specs import Example, TargetSpec
 from lim_jax.errors import UserError
 
 PROGRESS_SECONDS = 5.0
+_LOG = logging.getLogger(__name__)
 
 
 class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -53,7 +54,7 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             if now - reported > PROGRESS_SECONDS:
                 reported = now
                 left = (now - start) / (index + 1) * (total - index - 1)
-                logging.info("%s, %s: %d of %d, %.0f s left", self.name, split, index + 1, total, left)
+                _LOG.info("%s, %s: %d of %d, %.0f s left", self.name, split, index + 1, total, left)
 
     def _info(self) -> tfds.core.DatasetInfo:
         height, width = self.image_size
@@ -126,7 +127,7 @@ def prepare(builder: type[RecordsBuilder], config: tfds.core.BuilderConfig, root
 def _write(builder: type[RecordsBuilder], config: tfds.core.BuilderConfig, directory: pathlib.Path) -> None:
     for leftover in directory.parent.glob("*incomplete*"):
         shutil.rmtree(leftover)
-    logging.info("Preparing %s in %s (once)", builder.name, directory)
+    _LOG.info("Preparing %s in %s (once)", builder.name, directory)
     start = time.monotonic()
     tfds.disable_progress_bar()
     downloads = directory.parent / "incomplete_downloads"  # TFDS makes it although nothing is downloaded
@@ -136,7 +137,7 @@ def _write(builder: type[RecordsBuilder], config: tfds.core.BuilderConfig, direc
             writer.download_and_prepare(download_dir=downloads)
     finally:
         shutil.rmtree(downloads, ignore_errors=True)
-    logging.info("Prepared %s in %.1f s", builder.name, time.monotonic() - start)
+    _LOG.info("Prepared %s in %.1f s", builder.name, time.monotonic() - start)
 
 
 @contextlib.contextmanager
@@ -150,7 +151,7 @@ def _locked(path: pathlib.Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silences TFDS's warnings, which are about things that are meant: own configs, no published metadata."""
-    logger = logging.get_absl_logger()
+    logger = absl_logging.get_absl_logger()
     logger.addFilter(_not_from_tfds)
     try:
         yield
@@ -158,8 +159,8 @@ def _quiet() -> Iterator[None]:
         logger.removeFilter(_not_from_tfds)
 
 
-def _not_from_tfds(record: python_logging.LogRecord) -> bool:
-    return "tensorflow_datasets" not in record.pathname or record.levelno >= python_logging.ERROR
+def _not_from_tfds(record: logging.LogRecord) -> bool:
+    return "tensorflow_datasets" not in record.pathname or record.levelno >= logging.ERROR
 
 
 def _feature(spec: TargetSpec, image_size: tuple[int, int]) -> tfds.features.FeatureConnector:

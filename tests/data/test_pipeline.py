@@ -169,3 +169,14 @@ def test_batches_that_cannot_be_shared_out(batch_size, process_count):
 def test_an_empty_training_split():
     with pytest.raises(UserError, match="empty"):
         pipeline.train_iterator(Numbered(0), batch_size=2, seed=0)
+
+
+def test_worker_processes_read_the_same_stream():
+    batches = pipeline.train_iterator(Numbered(10), batch_size=4, seed=5, num_workers=1)
+    expected = _train(10, 8, batch_size=4, seed=5)
+    assert [_numbers(next(batches)) for _ in range(5)] == expected[:5]
+    state = batches.get_state()
+    assert [_numbers(next(batches)) for _ in range(3)] == expected[5:]
+    batches.set_state(state)
+    assert [_numbers(next(batches)) for _ in range(3)] == expected[5:]
+    batches.close()

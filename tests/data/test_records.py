@@ -1,7 +1,6 @@
 """Records: what is written is what is read, whole or not at all, and without TensorFlow."""
 
 import dataclasses
-import logging
 import pathlib
 import pickle
 import subprocess
@@ -106,25 +105,22 @@ def test_what_a_killed_preparation_leaves_is_removed(tmp_path):
     assert {path.name for path in directory.parent.glob("*")} == {"1.0.0", "lock"}
 
 
-def test_records_are_written_once_and_say_where(tmp_path, caplog):
-    with caplog.at_level(logging.INFO, logger="absl"):
-        directory = _prepare(tmp_path)
-    ours = [record.getMessage() for record in caplog.records]
-    assert ours[0] == f"Preparing everything in {directory} (once)"
-    assert ours[-1].startswith("Prepared everything in ")
-    assert len(ours) == 2, "TFDS is silent"
+def test_records_are_written_once_and_say_where(tmp_path, messages):
+    directory = _prepare(tmp_path)
+    assert messages[0] == f"Preparing everything in {directory} (once)"
+    assert messages[-1].startswith("Prepared everything in ")
+    assert len(messages) == 2, "TFDS is silent"
     before = {path: path.stat().st_mtime_ns for path in directory.glob("*")}
-    caplog.clear()
+    messages.clear()
     assert _prepare(tmp_path) == directory
-    assert not caplog.records
+    assert not messages
     assert {path: path.stat().st_mtime_ns for path in directory.glob("*")} == before
 
 
-def test_progress_is_logged(tmp_path, caplog, monkeypatch):
+def test_progress_is_logged(tmp_path, messages, monkeypatch):
     monkeypatch.setattr(records, "PROGRESS_SECONDS", 0.0)
-    with caplog.at_level(logging.INFO, logger="absl"):
-        _prepare(tmp_path)
-    assert any("everything, train: 2 of 5" in record.getMessage() for record in caplog.records)
+    _prepare(tmp_path)
+    assert any("everything, train: 2 of 5" in message for message in messages)
 
 
 def test_a_data_dir_that_cannot_be_written(tmp_path):
@@ -135,7 +131,7 @@ def test_a_data_dir_that_cannot_be_written(tmp_path):
 
 def test_processes_that_start_together_prepare_once(tmp_path):
     program = (
-        "import sys; from absl import logging; from lim_jax.data import rooms; logging.set_verbosity('info');"
+        "import logging, sys; from lim_jax.data import rooms; logging.basicConfig(level='INFO', force=True);"
         "rooms.prepare(sys.argv[1], (16, 16), (20, 1, 1)); assert 'tensorflow' not in sys.modules"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
