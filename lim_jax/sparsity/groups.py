@@ -52,6 +52,9 @@ Groups = PyTree | Callable[[PyTree], PyTree] | Rules
 
 SCOPES = ("backbone", "backbone_and_heads")
 
+# The convolutions of the heads that read the backbone's features: DeepLab's pyramid, the classifier's only one.
+_READS_FEATURES = r"^heads_[^/]+/(aspp_[^/]+|conv)/kernel$"
+
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
@@ -122,13 +125,13 @@ def backbone_groups(params: PyTree, scope: str = "backbone") -> PyTree:
     if scope not in SCOPES:
         raise UserError(f"sparsity.scope is {scope!r}; choose one of {', '.join(SCOPES)}")
     paths, treedef = _paths(params)
-    leaves = jax.tree.leaves(params)
-    convolution = [path.split("/")[-1] == "kernel" and leaf.ndim == 4 for path, leaf in zip(paths, leaves, strict=True)]
-    axes: list[Axis] = [
-        INPUT_CHANNELS if is_convolution and path.startswith("backbone/") else None
-        for path, is_convolution in zip(paths, convolution, strict=True)
-    ]
-    if not any(axes):
+    axes: list[Axis] = []
+    for path, leaf in zip(paths, jax.tree.leaves(params), strict=True):
+        is_convolution = path.endswith("/kernel") and len(leaf.shape) == 4
+        inside = is_convolution and path.startswith("backbone/")
+        reads = is_convolution and scope == "backbone_and_heads" and re.search(_READS_FEATURES, path)
+        axes.append(INPUT_CHANNELS if inside else GroupAxis(INPUT_CHANNELS, joint="heads") if reads else None)
+    if INPUT_CHANNELS not in axes:
         raise UserError("groups: the parameters have no convolution under 'backbone'; give groups explicitly")
     return jax.tree.unflatten(treedef, axes)
 
@@ -233,7 +236,8 @@ def _paths(params: PyTree) -> tuple[list[str], Any]:
 
 
 def _path_string(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
+    # NNX keeps each array in the field `value` of a variable; its path is that of the variable.
+    return jax.tree_util.keystr(path, simple=True, separator="/").removesuffix("/value")
 
 
 def _layer_name(path: str) -> str:
