@@ -116,8 +116,7 @@ class SegmentationTask(Task):
 
     def _confusion(self, target: jax.Array, prediction: jax.Array) -> jax.Array:
         """Returns int32 (classes, classes): how many valid pixels have each target (row) and prediction (column)."""
-        pairs = self.num_outputs**2
-        index = target.astype(jnp.int32) * self.num_outputs + prediction
-        index = jnp.where(target != IGNORE, index, pairs).ravel()
-        counts = jnp.zeros(pairs, jnp.int32).at[index].add(1, mode="drop")
+        pair = target.astype(jnp.int32) * self.num_outputs + prediction
+        # IGNORE is larger than any class, so its pairs lie beyond the end and are dropped.
+        counts = jnp.zeros(self.num_outputs**2, jnp.int32).at[pair.ravel()].add(1, mode="drop")
         return counts.reshape(self.num_outputs, self.num_outputs)
