@@ -60,12 +60,11 @@ def distribute(
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """Copies a pytree to all devices, placed exactly as `distribute`d functions return it.
+    """Copies a pytree to all of this process's devices, placed exactly as `distribute`d functions return it.
 
     They are compiled anew for every placement that they meet, so whatever comes from the host goes through here.
     """
-    everywhere = devices if jax.process_count() == 1 else jax.devices()
-    mesh = jax.sharding.Mesh(np.array(everywhere), (AXIS,))
+    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
     return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
 
 

@@ -27,17 +27,17 @@ def count(params: PyTree) -> int:
     return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(network))
 
 
-def describe(workdir: pathlib.Path, network: Network, params: PyTree, dataset: Dataset) -> None:
+def describe(workdir: pathlib.Path, network: Network, params: PyTree, dataset: Dataset, num_devices: int) -> None:
     """Says what is about to be trained on what; the table of all parameters goes to `parameters.txt`."""
     from clu import parameter_overview  # imports TensorFlow
 
     sizes = ", ".join(f"{len(source)} {split}" for split, source in dataset.sources.items())
     logger.info("%s: %s images; tasks %s", dataset.name, sizes, ", ".join(network.tasks))
     logger.info(
-        "%s parameters, %s of them in the backbone; on %d %s device(s); run in %s",
+        "%s parameters, %s of them in the backbone; %d %s device(s); run in %s",
         f"{count(params):,}",
         f"{count({'backbone': params['backbone']}):,}",
-        jax.device_count(),
+        num_devices * jax.process_count(),
         jax.default_backend(),
         workdir,
     )

@@ -125,9 +125,18 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path)
 
 
 def join_other_processes() -> None:
-    """Makes this process one of several of the same run; its place comes from the cluster or the environment."""
+    """Makes this process one of several of the same run; its place comes from the environment or the cluster."""
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize()
+    given = {name: os.environ.get(f"JAX_{name.upper()}") for name in ("num_processes", "process_id")}
+    try:
+        jax.distributed.initialize(**{name: int(value) for name, value in given.items() if value is not None})
+    except ValueError as error:
+        raise UserError(
+            f"cannot join the other processes ({error}): set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
+            "JAX_PROCESS_ID, or start through a cluster manager that JAX knows"
+        ) from error
+    if jax.process_index() > 0:
+        logging.getLogger("lim_jax").setLevel(logging.WARNING)  # one process speaks for all
 
 
 class _Run:
@@ -165,7 +174,7 @@ class _Run:
 
     def start_or_resume(self) -> None:
         """Goes back to the latest checkpoint, if there is one, and says what the run is."""
-        results.describe(self.workdir, self.net, self.state.params, self.dataset)
+        results.describe(self.workdir, self.net, self.state.params, self.dataset, len(self.devices))
         step = self.kept.step(checkpoints.LATEST)
         if step is None:
             return
