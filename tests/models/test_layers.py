@@ -99,6 +99,15 @@ def test_batch_norm_uses_the_moments_of_the_global_batch():
     )
 
 
+def test_batch_norm_of_a_single_value_is_its_bias():
+    """As after the pooling of a batch of one image: no variance, but no division by zero either."""
+    layer, x = layers.ConvNorm(4), jnp.ones((1, 1, 1, 3))
+    variables = jax.jit(layer.init)(jax.random.key(0), x)
+    train = jax.jit(lambda x: layer.apply(variables, x, train=True, mutable=["batch_stats"])[0])
+    np.testing.assert_array_equal(train(x)[0, 0, 0], variables["params"]["bn"]["bias"])
+    np.testing.assert_allclose(jax.jit(jax.grad(lambda x: jnp.sum(train(x))))(x), 0, atol=1e-4)
+
+
 def test_dropout_does_not_depend_on_the_number_of_devices():
     devices = 4
     if jax.device_count() < devices:
@@ -128,8 +137,9 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters_and_statisti
     outputs = {}
     for dtype in ("float32", "bfloat16"):
         layer = layers.ConvNorm(6, 3, dilation=4, dtype=dtype)
-        variables = layer.init(jax.random.key(0), x)
-        outputs[dtype], state = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+        variables = jax.jit(layer.init)(jax.random.key(0), x)
+        train = jax.jit(lambda v, layer=layer: layer.apply(v, x, train=True, mutable=["batch_stats"]))
+        outputs[dtype], state = train(variables)
         assert {leaf.dtype for leaf in jax.tree.leaves((variables, state))} == {jnp.dtype("float32")}
         assert outputs[dtype].dtype == dtype
     assert_close([outputs["bfloat16"].astype(jnp.float32)], [outputs["float32"]], tolerance=0.03)
