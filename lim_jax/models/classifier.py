@@ -20,6 +20,7 @@ class Classifier(nn.Module):
       hidden: width of the inner dense layer.
       dropout: rates before the first and before the second dense layer.
       dtype: dtype of the computation; logits are float32.
+      inputs, constant: of the convolution, as of `layers.Conv`.
     """
 
     num_outputs: int = 1
@@ -27,6 +28,8 @@ class Classifier(nn.Module):
     hidden: int = 32
     dropout: tuple[float, float] = (0.6, 0.4)
     dtype: str = "float32"
+    inputs: tuple[int, ...] | None = None
+    constant: bool = False
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
@@ -36,7 +39,8 @@ class Classifier(nn.Module):
         """
         if min(features.shape[1:3]) < 2:
             raise UserError("images are too small for the classifier head: use 9 pixels or more in height and width")
-        x = nn.relu(layers.Conv(self.channels, 3, dtype=self.dtype, name="conv")(features))
+        conv = layers.Conv(self.channels, 3, dtype=self.dtype, inputs=self.inputs, constant=self.constant, name="conv")
+        x = nn.relu(conv(features))
         x = jnp.mean(layers.max_pool(x, window=2, stride=2), axis=(1, 2))
         x = layers.Dropout(self.dropout[0], name="dropout1")(x, train, axis_name)
         x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, kernel_init=layers.kernel_init, name="fc1")(x))

@@ -20,6 +20,10 @@ class DeepLab(nn.Module):
       rates: dilations of the pyramid's 3×3 convolutions, in cells.
       dropout: rate after the pyramid's 1×1 convolution and after the projection.
       dtype: dtype of the computation; logits are float32.
+      inputs: the features that it reads; None = all.
+      constant: whether there were features that are constant; the pyramid's 3×3 convolutions then have a
+        `constant_kernel` (`layers.Conv`).
+      folded: batch norm is folded into the convolutions, for inference only.
     """
 
     num_outputs: int
@@ -27,6 +31,9 @@ class DeepLab(nn.Module):
     rates: tuple[int, ...] = (12, 24, 36)
     dropout: float = 0.3
     dtype: str = "float32"
+    inputs: tuple[int, ...] | None = None
+    constant: bool = False
+    folded: bool = False
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
@@ -35,16 +42,19 @@ class DeepLab(nn.Module):
         Training needs a `dropout` key, the same on every device of `axis_name`.
         """
 
-        def conv(name: str, x: jax.Array, kernel_size: int = 1, dilation: int = 1) -> jax.Array:
-            layer = layers.ConvNorm(self.channels, kernel_size, 1, dilation, self.dtype, name=name)
+        def conv(name: str, x: jax.Array, kernel_size: int = 1, dilation: int = 1, **attributes) -> jax.Array:
+            layer = layers.ConvNorm(
+                self.channels, kernel_size, 1, dilation, self.dtype, folded=self.folded, name=name, **attributes
+            )
             return nn.relu(layer(x, train, axis_name))
 
         def dropout(name: str, x: jax.Array) -> jax.Array:
             return layers.Dropout(self.dropout, name=name)(x, train, axis_name)
 
+        features = layers.select(features, self.inputs)
         branches = [dropout("aspp_pointwise_dropout", conv("aspp_pointwise", features))]
         for i, rate in enumerate(self.rates, start=1):
-            branches.append(conv(f"aspp_dilated{i}", features, 3, rate))
+            branches.append(conv(f"aspp_dilated{i}", features, 3, rate, constant=self.constant))
         # Bilinear upsampling of a single cell is a constant.
         pooled = conv("aspp_pooled", jnp.mean(features, axis=(1, 2), keepdims=True))
         branches.append(jnp.broadcast_to(pooled, branches[0].shape))

@@ -6,10 +6,16 @@ centred on input cell 2i. A convolution is computed in whichever of three forms 
 parameters never depend on that.
 
 `dtype` is the type of the computation. Parameters and the statistics of batch normalisation stay float32.
+
+What compaction needs is here too: a convolution may read some of its input's channels only, or none, may see in
+addition a channel that is one everywhere, and may have no channels left. Parameters without elements do not exist.
 """
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 # The convolution op is used where at least this share of the products falls on the image, not on padding.
@@ -23,6 +29,8 @@ from flax import linen as nn
 #   share 0.25: 16×16, rate 12, 2048→256   11 / 4.8  (119 / 158)
 #   share 0.11: 16×16, rate 24, 2048→256   61 / 27   (215 / 255)
 TAPS_BELOW = 0.75
+
+BATCH_NORM_EPSILON = 1e-5
 
 kernel_init = nn.initializers.he_normal()
 
@@ -99,6 +107,16 @@ def max_pool(x: jax.Array, *, window: int, stride: int, padding: int = 0) -> jax
     return pooled
 
 
+def select(x: jax.Array, channels: Sequence[int] | None) -> jax.Array:
+    """Returns the given channels of `x` (N, H, W, C), known when compiling; all for None."""
+    if channels is None:
+        return x
+    first, number = (channels[0], len(channels)) if channels else (0, 0)
+    if tuple(channels) == tuple(range(first, first + number)):
+        return x[..., first : first + number]
+    return jnp.take(x, np.array(channels), axis=-1)
+
+
 class Conv(nn.Module):
     """A convolution with a bias.
 
@@ -106,6 +124,9 @@ class Conv(nn.Module):
       features: output channels.
       kernel_size, stride, dilation: of both axes; `kernel_size` is odd.
       dtype: dtype of the computation.
+      inputs: the channels that it reads; None = all. Without any, it has no `kernel`.
+      constant: whether it also sees a channel of ones, padded with zeros as the others are, through its
+        `constant_kernel` (k, k, 1, features): the sum of all channels that are constant, exact at the borders.
     """
 
     features: int
@@ -113,24 +134,31 @@ class Conv(nn.Module):
     stride: int = 1
     dilation: int = 1
     dtype: str = "float32"
+    inputs: tuple[int, ...] | None = None
+    constant: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps (N, H, W, C) to (N, ceil(H / stride), ceil(W / stride), features)."""
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", kernel_init, shape, jnp.float32).astype(self.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
-        return convolve(x.astype(self.dtype), kernel, stride=self.stride, dilation=self.dilation) + bias
+        return _add_bias(self, _products(self, x))
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias and the batch normalisation of its output, `bn`; attributes as of `Conv`."""
+    """A convolution without bias and the batch normalisation of its output, `bn`.
+
+    Attributes:
+      folded: the normalisation is folded into the kernels and a `bias`, for inference only.
+      The others are those of `Conv`.
+    """
 
     features: int
     kernel_size: int = 1
     stride: int = 1
     dilation: int = 1
     dtype: str = "float32"
+    inputs: tuple[int, ...] | None = None
+    constant: bool = False
+    folded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
@@ -142,13 +170,13 @@ class ConvNorm(nn.Module):
           axis_name: the axis over which the batch is distributed, if it is; the moments are the global
           batch's.
         """
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", kernel_init, shape, jnp.float32).astype(self.dtype)
-        x = convolve(x.astype(self.dtype), kernel, stride=self.stride, dilation=self.dilation)
+        x = _products(self, x)
+        if self.folded or not self.features:
+            return _add_bias(self, x)
         normalize = nn.BatchNorm(
             use_running_average=not train,
             momentum=0.9,
-            epsilon=1e-5,
+            epsilon=BATCH_NORM_EPSILON,
             # mean(x²) - mean(x)² would cancel where values hardly differ, as after the pooling of a small batch.
             use_fast_variance=False,
             dtype=self.dtype,
@@ -156,6 +184,31 @@ class ConvNorm(nn.Module):
             name="bn",
         )
         return normalize(x)
+
+
+def _products(layer: Conv | ConvNorm, x: jax.Array) -> jax.Array:
+    """The convolution of `layer` on what it reads, without bias."""
+    x = select(x.astype(layer.dtype), layer.inputs)
+    size, stride = layer.kernel_size, layer.stride
+    examples, height, width, channels = x.shape
+    sums = jnp.zeros((examples, -(-height // stride), -(-width // stride), layer.features), x.dtype)
+    if not layer.features:
+        return sums
+    if channels:
+        kernel = layer.param("kernel", kernel_init, (size, size, channels, layer.features), jnp.float32)
+        sums = convolve(x, kernel.astype(x.dtype), stride=stride, dilation=layer.dilation)
+    if layer.constant:
+        shape = (size, size, 1, layer.features)
+        kernel = layer.param("constant_kernel", nn.initializers.zeros, shape, jnp.float32)
+        ones = jnp.ones((1, height, width, 1), x.dtype)
+        sums = sums + convolve(ones, kernel.astype(x.dtype), stride=stride, dilation=layer.dilation)
+    return sums
+
+
+def _add_bias(layer: Conv | ConvNorm, x: jax.Array) -> jax.Array:
+    if not layer.features:
+        return x
+    return x + layer.param("bias", nn.initializers.zeros, (layer.features,), jnp.float32).astype(x.dtype)
 
 
 class Dropout(nn.Module):

@@ -82,14 +82,16 @@ def to_json(model: MultiTaskModel) -> dict[str, Any]:
     if not isinstance(model.backbone, ResNet):
         raise TypeError(f"cannot describe a backbone of type {type(model.backbone).__name__}")
     return {
-        "backbone": model.backbone.architecture.to_json() | {"dtype": model.backbone.dtype},
+        "backbone": model.backbone.architecture.to_json()
+        | {"dtype": model.backbone.dtype, "folded": model.backbone.folded},
         "heads": {task: _head_to_json(module) for task, module in model.heads.items()},
     }
 
 
 def from_json(fields: Mapping[str, Any]) -> MultiTaskModel:
     """Rebuilds the model that `to_json` described (lists stand for tuples)."""
-    backbone = ResNet(Architecture.from_json(fields["backbone"]), dtype=fields["backbone"]["dtype"])
+    described = fields["backbone"]
+    backbone = ResNet(Architecture.from_json(described), described["dtype"], described.get("folded", False))
     return MultiTaskModel(backbone, {task: _head_from_json(head) for task, head in fields["heads"].items()})
 
 

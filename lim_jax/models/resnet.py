@@ -4,6 +4,9 @@ A backbone is described by `Architecture`: the width, stride and dilation of eve
 in which they run. `resnet18d`, `resnet50d`, `resnet101d` are three such descriptions; a network with fewer
 channels, whether narrowed by `width_multiplier` or compacted, is the same module with other widths.
 
+Any width may be 0: that convolution is not there, and what reads it is a constant. Along a stage blocks may emit fewer
+channels than they get; the identity path then carries the first ones, so channels that are needed longest come first.
+
 Names: `stem_conv1..3`, then `layer{stage}_{block}` with `conv1..` and `downsample`, each `kernel` and `bn`.
 """
 
@@ -34,6 +37,13 @@ class ConvSpec:
     kernel_size: int
     stride: int = 1
     dilation: int = 1
+    inputs: tuple[int, ...] | None = None
+    constant: bool = False
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "ConvSpec":
+        """Rebuilds a convolution from its dict (a list stands for a tuple)."""
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +53,12 @@ class BlockSpec:
     Attributes:
       convs: the convolutions of its residual path, in order; two in a basic block, three in a bottleneck.
       downsample: whether the identity path is a 1×1 convolution, needed where the size or the width changes.
+      downsample_inputs: the channels that it reads; None = all.
     """
 
     convs: tuple[ConvSpec, ...]
     downsample: bool = False
+    downsample_inputs: tuple[int, ...] | None = None
 
     @property
     def features(self) -> int:
@@ -74,14 +86,15 @@ class Architecture:
     def from_json(cls, fields: Mapping[str, Any]) -> "Architecture":
         """Rebuilds an architecture from `to_json`'s dict (lists stand for tuples)."""
         return cls(
-            stem=tuple(ConvSpec(**conv) for conv in fields["stem"]),
+            stem=tuple(map(ConvSpec.from_json, fields["stem"])),
             stages=tuple(tuple(_block_from_json(block) for block in stage) for stage in fields["stages"]),
         )
 
 
 def _block_from_json(fields: Mapping[str, Any]) -> BlockSpec:
-    convs = tuple(ConvSpec(**conv) for conv in fields["convs"])
-    return BlockSpec(convs=convs, downsample=fields["downsample"])
+    inputs = fields.get("downsample_inputs")
+    convs = tuple(map(ConvSpec.from_json, fields["convs"]))
+    return BlockSpec(convs, fields["downsample"], None if inputs is None else tuple(inputs))
 
 
 def _basic(width: int, stride: int, dilation: int, downsample: bool) -> BlockSpec:
@@ -133,10 +146,16 @@ def backbone(name: str, width_multiplier: float = 1.0, *, dtype: str = "float32"
 
 
 class Block(nn.Module):
-    """A residual block: the convolutions of `spec`, ReLU between them, plus the identity path, then ReLU."""
+    """A residual block: the convolutions of `spec`, ReLU between them, plus the identity path, then ReLU.
+
+    Attributes:
+      spec: its convolutions.
+      dtype, folded: as of `layers.ConvNorm`.
+    """
 
     spec: BlockSpec
     dtype: str = "float32"
+    folded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
@@ -144,11 +163,13 @@ class Block(nn.Module):
         identity = x
         for i, conv in enumerate(self.spec.convs, start=1):
             x = x if i == 1 else nn.relu(x)
-            x = _conv_norm(conv, self.dtype, f"conv{i}")(x, train, axis_name)
+            x = _conv_norm(self, conv, f"conv{i}")(x, train, axis_name)
         if self.spec.downsample:
-            conv = ConvSpec(self.spec.features, 1, stride=self.spec.stride)
-            identity = _conv_norm(conv, self.dtype, "downsample")(identity, train, axis_name)
-        return nn.relu(x + identity)
+            conv = ConvSpec(self.spec.features, 1, stride=self.spec.stride, inputs=self.spec.downsample_inputs)
+            return nn.relu(x + _conv_norm(self, conv, "downsample")(identity, train, axis_name))
+        if not identity.shape[-1]:  # what came in was constant, and the residual path has it in its biases
+            return nn.relu(x)
+        return nn.relu(x + identity[..., : self.spec.features])
 
 
 class ResNet(nn.Module):
@@ -157,10 +178,12 @@ class ResNet(nn.Module):
     Attributes:
       architecture: the widths, strides and dilations.
       dtype: dtype of the computation and of the features.
+      folded: batch norm is folded into the convolutions, for inference only (`compaction.fold_batch_norm`).
     """
 
     architecture: Architecture
     dtype: str = "float32"
+    folded: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
@@ -176,13 +199,14 @@ class ResNet(nn.Module):
         """
         x = images
         for i, conv in enumerate(self.architecture.stem, start=1):
-            x = nn.relu(_conv_norm(conv, self.dtype, f"stem_conv{i}")(x, train, axis_name))
+            x = nn.relu(_conv_norm(self, conv, f"stem_conv{i}")(x, train, axis_name))
         x = layers.max_pool(x, window=3, stride=2, padding=1)
         for stage, blocks in enumerate(self.architecture.stages, start=1):
             for i, block in enumerate(blocks):
-                x = Block(block, self.dtype, name=f"layer{stage}_{i}")(x, train, axis_name)
+                x = Block(block, self.dtype, self.folded, name=f"layer{stage}_{i}")(x, train, axis_name)
         return x
 
 
-def _conv_norm(spec: ConvSpec, dtype: str, name: str) -> layers.ConvNorm:
-    return layers.ConvNorm(spec.features, spec.kernel_size, spec.stride, spec.dilation, dtype, name=name)
+def _conv_norm(module: Block | ResNet, spec: ConvSpec, name: str) -> layers.ConvNorm:
+    attributes = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    return layers.ConvNorm(**attributes, dtype=module.dtype, folded=module.folded, name=name)
