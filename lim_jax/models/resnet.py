@@ -11,7 +11,7 @@ Names: `stem_conv1..3`, then `layer{stage}_{block}` with `conv1..` and `downsamp
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -43,7 +43,7 @@ class ConvSpec:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "ConvSpec":
         """Rebuilds a convolution from its dict (a list stands for a tuple)."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+        return cls(**{**fields, "inputs": _channels(fields.get("inputs"))})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +92,12 @@ class Architecture:
 
 
 def _block_from_json(fields: Mapping[str, Any]) -> BlockSpec:
-    inputs = fields.get("downsample_inputs")
     convs = tuple(map(ConvSpec.from_json, fields["convs"]))
-    return BlockSpec(convs, fields["downsample"], None if inputs is None else tuple(inputs))
+    return BlockSpec(convs, fields["downsample"], _channels(fields.get("downsample_inputs")))
+
+
+def _channels(value: Sequence[int] | None) -> tuple[int, ...] | None:
+    return None if value is None else tuple(value)
 
 
 def _basic(width: int, stride: int, dilation: int, downsample: bool) -> BlockSpec:

@@ -1,0 +1,162 @@
+"""A network as a list of tensors and the convolutions that make and read them: what liveness and surgery walk over.
+
+Every tensor of the backbone that a convolution reads is `ReLU(sum of normalised convolutions + identity)`; max pooling
+keeps channels apart, so the pooled stem is the stem's last tensor. Tensors are listed in the order in which they are
+computed. Names are those of the parameters: "stem_conv2", "layer1_0/conv1", and "layer1_0" for what the block emits.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lim_jax.models import MultiTaskModel
+from lim_jax.models.layers import BATCH_NORM_EPSILON
+from lim_jax.models.resnet import Architecture, ResNet
+
+PyTree = Any
+IMAGE = "image"
+IMAGE_CHANNELS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """A convolution of the backbone, or the first one of a head.
+
+    Attributes:
+      path: of its parameters, "backbone/layer1_0/conv1".
+      source: the tensor that it reads.
+      inputs: which of the source's channels it reads; None = all.
+      reader: convolutions with the same reader read the same channels: a head is one reader.
+    """
+
+    path: str
+    source: str
+    inputs: tuple[int, ...] | None
+    reader: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """What one or two convolutions and an identity path make.
+
+    Attributes:
+      name: see the module's docstring.
+      width: number of channels.
+      convolutions: those whose sum it is.
+      identity: the tensor whose first channels are added, if any.
+      stage: of a block's output: the number of its stage. Its channels are added along the stage, so they have one
+        order there.
+    """
+
+    name: str
+    width: int
+    convolutions: tuple[Convolution, ...] = ()
+    identity: str | None = None
+    stage: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """The tensors, in the order in which they are computed, and the heads' convolutions that read the last one."""
+
+    tensors: tuple[Tensor, ...]
+    heads: tuple[Convolution, ...]
+
+    @property
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """All convolutions, in the order in which they are computed."""
+        return tuple(conv for tensor in self.tensors for conv in tensor.convolutions) + self.heads
+
+
+def build(model: MultiTaskModel, params: PyTree) -> Graph:
+    """Returns the graph of a model; of the parameters, only the names of the heads' convolutions matter."""
+    if not isinstance(model.backbone, ResNet):
+        raise TypeError(f"cannot compact a backbone of type {type(model.backbone).__name__}")
+    tensors = _backbone(model.backbone.architecture)
+    heads = []
+    for task, module in model.heads.items():
+        reader = f"heads_{task}"
+        for name in params.get(reader, {}):
+            if name == "conv" or name.startswith("aspp_"):
+                heads.append(Convolution(f"{reader}/{name}", tensors[-1].name, module.inputs, reader))
+    return Graph(tuple(tensors), tuple(heads))
+
+
+def _backbone(architecture: Architecture) -> list[Tensor]:
+    tensors = [Tensor(IMAGE, IMAGE_CHANNELS)]
+
+    def convolution(name: str, source: str, inputs: tuple[int, ...] | None) -> Convolution:
+        return Convolution(f"backbone/{name}", source, inputs, name)
+
+    for i, spec in enumerate(architecture.stem, start=1):
+        name = f"stem_conv{i}"
+        tensors.append(Tensor(name, spec.features, (convolution(name, tensors[-1].name, spec.inputs),)))
+    for stage, blocks in enumerate(architecture.stages, start=1):
+        for i, block in enumerate(blocks):
+            name, entering = f"layer{stage}_{i}", tensors[-1].name
+            source = entering
+            for j, spec in enumerate(block.convs[:-1], start=1):
+                inner = f"{name}/conv{j}"
+                tensors.append(Tensor(inner, spec.features, (convolution(inner, source, spec.inputs),)))
+                source = inner
+            last = convolution(f"{name}/conv{len(block.convs)}", source, block.convs[-1].inputs)
+            convolutions, identity = (last,), entering
+            if block.downsample:
+                identity = None
+                convolutions += (convolution(f"{name}/downsample", entering, block.downsample_inputs),)
+            tensors.append(Tensor(name, block.features, convolutions, identity, stage))
+    return tensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """The arrays of one convolution, in float64 where they are computed with, all of them present.
+
+    Attributes:
+      kernel: (k, k, number of channels read, features).
+      constant: (k, k, features): products with a channel of ones.
+      scale, shift: (features,): what the normalisation (or the bias) makes of the products.
+    """
+
+    kernel: np.ndarray
+    constant: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+
+
+def weights_of(conv: Convolution, width: int, variables: Mapping[str, PyTree]) -> Weights:
+    """Returns the arrays of a convolution whose source has `width` channels; what it lacks is zero."""
+    params, stats = (branch_of(variables[collection], conv.path) for collection in ("params", "batch_stats"))
+    read = width if conv.inputs is None else len(conv.inputs)
+    kernels = [np.asarray(params[name]) for name in ("kernel", "constant_kernel") if name in params]
+    if "bn" in params:
+        bn, moments = params["bn"], stats["bn"]
+        scale = np.asarray(bn["scale"], np.float64) / np.sqrt(
+            np.asarray(moments["var"], np.float64) + BATCH_NORM_EPSILON
+        )
+        shift = np.asarray(bn["bias"], np.float64) - np.asarray(moments["mean"], np.float64) * scale
+    else:
+        shift = np.asarray(params.get("bias", ()), np.float64)
+        scale = np.ones_like(shift)
+    size = kernels[0].shape[0] if kernels else 1
+    kernel = np.asarray(params.get("kernel", np.zeros((size, size, read, len(shift)), np.float32)))
+    constant = np.zeros((size, size, len(shift)))
+    if "constant_kernel" in params:
+        constant = np.asarray(params["constant_kernel"][:, :, 0], np.float64)
+    return Weights(kernel, constant, scale, shift)
+
+
+def branch_of(tree: PyTree, path: str) -> dict[str, Any]:
+    """Returns the branch of a tree of dicts at "a/b/c"; empty where there is none."""
+    for name in path.split("/"):
+        tree = tree.get(name, {})
+    return tree
+
+
+def to_host(tree: PyTree) -> PyTree:
+    """Returns a tree of nested dicts with numpy arrays in the place of any arrays."""
+    if isinstance(tree, Mapping):
+        return {name: to_host(branch) for name, branch in tree.items()}
+    return np.asarray(tree)

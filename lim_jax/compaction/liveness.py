@@ -1,0 +1,144 @@
+"""Which channels of which tensor anybody reads, and which are the same everywhere whatever the image is.
+
+Two walks over the graph, on the weights alone. Forwards: a channel is *constant* when every kernel that makes it is
+zero on all channels that vary, and what the constant ones contribute does not depend on the place either (next to a
+border, a 3×3 convolution sees zeros instead of a constant). Readers of a constant channel take its value into their
+bias. Backwards: a channel is *live* when it varies and some live channel is computed from it: a non-zero group of a
+convolution, or the identity path.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lim_jax.compaction import graph as graph_lib
+from lim_jax.compaction.graph import Convolution, Graph, Tensor, Weights
+
+PyTree = Any
+IDENTITY = "identity"
+
+
+@dataclasses.dataclass(frozen=True)
+class Channels:
+    """What is known of the channels of one tensor.
+
+    Attributes:
+      constant: float64 (C,): the value of each channel that is the same at all places of all images, else NaN.
+      live: bool (C,).
+      readers: for each reader, bool (C,): the channels that it reads. The identity path is `IDENTITY`.
+    """
+
+    constant: np.ndarray
+    live: np.ndarray
+    readers: Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Liveness:
+    """The graph of a network and what is known of its tensors and convolutions.
+
+    Attributes:
+      graph: the network.
+      weights: the arrays of each convolution, by path.
+      channels: by the name of the tensor.
+    """
+
+    graph: Graph
+    weights: Mapping[str, Weights]
+    channels: Mapping[str, Channels]
+
+
+def analyze(graph: Graph, variables: Mapping[str, PyTree]) -> Liveness:
+    """Finds constant and live channels.
+
+    Args:
+      graph: of the network.
+      variables: `{"params", "batch_stats"}`, arrays on the host.
+    """
+    widths = {tensor.name: tensor.width for tensor in graph.tensors}
+    weights = {conv.path: graph_lib.weights_of(conv, widths[conv.source], variables) for conv in graph.convolutions}
+    constants: dict[str, np.ndarray] = {}
+    for tensor in graph.tensors:
+        constants[tensor.name] = _constant(tensor, weights, constants)
+    return Liveness(graph, weights, _backwards(graph, weights, constants))
+
+
+def products_of_constants(conv: Convolution, weights: Weights, source: np.ndarray) -> np.ndarray:
+    """Returns (k, k, features): what each tap adds for the source's constant channels, float64.
+
+    Args:
+      conv: the convolution.
+      weights: its arrays.
+      source: the constants of the tensor that it reads, NaN where it varies.
+    """
+    values = np.nan_to_num(read(conv, source))
+    return np.einsum("c,hwco->hwo", values, weights.kernel) + weights.constant
+
+
+def is_even(taps: np.ndarray) -> np.ndarray:
+    """Returns, for taps (k, k, features) on a channel of ones, whether each result is the same at the borders."""
+    centre = taps.shape[0] // 2
+    around = taps.copy()
+    around[centre, centre] = 0
+    return ~np.any(around, axis=(0, 1))
+
+
+def read(conv: Convolution, source: np.ndarray) -> np.ndarray:
+    """Returns the entries of an array over the source's channels that the convolution is connected to."""
+    return source if conv.inputs is None else source[list(conv.inputs)]
+
+
+def _constant(tensor: Tensor, weights: Mapping[str, Weights], constants: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns the constants of a tensor, given those of the tensors before it."""
+    if not tensor.convolutions:
+        return np.full(tensor.width, np.nan)
+    total = np.zeros(tensor.width)
+    for conv in tensor.convolutions:
+        total = total + _constant_output(conv, weights[conv.path], constants[conv.source])
+    if tensor.identity is not None and len(constants[tensor.identity]):
+        total = total + constants[tensor.identity][: tensor.width]
+    return np.maximum(total, 0)
+
+
+def _constant_output(conv: Convolution, weights: Weights, source: np.ndarray) -> np.ndarray:
+    taps = products_of_constants(conv, weights, source)
+    varying = np.isnan(read(conv, source))
+    moves = np.any(weights.kernel[:, :, varying], axis=(0, 1, 2))
+    centre = taps.shape[0] // 2
+    values = taps[centre, centre] * weights.scale + weights.shift
+    return np.where(moves | ~is_even(taps), np.nan, values)
+
+
+def _backwards(
+    graph: Graph, weights: Mapping[str, Weights], constants: Mapping[str, np.ndarray]
+) -> dict[str, Channels]:
+    readers: dict[str, dict[str, np.ndarray]] = {tensor.name: {} for tensor in graph.tensors}
+
+    def add(conv: Convolution, live: np.ndarray | None) -> None:
+        kernel = weights[conv.path].kernel
+        seen = np.any(kernel if live is None else kernel[..., live], axis=(0, 1, 3))
+        source = constants[conv.source]
+        connected = np.zeros(len(source), bool)
+        connected[slice(None) if conv.inputs is None else list(conv.inputs)] = seen
+        known = readers[conv.source]
+        known[conv.reader] = known.get(conv.reader, False) | (connected & np.isnan(source))
+
+    for conv in graph.heads:
+        add(conv, None)
+    channels = {}
+    for tensor in reversed(graph.tensors):
+        found, constant = readers[tensor.name], constants[tensor.name]
+        live = np.zeros(tensor.width, bool)
+        for channels_read in found.values():
+            live = live | channels_read
+        channels[tensor.name] = Channels(constant, live, found)
+        for conv in tensor.convolutions:
+            add(conv, live)
+        if tensor.identity is not None and len(constants[tensor.identity]):
+            entering = constants[tensor.identity]
+            carried = np.zeros(len(entering), bool)
+            carried[: tensor.width] = live
+            readers[tensor.identity][IDENTITY] = carried & np.isnan(entering)
+    return channels
