@@ -17,6 +17,7 @@ from lim_jax.sparsity.groups import (
 from lim_jax.sparsity.optimizer import ProximalState, current_strength, proximal, proximal_adam
 from lim_jax.sparsity.penalties import L1, GroupLasso, GroupMCP, SparseGroupLasso
 from lim_jax.sparsity.proximal import prox_group_lasso, prox_group_mcp, prox_l1, prox_sparse_group_lasso
+from lim_jax.sparsity.strength import TargetSparsity, warm_up
 from lim_jax.sparsity.summary import (
     LayerSparsity,
     SparsitySummary,
@@ -39,6 +40,7 @@ __all__ = [
     "ProximalState",
     "SparseGroupLasso",
     "SparsitySummary",
+    "TargetSparsity",
     "backbone_groups",
     "count_zero_groups",
     "current_strength",
@@ -50,5 +52,6 @@ __all__ = [
     "proximal",
     "proximal_adam",
     "sparsity_summary",
+    "warm_up",
     "zero_groups",
 ]

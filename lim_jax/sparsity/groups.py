@@ -13,12 +13,14 @@ masked a part: everything here goes by path.
 """
 
 import dataclasses
+import functools
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from lim_jax.errors import UserError
@@ -164,6 +166,20 @@ def layers(groups: Groups, params: PyTree) -> list[Layer]:
             raise UserError(f"groups: {path} has shape {shape}: {error}") from error
         members.setdefault(axis.joint or _layer_name(path), []).append((index, axes))
     return [_layer(name, found, paths, shapes) for name, found in members.items()]
+
+
+def zero_groups(layer: Layer, leaves: Sequence[jax.Array] | Mapping[int, jax.Array]) -> jax.Array:
+    """Returns which groups of a layer are all zero: a boolean array of the layer's `group_shape`.
+
+    Args:
+      layer: the layer.
+      leaves: the leaves of the parameters, or at least those of the layer, by position.
+    """
+    parts = []
+    for index, axes in zip(layer.leaves, layer.axes, strict=True):
+        leaf = leaves[index]
+        parts.append(jnp.all(leaf == 0, axis=tuple(axis for axis in range(leaf.ndim) if axis not in axes)))
+    return functools.reduce(jnp.logical_and, parts)
 
 
 def leaves_by_path(tree: PyTree) -> dict[str, Any]:

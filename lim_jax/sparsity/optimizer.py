@@ -21,8 +21,11 @@ from lim_jax.errors import UserError
 from lim_jax.sparsity import groups as groups_lib
 from lim_jax.sparsity import penalties
 from lim_jax.sparsity.proximal import Block
+from lim_jax.sparsity.strength import TargetSparsity, TargetState
 
 PyTree = Any
+
+Strength = optax.ScalarOrSchedule | TargetSparsity
 
 METRICS = ("adam", "identity")
 
@@ -37,18 +40,20 @@ class ProximalState(NamedTuple):
     Attributes:
       count: int32 scalar, updates so far.
       strength: float32 scalar, the strength λ of the last update, for logging (of the first one before it).
+      target: state of a `TargetSparsity`, or () if the strength is given.
       inner: state of the optimizer inside.
     """
 
     count: jax.Array
     strength: jax.Array
+    target: TargetState | tuple[()]
     inner: optax.OptState
 
 
 def proximal(
     inner: optax.GradientTransformation,
     learning_rate: optax.ScalarOrSchedule,
-    strength: optax.ScalarOrSchedule,
+    strength: Strength,
     groups: groups_lib.Groups,
     *,
     penalty: str | penalties.Penalty | None = "group_lasso",
@@ -86,7 +91,11 @@ def proximal(
         found = groups_lib.layers(groups, params)
         logging.info("Groups:\n%s", groups_lib.describe(found))
         count = jnp.zeros((), jnp.int32)
-        return ProximalState(count, _value(strength, count).astype(jnp.float32), inner.init(params))
+        target = strength.init() if isinstance(strength, TargetSparsity) else ()
+        return ProximalState(count, current(target, count).astype(jnp.float32), target, inner.init(params))
+
+    def current(target: Any, count: jax.Array) -> jax.Array:
+        return strength.strength(target, count) if isinstance(strength, TargetSparsity) else _value(strength, count)
 
     def update(
         updates: PyTree, state: Any, params: PyTree | None = None, **extra_args: Any
@@ -94,26 +103,30 @@ def proximal(
         if params is None:
             raise ValueError("the proximal step needs the parameters: call update(updates, state, params)")
         updates, inner_state = inner.update(updates, state.inner, params, **extra_args)
-        rate, current = _value(learning_rate, state.count), _value(strength, state.count)
+        rate, now = _value(learning_rate, state.count), current(state.target, state.count)
         count = jnp.asarray(optax.safe_increment(state.count))
+        target = state.target
         if chosen is not None:
             found = groups_lib.layers(groups, params)
-            correction = 1.0 if bias_correction is None else 1.0 - bias_correction ** count.astype(jnp.float32)
             metrics = None
             if metric == "adam":
-                metrics = {
-                    path: jnp.sqrt(moment / correction) + eps
-                    for path, moment in second_moments(inner_state, found).items()
-                }
-            updates = _proximal_updates(chosen, found, updates, params, metrics, rate, current)
-        return updates, ProximalState(count, current.astype(jnp.float32), inner_state)
+                metrics = {path: root(v, count) for path, v in second_moments(inner_state, found).items()}
+            updates, arrays = _proximal_updates(chosen, found, updates, params, metrics, rate, now)
+            if isinstance(strength, TargetSparsity):
+                target = strength.update(target, _share_of_zeros(chosen, found, arrays), count)
+        return updates, ProximalState(count, now.astype(jnp.float32), target, inner_state)
+
+    def root(second_moment: jax.Array, count: jax.Array) -> jax.Array:
+        if bias_correction is not None:
+            second_moment = second_moment / (1.0 - bias_correction ** count.astype(jnp.float32))
+        return jnp.sqrt(second_moment) + eps
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 def proximal_adam(
     learning_rate: optax.ScalarOrSchedule,
-    strength: optax.ScalarOrSchedule,
+    strength: Strength,
     groups: groups_lib.Groups,
     *,
     b1: jax.Array | float = 0.9,
@@ -141,7 +154,7 @@ def proximal_adam(
 
     Args:
       learning_rate: η; a number, a traced scalar or a schedule, which then scales the threshold too.
-      strength: the paper's λ; likewise.
+      strength: the paper's λ; likewise, or a `TargetSparsity` that finds it.
       groups: which axis of which parameter forms groups; see `lim_jax.sparsity.groups`.
       b1: decay of the first moment.
       b2: decay of the second moment.
@@ -225,19 +238,38 @@ def _proximal_updates(
     updates: PyTree,
     params: PyTree,
     metrics: dict[str, jax.Array] | None,
-    learning_rate: jax.Array | float,
-    strength: jax.Array | float,
-) -> PyTree:
-    """Replaces the updates of parameters with groups by `prox(p + update) - p`, in the parameters' dtype."""
+    learning_rate: jax.Array,
+    strength: jax.Array,
+) -> tuple[PyTree, dict[int, jax.Array]]:
+    """Replaces the updates of parameters with groups by `prox(p + update) - p`, in the parameters' dtype.
+
+    Returns:
+      The updates, and the parameters with groups after the step, by their position among the leaves.
+    """
     steps, treedef = jax.tree.flatten(updates)
     leaves = jax.tree.leaves(params)
+    after: dict[int, jax.Array] = {}
     for layer in found:
         arrays = [leaves[index] + steps[index] for index in layer.leaves]
         block = Block(arrays, None if metrics is None else [metrics[path] for path in layer.paths], layer.axes)
         solution = penalty.prox(block, learning_rate, strength)
         for index, new in zip(layer.leaves, solution, strict=True):
-            steps[index] = new.astype(leaves[index].dtype) - leaves[index]
-    return jax.tree.unflatten(treedef, steps)
+            after[index] = new.astype(leaves[index].dtype)
+            steps[index] = after[index] - leaves[index]
+    return jax.tree.unflatten(treedef, steps), after
+
+
+def _share_of_zeros(
+    penalty: penalties.Penalty, found: list[groups_lib.Layer], arrays: dict[int, jax.Array]
+) -> jax.Array:
+    """Returns the share of zero groups, or of zero parameters if the penalty is on single ones."""
+    if isinstance(penalty, penalties.L1):
+        zeros = [jnp.sum(array == 0) for array in arrays.values()]
+        total = sum(array.size for array in arrays.values())
+    else:
+        zeros = [jnp.sum(groups_lib.zero_groups(layer, arrays)) for layer in found]
+        total = sum(layer.num_groups for layer in found)
+    return jnp.sum(jnp.stack(zeros)).astype(jnp.float32) / total
 
 
 def _value(scalar: optax.ScalarOrSchedule, count: jax.Array) -> jax.Array:

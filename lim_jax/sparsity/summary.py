@@ -130,7 +130,7 @@ def sparsity_summary(params: PyTree, groups: Groups) -> SparsitySummary:
 def zero_groups(params: PyTree, groups: Groups) -> dict[str, jax.Array]:
     """Returns, per layer, a boolean array with one entry per group: whether the group is all zero. Can be jitted."""
     leaves = jax.tree.leaves(params)
-    return {layer.name: _zero(leaves, layer) for layer in groups_lib.layers(groups, params)}
+    return {layer.name: groups_lib.zero_groups(layer, leaves) for layer in groups_lib.layers(groups, params)}
 
 
 def count_zero_groups(params: PyTree, groups: Groups) -> tuple[jax.Array, jax.Array]:
@@ -142,7 +142,7 @@ def count_zero_groups(params: PyTree, groups: Groups) -> tuple[jax.Array, jax.Ar
     leaves = jax.tree.leaves(params)
     number = parameters = jnp.zeros((), jnp.int32)
     for layer in groups_lib.layers(groups, params):
-        zeros = jnp.sum(_zero(leaves, layer), dtype=jnp.int32)
+        zeros = jnp.sum(groups_lib.zero_groups(layer, leaves), dtype=jnp.int32)
         number += zeros
         parameters += zeros * (layer.num_parameters // max(layer.num_groups, 1))
     return number, parameters
@@ -150,19 +150,11 @@ def count_zero_groups(params: PyTree, groups: Groups) -> tuple[jax.Array, jax.Ar
 
 def _count(params: PyTree, found: tuple[Layer, ...]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     leaves = jax.tree.leaves(params)
-    zeros = {layer.name: _zero(leaves, layer) for layer in found}
+    zeros = {layer.name: groups_lib.zero_groups(layer, leaves) for layer in found}
     nonzero = {
         layer.name: jnp.stack([jnp.count_nonzero(leaves[index]) for index in layer.leaves]).sum() for layer in found
     }
     return zeros, nonzero
-
-
-def _zero(leaves: list[jax.Array], layer: Layer) -> jax.Array:
-    parts = [
-        jnp.all(leaves[index] == 0, axis=tuple(a for a in range(leaves[index].ndim) if a not in axes))
-        for index, axes in zip(layer.leaves, layer.axes, strict=True)
-    ]
-    return jnp.stack(parts).all(axis=0)
 
 
 def _percent(part: int, whole: int) -> float:
