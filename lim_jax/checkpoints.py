@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from lim_jax import network
+from lim_jax import loss_weighting, network
 from lim_jax.errors import UserError
 from lim_jax.train_state import TrainState
 
@@ -160,6 +160,21 @@ class Trained:
     weights: PyTree
     step: int
     epoch: int
+
+
+def save_network(workdir: pathlib.Path, trained: Trained) -> None:
+    """Writes a network to a workdir as its only checkpoint, without what training needs; `load_network` reads it."""
+    weights = trained.weights
+    params = dict(weights["params"], loss_weighting=loss_weighting.initial_log_variances(trained.network.tasks))
+    meta = {"epoch": trained.epoch, "architecture": network.to_json(trained.network)}
+    with ocp.CheckpointManager(workdir.absolute() / "checkpoints") as manager:
+        manager.save(
+            trained.step,
+            args=ocp.args.Composite(
+                weights=ocp.args.StandardSave({"params": params, "batch_stats": weights["batch_stats"]}),
+                meta=ocp.args.JsonSave(meta),
+            ),
+        )
 
 
 def load_network(workdir: pathlib.Path, which: str = BEST) -> Trained:

@@ -100,6 +100,14 @@ def write_report(
     return written
 
 
+def write_compaction(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    """Writes the figure of a compaction, given the content of `compact.json`."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        compaction_panel(content).savefig(path)
+
+
 def loss_curves(tasks: Mapping[str, Task], history: History) -> "Figure":
     """Draws the loss of training and validation per task and in total, and marks the best epoch of each."""
     panels = [(name, task.loss_label, *_losses(history, name)) for name, task in tasks.items()]
@@ -196,6 +204,50 @@ def groups_per_layer(layers: Layers) -> "Figure":
         axes.tick_params(axis="x", length=0)
         axes.grid(axis="x", visible=False)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+def compaction_panel(content: Mapping[str, Any]) -> "Figure":
+    """Draws what compaction changed, layer by layer (channels read, parameters, MACs), and the latency.
+
+    Args:
+      content: of `compact.json`.
+    """
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    layers = content["layers"]
+    figure = _figure(WIDTH, 0.13 * len(layers) + 2.4)
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(0.13 * len(layers) + 0.8, 1.4))[:, 0]
+    columns = {"inputs": "channels read\n(square-root scale)", "parameters": "parameters", "macs": "MACs, one image"}
+    all_axes = upper.subplots(1, len(columns), sharey=True)
+    for axes, (field, label) in zip(all_axes, columns.items(), strict=True):
+        for which, color in (("dense", "#C8DCEB"), ("compact", _BLUE)):
+            axes.barh(range(len(layers)), [row[field][which] for row in layers.values()], color=color, label=which)
+        axes.set_xlabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+    all_axes[0].set_xscale("function", functions=(np.sqrt, np.square))
+    all_axes[0].set_xticks([tick for tick in (0, 16, 128, 512, 2048) if tick <= all_axes[0].get_xlim()[1]])
+    all_axes[0].set_yticks(range(len(layers)), [_short(name) for name in layers])
+    all_axes[0].set_ylim(len(layers) - 0.4, -0.6)
+    upper.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    times = {
+        f"{name}, batch {key.removeprefix('batch_')}": value
+        for name, field in (("whole network", "latency_ms"), ("backbone", "backbone_latency_ms"))
+        for key, value in content[field].items()
+        if key.startswith("batch_")
+    }
+    axes = lower.subplots()
+    for offset, which, color in ((-0.2, "dense", "#C8DCEB"), (0.2, "compact", _BLUE)):
+        places = [place + offset for place in range(len(times))]
+        bars = axes.barh(places, [value[which] for value in times.values()], height=0.4, color=color)
+        axes.bar_label(bars, fmt="%.3g", padding=2, fontsize=7)
+    axes.set_yticks(range(len(times)), list(times))
+    axes.set(ylim=(len(times) - 0.5, -0.5), xlabel="latency (ms, median)")
+    axes.margins(x=0.1)
+    axes.grid(axis="y", visible=False)
     return figure
 
 

@@ -1,0 +1,217 @@
+"""Makes a trained network physically smaller: `python -m lim_jax.compact --workdir=DIR [--output=DIR/compact]`.
+
+Removes from the best checkpoint every channel that nobody reads. The result is a workdir too: `evaluate` takes it, and
+`main --config.init_from=OUTPUT` trains it further. Beside the checkpoint lie `compact.json` (parameters, MACs, latency
+before and after, per layer too) and `compact.png`.
+
+The compact network, as restored from disk, is compared with the dense one on images of the test split and on random
+ones; a difference of more than 1e-3 of the largest output ends in exit code 1. Batch norm stays in the checkpoint, so
+that it can be trained; latency is that of both networks with batch norm folded.
+"""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+from lim_jax import cli
+from lim_jax.errors import UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The workdir of a training run.")
+_OUTPUT = flags.DEFINE_string("output", None, "Where the compact network goes; default WORKDIR/compact.")
+_ROUND_TO = flags.DEFINE_integer("round_to", 1, "Round widths up to a multiple of this, e.g. 8 for tensor cores.", 1)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the prepared records are; default: where training had them.")
+
+EXIT_DIFFERENT = 1
+LARGEST_DIFFERENCE = 1e-3  # of the largest output
+BATCH_SIZES = (1, 8)
+_FILE = "compact.json"
+_IMAGES_COMPARED = 32  # of the test split, and as many random ones
+_REPEATS = 20
+
+PyTree = Any
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the verb on the parsed flags."""
+    del argv
+    if _WORKDIR.value is None:
+        raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
+    workdir = pathlib.Path(_WORKDIR.value)
+    output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else workdir / "compact"
+    content = compact_run(workdir, output, _ROUND_TO.value, _DATA_DIR.value)
+    if content["max_abs_difference"] > LARGEST_DIFFERENCE * content["largest_output"]:
+        print(
+            f"the compact network differs from the dense one by {content['max_abs_difference']:.3g}: do not use it, "
+            "and report this",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_DIFFERENT)
+
+
+def compact_run(
+    workdir: pathlib.Path, output: pathlib.Path, round_to: int = 1, data_dir: str | None = None
+) -> dict[str, Any]:
+    """Compacts the best checkpoint of a run, writes the result to `output`, checks and measures it, prints a table.
+
+    Args:
+      workdir: of a training run.
+      output: made if needed; an earlier compact network there is replaced.
+      round_to: widths are rounded up to a multiple of this.
+      data_dir: where the prepared records are, if not where training had them.
+
+    Returns:
+      The content of `compact.json`.
+    """
+    from lim_jax import checkpoints, compaction, config, data
+
+    settings = config.load(workdir)
+    dense = checkpoints.load_network(workdir)
+    if data_dir is not None:
+        settings = config.with_value(settings, "dataset.data_dir", data_dir)
+    dataset = data.load(settings.dataset, tuple(dense.network.tasks))
+    compacted = compaction.compact(dense.network.model, dense.weights, round_to)
+    _make_room(output, workdir)
+    small = dataclasses.replace(dense.network, model=compacted.model)
+    checkpoints.save_network(output, dataclasses.replace(dense, network=small, weights=compacted.variables))
+    config.save(settings, output)
+    restored = checkpoints.load_network(output)
+    networks = {
+        "dense": (dense.network.model, dense.weights),
+        "compact": (restored.network.model, restored.weights),
+    }
+    size = config.flat(settings)["dataset.image_size"]
+    costs = {name: compaction.layer_costs(model, size) for name, (model, _) in networks.items()}
+    rows = compaction.summary.layers(compacted, costs["dense"], costs["compact"])
+    print(compaction.summary.table(rows))
+    print(compaction.summary.removed(rows), flush=True)
+    content = {
+        "parameters": {name: compaction.total(cost).parameters for name, cost in costs.items()},
+        "macs": {name: compaction.total(cost).macs for name, cost in costs.items()},
+        "backbone_parameters": {name: compaction.total(cost, "backbone/").parameters for name, cost in costs.items()},
+        "backbone_macs": {name: compaction.total(cost, "backbone/").macs for name, cost in costs.items()},
+        **_latencies(networks, size),
+        **_differences(networks, _images(dataset, size)),
+        "image_size": list(size),
+        "round_to": round_to,
+        "layers": rows,
+    }
+    (output / _FILE).write_text(json.dumps(content, indent=2) + "\n")
+    from lim_jax import report
+
+    report.write_compaction(output / "compact.png", content)
+    print(_conclusion(content))
+    print(f"the compact network, {_FILE} and compact.png are in {output}")
+    return content
+
+
+def _make_room(output: pathlib.Path, workdir: pathlib.Path) -> None:
+    """Makes the output folder, empty of an earlier result; refuses to touch anything else."""
+    if output.resolve() == workdir.resolve():
+        raise UserError("--output is the run's own workdir: give another folder")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file: give another --output")
+    if output.is_dir() and any(output.iterdir()) and not (output / _FILE).is_file():
+        raise UserError(f"{output} holds something else than a compact network: give another --output")
+    if (output / "checkpoints").is_dir():
+        shutil.rmtree(output / "checkpoints")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / _FILE).write_text("{}\n")  # marks the folder as ours, should this be interrupted
+    except OSError as error:
+        raise UserError(f"cannot write to {output} ({error.strerror}): give another --output") from error
+
+
+def _images(dataset: Any, size: tuple[int, int]) -> PyTree:
+    """Returns uint8 images (N, H, W, 3), spread over the test split, and as many of random pixels."""
+    import numpy as np
+
+    source = dataset.sources["test"]
+    chosen = np.unique(np.linspace(0, len(source) - 1, _IMAGES_COMPARED).astype(int))
+    real = np.stack([source[int(index)]["image"] for index in chosen])
+    noise = np.random.default_rng(0).integers(0, 256, (len(real), *size, 3), np.uint8)
+    return np.concatenate([real, noise])
+
+
+def _differences(networks: Mapping[str, tuple[Any, PyTree]], images: PyTree) -> dict[str, float]:
+    """Compares the networks' logits on all images, a batch at a time; whatever is not finite counts as infinite."""
+    import jax
+    import numpy as np
+
+    from lim_jax import models
+
+    def logits_of(model: Any) -> Callable[..., Any]:
+        return jax.jit(lambda weights, batch: model.apply(weights, models.normalize_images(batch), train=False))
+
+    calls = {name: logits_of(model) for name, (model, _) in networks.items()}
+    batch = BATCH_SIZES[-1]
+    difference = largest = 0.0
+    for first in range(0, len(images) - batch + 1, batch):
+        outputs = {
+            name: jax.device_get(call(networks[name][1], images[first : first + batch])) for name, call in calls.items()
+        }
+        for task, expected in outputs["dense"].items():
+            largest = max(largest, float(np.max(np.abs(expected))))
+            found = float(np.max(np.abs(outputs["compact"][task] - expected)))
+            difference = max(difference, found if np.isfinite(found) else np.inf)
+    return {"max_abs_difference": difference, "largest_output": largest}
+
+
+def _latencies(networks: Mapping[str, tuple[Any, PyTree]], size: tuple[int, int]) -> dict[str, Any]:
+    """Measures the whole network and the backbone alone, both with batch norm folded; milliseconds a batch."""
+    import jax
+    import numpy as np
+
+    from lim_jax import compaction
+
+    folded = {name: compaction.fold_batch_norm(*network) for name, network in networks.items()}
+    measured: dict[str, Any] = {}
+    for key in ("latency_ms", "backbone_latency_ms"):
+        measured[key] = {}
+        for batch in BATCH_SIZES:
+            images = jax.device_put(np.random.default_rng(1).standard_normal((batch, *size, 3), np.float32))
+            calls = {}
+            for name, (model, weights) in folded.items():
+                module, params = model, weights["params"]
+                if key.startswith("backbone"):
+                    module, params = model.backbone, params.get("backbone", {})
+                calls[name] = _call(module, jax.device_put(params), images)
+            times = compaction.latencies(calls, _REPEATS)
+            measured[key][f"batch_{batch}"] = times
+        measured[key] = measured[key][f"batch_{BATCH_SIZES[0]}"] | measured[key]
+    return measured
+
+
+def _call(module: Any, params: PyTree, images: PyTree) -> Callable[[], Any]:
+    import jax
+
+    compiled = jax.jit(module.apply)
+    return lambda: compiled({"params": params}, images)
+
+
+def _conclusion(content: Mapping[str, Any]) -> str:
+    lines = []
+    for key, name in (
+        ("parameters", "parameters"),
+        ("macs", "MACs"),
+        ("backbone_macs", "backbone MACs"),
+        ("latency_ms", "latency, ms"),
+        ("backbone_latency_ms", "backbone latency, ms"),
+    ):
+        before, after = content[key]["dense"], content[key]["compact"]
+        shown = f"{before:,} -> {after:,}" if isinstance(before, int) else f"{before:.3g} -> {after:.3g}"
+        lines.append(f"{name}: {shown} ({before / max(after, 1e-9):.2f} times less)")
+    height, width = content["image_size"]
+    lines.append(f"(MACs and latency for one image of {height}×{width})")
+    share = content["max_abs_difference"] / max(content["largest_output"], 1e-30)
+    lines.append(f"largest difference between their outputs: {share:.2g} of the largest output")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cli.run(main)
