@@ -16,7 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.tasks = ("segmentation", "depth", "normals")
 
     config.dataset = ml_collections.ConfigDict()
-    config.dataset.name = "nyu"  # rooms | nyu
+    config.dataset.name = "nyu"  # rooms | nyu | celebamask_hq | folder
     config.dataset.data_dir = ""  # prepared records; empty = $TFDS_DATA_DIR or ~/tensorflow_datasets
     config.dataset.source_dir = ""  # the data set as downloaded, read once to prepare the records
     config.dataset.image_size = (256, 256)  # height, width

@@ -9,7 +9,10 @@ from lim_jax import config as config_lib
 from lim_jax.errors import UserError
 
 
-@pytest.mark.parametrize(("name", "variant"), [("rooms", ""), ("nyu", ""), ("nyu", "as_published"), ("common", None)])
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [("rooms", ""), ("nyu", ""), ("nyu", "as_published"), ("celeba", ""), ("celeba", "as_published"), ("common", None)],
+)
 def test_shipped_configurations_are_valid(name, variant):
     get_config = importlib.import_module(f"configs.{name}").get_config
     assert config_lib.checked(get_config() if variant is None else get_config(variant)).tasks

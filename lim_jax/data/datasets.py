@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lim_jax.data import nyu, records, rooms
+from lim_jax.data import celebamask_hq, folder, nyu, records, rooms
 from lim_jax.data.pipeline import Source
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
@@ -29,6 +29,14 @@ class Dataset:
     sources: Mapping[str, Source]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Opener:
+    """What a data set provides: its targets, and a function that prepares its records and returns their directory."""
+
+    specs: Callable[[Any], Mapping[str, TargetSpec]]
+    prepare: Callable[[Any, tuple[int, int]], pathlib.Path]
+
+
 def _prepare_nyu(config: Any, image_size: tuple[int, int]) -> pathlib.Path:
     share = config.get("validation_share", nyu.VALIDATION_SHARE)
     return nyu.prepare(config.data_dir, config.source_dir, image_size, share)
@@ -38,10 +46,18 @@ def _prepare_rooms(config: Any, image_size: tuple[int, int]) -> pathlib.Path:
     return rooms.prepare(config.data_dir, image_size, config.get("split_sizes", rooms.SPLIT_SIZES))
 
 
-# What a data set provides: its targets, and a function that prepares its records and returns their directory.
-_DATASETS: dict[str, tuple[Mapping[str, TargetSpec], Callable[[Any, tuple[int, int]], pathlib.Path]]] = {
-    "nyu": (nyu.SPECS, _prepare_nyu),
-    "rooms": (rooms.SPECS, _prepare_rooms),
+def _folder_specs(config: Any) -> dict[str, TargetSpec]:
+    return {name: target.spec for name, target in folder.read_targets(folder.root(config.source_dir)).items()}
+
+
+_DATASETS = {
+    "celebamask_hq": _Opener(
+        lambda config: celebamask_hq.SPECS,
+        lambda config, size: celebamask_hq.prepare(config.data_dir, config.source_dir, size),
+    ),
+    "folder": _Opener(_folder_specs, lambda config, size: folder.prepare(config.data_dir, config.source_dir, size)),
+    "nyu": _Opener(lambda config: nyu.SPECS, _prepare_nyu),
+    "rooms": _Opener(lambda config: rooms.SPECS, _prepare_rooms),
 }
 
 
@@ -50,8 +66,8 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
 
     Args:
       config: a `ConfigDict` with `name`, `data_dir` (None: `$TFDS_DATA_DIR`, or ~/tensorflow_datasets), `image_size`
-        (height, width) and what the data set needs besides: `source_dir` and perhaps `validation_share` (nyu),
-        `split_sizes` (rooms).
+        (height, width) and what the data set needs besides: `source_dir` (all but rooms) and perhaps
+        `validation_share` (nyu), `split_sizes` (rooms).
       tasks: names of the targets to read.
 
     Raises:
@@ -59,9 +75,9 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     """
     if config.name not in _DATASETS:
         raise UserError(f"there is no dataset {config.name!r}: set dataset.name to one of {', '.join(_DATASETS)}")
-    all_specs, prepare = _DATASETS[config.name]
-    specs = records.select_specs(config.name, all_specs, tasks)
-    directory = prepare(config, _image_size(config.image_size))
+    opener = _DATASETS[config.name]
+    specs = records.select_specs(config.name, opener.specs(config), tasks)
+    directory = opener.prepare(config, _image_size(config.image_size))
     sources = {split: records.RecordSource(directory, split, specs) for split in SPLITS}
     return Dataset(config.name, specs, sources)
 

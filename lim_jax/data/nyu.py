@@ -14,17 +14,14 @@ sources with very few frames, which can only be meant for a trial, training and 
 """
 
 import dataclasses
-import hashlib
+import functools
 import json
 import logging
 import pathlib
-from collections.abc import Iterator
 
-import cv2
 import numpy as np
-import tensorflow_datasets as tfds
 
-from lim_jax.data import nyu40, records, transforms
+from lim_jax.data import files, nyu40, records, transforms
 from lim_jax.data.specs import IGNORE, Example
 from lim_jax.errors import UserError
 
@@ -152,32 +149,23 @@ def read_frame(frame: Frame, layout: Layout, image_size: tuple[int, int]) -> Exa
     Raises:
       UserError: a file is missing, unreadable, of another size than the image, or holds values that it should not.
     """
-    image = _read_image(frame.image, cv2.IMREAD_COLOR)[..., ::-1]
-    labels = _read_image(frame.segmentation, cv2.IMREAD_UNCHANGED)
-    depth = _read_array(frame.depth).astype(np.float32)
-    normals = _read_normals(frame.normals)
-    depth = depth.reshape(depth.shape[:2])  # some archives keep a trailing axis of one
+    image = files.read_image(frame.image)
+    labels = files.read_map(frame.segmentation)
+    depth = files.read_depth(frame.depth)
+    normals = files.read_normals(frame.normals)
     for path, array in ((frame.segmentation, labels), (frame.depth, depth), (frame.normals, normals)):
-        if array.shape[:2] != image.shape[:2]:
-            raise UserError(
-                f"{path} is {_size(array)} but its image {frame.image.name} is {_size(image)}: "
-                "use files of one and the same archive"
-            )
-    if not np.isfinite(depth).all():
-        raise UserError(f"{frame.depth} holds NaN or infinite depths: write 0 where depth is unknown")
+        files.check_same_size(image, frame.image, array, path)
     return {
-        "image": transforms.resize_image(np.ascontiguousarray(image), image_size),
+        "image": transforms.resize_image(image, image_size),
         "targets": {
             "segmentation": transforms.resize_labels(_class_indices(labels, layout, frame.segmentation), image_size),
-            "depth": transforms.resize_depth(np.maximum(depth, 0), image_size),
+            "depth": transforms.resize_depth(depth, image_size),
             "normals": transforms.resize_normals(normals, image_size),
         },
     }
 
 
 def _class_indices(labels: np.ndarray, layout: Layout, path: pathlib.Path) -> np.ndarray:
-    if labels.ndim != 2:
-        raise UserError(f"{path} has {labels.shape[-1]} channels: labels are a one-channel image of class indices")
     last = layout.first_class + len(nyu40.CLASS_NAMES) - 1
     void = labels == layout.void
     wrong = ~void & ((labels < layout.first_class) | (labels > last))
@@ -189,74 +177,8 @@ def _class_indices(labels: np.ndarray, layout: Layout, path: pathlib.Path) -> np
     return np.where(void, IGNORE, labels.astype(np.int32) - layout.first_class).astype(np.uint8)
 
 
-def _read_normals(path: pathlib.Path) -> np.ndarray:
-    """Reads float32 H×W×3 unit normals, zero where invalid."""
-    if path.suffix == ".npy":
-        normals = _read_array(path).astype(np.float32)
-    else:
-        stored = _read_image(path, cv2.IMREAD_COLOR)[..., ::-1]
-        invalid = np.all(stored == 255, axis=-1) | np.all(stored == 127, axis=-1)
-        normals = np.where(invalid[..., None], np.float32(0), stored / np.float32(127.5) - 1)
-    if normals.ndim != 3 or normals.shape[-1] != 3 or not np.isfinite(normals).all():
-        raise UserError(f"{path} is not a map of finite normals, height×width×3")
-    return transforms.normalized(normals)
-
-
-def _read_image(path: pathlib.Path, flags: int) -> np.ndarray:
-    data = _read_bytes(path)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    if image is None:
-        raise UserError(f"{path} is not a readable image: it may be cut short; copy or unpack it again")
-    return image
-
-
-def _read_bytes(path: pathlib.Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror}): unpack the archive again") from error
-
-
-def _read_array(path: pathlib.Path) -> np.ndarray:
-    try:
-        return np.load(path)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"cannot read {path} as a NumPy array ({error}): copy or unpack it again") from error
-
-
-def _size(array: np.ndarray) -> str:
-    return f"{array.shape[0]}×{array.shape[1]}"
-
-
-@dataclasses.dataclass
-class NyuConfig(tfds.core.BuilderConfig):
-    """Size of the images, (height, width), and how to find the frames, asked only when there is nothing prepared."""
-
-    image_size: tuple[int, int] = (256, 256)
-    layout: Layout | None = None
-
-
-class Nyu(records.RecordsBuilder, skip_registration=True):
+class Nyu(records.SourceBuilder, skip_registration=True):
     """NYU-v2 with 40 classes, depth and normals."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    specs = SPECS
-    builder_config: NyuConfig
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(height, width) of the records."""
-        return self.builder_config.image_size
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        del dl_manager
-        assert self.builder_config.layout is not None
-        return {s: self._generate_examples(s, frames) for s, frames in self.builder_config.layout.splits.items()}
-
-    def _generate_examples(self, split: str, frames: list[Frame]) -> Iterator[tuple[int, Example]]:
-        layout = self.builder_config.layout
-        assert layout is not None
-        return self.keyed(split, (read_frame(f, layout, self.image_size) for f in frames), len(frames))
 
 
 def prepare(
@@ -281,39 +203,25 @@ def prepare(
     """
     height, width = image_size
     if not source_dir:
-        return _prepared(records.data_dir(data_dir), f"{height}x{width}")
+        return records.prepared(Nyu, data_dir, image_size, _HOW_TO_GET)
     layout = find_layout(pathlib.Path(source_dir).expanduser().resolve())
-    layout = dataclasses.replace(layout, splits=with_validation(layout.splits, validation_share))
-    name = f"{height}x{width}-{_fingerprint(layout)}"
-    builder_config = NyuConfig(name=name, image_size=image_size, layout=layout)
+    records.refuse_overlap((f.image, split) for split, frames in layout.splits.items() for f in frames)
+    splits = with_validation(layout.splits, validation_share)
+    builder_config = records.SourceConfig(
+        name=f"{height}x{width}-{_fingerprint(layout.name, splits)}",
+        image_size=image_size,
+        specs=SPECS,
+        splits=splits,
+        read=functools.partial(read_frame, layout=layout, image_size=image_size),
+    )
     return records.prepare(Nyu, builder_config, data_dir)
 
 
-def _prepared(data_dir: pathlib.Path, size: str) -> pathlib.Path:
-    found = sorted((data_dir / "nyu").glob(f"{size}-*/{Nyu.VERSION}"))
-    if not found:
-        raise UserError(
-            f"dataset nyu is not prepared at {size} in {data_dir}, and dataset.source_dir is not set: {_HOW_TO_GET}"
-        )
-    if len(found) > 1:
-        raise UserError(
-            f"{data_dir / 'nyu'} holds records of {len(found)} sources at {size}: "
-            "set dataset.source_dir to say which, or delete the others"
-        )
-    return found[0]
-
-
-def _fingerprint(layout: Layout) -> str:
+def _fingerprint(layout: str, splits: dict[str, list[Frame]]) -> str:
     """Returns 8 hex digits that change with the split, name, size or time of change of any file."""
-    digest = hashlib.sha256(layout.name.encode())
-    for split, frames in sorted(layout.splits.items()):
-        for frame in frames:
-            for path in dataclasses.astuple(frame):
-                try:
-                    status = path.stat()
-                except OSError as error:
-                    raise UserError(f"cannot read {path} ({error.strerror}): unpack the archive again") from error
-                digest.update(
-                    f"{split} {path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}\n".encode()
-                )
-    return digest.hexdigest()[:8]
+    return files.fingerprint(
+        (f"{layout} {split} {path.parent.name}/{path.name}", path)
+        for split, frames in sorted(splits.items())
+        for frame in frames
+        for path in dataclasses.astuple(frame)
+    )

@@ -117,7 +117,6 @@ class RoomsConfig(tfds.core.BuilderConfig):
 class Rooms(records.RecordsBuilder, skip_registration=True):
     """Rendered indoor scenes with NYU-40 labels, depth and normals."""
 
-    VERSION = tfds.core.Version("1.0.0")
     specs = SPECS
     builder_config: RoomsConfig
 

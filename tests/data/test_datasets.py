@@ -40,7 +40,7 @@ def test_data_dir_defaults_to_that_of_tfds(tmp_path, monkeypatch):
 
 
 MISTAKES = {
-    "unknown data set": ({"name": "roms"}, ("depth",), "'roms'.*nyu, rooms"),
+    "unknown data set": ({"name": "roms"}, ("depth",), "'roms'.*celebamask_hq, folder, nyu, rooms"),
     "unknown task": ({}, ("depth", "smiling"), "'rooms' has no target 'smiling'.*segmentation, depth, normals"),
     "one number for a size": ({"image_size": (64,)}, ("depth",), r"image_size=\(64,\)"),
     "no size": ({"image_size": (0, 64)}, ("depth",), "image_size"),

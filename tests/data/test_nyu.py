@@ -49,7 +49,7 @@ def test_records_hold_the_source(tmp_path, layout):
             np.testing.assert_array_equal(example["targets"]["depth"], f["depth"])
             normals = example["targets"]["normals"]
             np.testing.assert_allclose(normals, f["normals"], atol=1 / 127.5)
-            np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), np.any(f["normals"], -1), atol=1e-6)
+            np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), np.any(f["normals"], -1), atol=1e-4)
 
 
 def test_jpeg_images_are_found_too(tmp_path):
@@ -177,7 +177,7 @@ def test_what_is_wrong_with_a_source_is_said_in_one_line(tmp_path, layout, spoil
     with pytest.raises(UserError, match=message) as caught:
         load(_config(tmp_path, source), TASKS)
     assert "\n" not in str(caught.value)
-    assert not list((tmp_path / "records").glob("nyu/*/1.0.0")), "no half-written records"
+    assert not list((tmp_path / "records").glob("nyu/*/*.*.*")), "no half-written records"
     assert not list((tmp_path / "records").glob("nyu/*/*incomplete*"))
 
 
@@ -199,7 +199,7 @@ def test_real_frames_of_both_layouts_agree(tmp_path):
         assert np.abs(a["image"].astype(int) - b["image"]).mean() < 1.5  # PNG here, JPEG there
         np.testing.assert_array_equal(a["targets"]["segmentation"], b["targets"]["segmentation"])
         np.testing.assert_array_equal(a["targets"]["depth"], b["targets"]["depth"])
-        np.testing.assert_allclose(a["targets"]["normals"], b["targets"]["normals"], atol=1e-6)
+        np.testing.assert_allclose(a["targets"]["normals"], b["targets"]["normals"], atol=1e-4)
 
 
 @pytest.mark.parametrize("folder", ["nyu_3task_mini", "nyud_mt_mini"])
