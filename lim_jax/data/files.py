@@ -24,10 +24,16 @@ def read_image(path: pathlib.Path) -> np.ndarray:
 
 
 def read_map(path: pathlib.Path) -> np.ndarray:
-    """Reads an image of one channel as it is stored, uint8 or uint16 H×W."""
+    """Reads a map of numbers that is stored as an image, uint8 or uint16 H×W; equal channels count as one."""
     stored = _decode(path, cv2.IMREAD_UNCHANGED)
-    if stored.ndim != 2:
-        raise UserError(f"{path} has {stored.shape[-1]} channels: labels are a one-channel image of class indices")
+    if stored.ndim == 3 and np.all(stored[..., :3] == stored[..., :1]):
+        stored = np.ascontiguousarray(stored[..., 0])
+    if stored.ndim != 2 or stored.dtype not in (np.uint8, np.uint16):
+        kind = f"{stored.shape[-1]} different channels" if stored.ndim == 3 else f"values of type {stored.dtype}"
+        raise UserError(
+            f"{path} has {kind}: save labels (or depth) as a grey image of 8 or 16 bits that holds the numbers "
+            "themselves, not colours and not a palette"
+        )
     return stored
 
 

@@ -114,7 +114,7 @@ def _target(where: str, name: str, fields: Any) -> Target:
         raise UserError(f"{where} has {sorted(map(str, unknown))[0]!r}: a task of type {kind} has {known}")
     try:
         if kind == "segmentation":
-            return _segmentation(name, fields)
+            return segmentation_target(name, fields)
         if kind == "depth":
             low, high = map(float, fields.get("range", (0, "inf")))
             scale = float(fields.get("scale", 1))
@@ -128,7 +128,12 @@ def _target(where: str, name: str, fields: Any) -> Target:
     return Target(TargetSpec(name, kind))
 
 
-def _segmentation(name: str, fields: Mapping[str, Any]) -> Target:
+def segmentation_target(name: str, fields: Mapping[str, Any]) -> Target:
+    """Returns the target of a segmentation task; `fields` are as in the tasks file, without the type.
+
+    Raises:
+      ValueError, KeyError, TypeError: they are not understood.
+    """
     classes = [{"name": entry} if isinstance(entry, str) else entry for entry in fields["classes"]]
     if not 1 <= len(classes) < IGNORE:
         raise ValueError(f"there are {len(classes)} classes, possible are 1 to {IGNORE - 1}")

@@ -158,7 +158,11 @@ BAD_SOURCES = {
     "depth has NaN": ("3-task", _save("depth/0001.npy", ZEROS * np.nan), "NaN or infinite"),
     "depth of another size": ("3-task", _save("depth/0001.npy", ZEROS[:-1]), "23×32 but its image"),
     "labels of another size": ("3-task", _image("seg/0001.png", ZEROS[:, :-1]), "24×31 but its image"),
-    "labels in colour": ("3-task", _image("seg/0001.png", np.zeros((*nyu_trees.SIZE, 3))), "3 channels"),
+    "labels in colour": (
+        "3-task",
+        _image("seg/0001.png", np.dstack([ZEROS, ZEROS, ZEROS + 1])),
+        "3 different channels",
+    ),
     "label out of range": ("3-task", _image("seg/0001.png", ZEROS + 40), "the label 40"),
     "label out of range, from 1": ("NYUD-MT", _image("segmentation/0001.png", ZEROS + 41), "the label 41"),
     "normals are a plane": ("NYUD-MT", _save("normals/0001.npy", ZEROS), "not a map of finite normals"),
