@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import cv2
 import numpy as np
+import PIL.Image
 
 from lim_jax.data import transforms
 from lim_jax.errors import UserError
@@ -24,15 +25,18 @@ def read_image(path: pathlib.Path) -> np.ndarray:
 
 
 def read_map(path: pathlib.Path) -> np.ndarray:
-    """Reads a map of numbers that is stored as an image, uint8 or uint16 H×W; equal channels count as one."""
-    stored = _decode(path, cv2.IMREAD_UNCHANGED)
+    """Reads a map of numbers that is stored as an image, uint8 or uint16 H×W.
+
+    Of an image with a palette these are the indices, not the colours; equal channels count as one.
+    """
+    stored = _indices(path) if _has_palette(path) else _decode(path, cv2.IMREAD_UNCHANGED)
     if stored.ndim == 3 and np.all(stored[..., :3] == stored[..., :1]):
         stored = np.ascontiguousarray(stored[..., 0])
     if stored.ndim != 2 or stored.dtype not in (np.uint8, np.uint16):
         kind = f"{stored.shape[-1]} different channels" if stored.ndim == 3 else f"values of type {stored.dtype}"
         raise UserError(
             f"{path} has {kind}: save labels (or depth) as a grey image of 8 or 16 bits that holds the numbers "
-            "themselves, not colours and not a palette"
+            "themselves instead of colours"
         )
     return stored
 
@@ -133,6 +137,21 @@ def _decode(path: pathlib.Path, flags: int) -> np.ndarray:
     if image is None:
         raise UserError(f"{path} is not a readable image: it may be cut short; {_REPAIR}")
     return image
+
+
+def _has_palette(path: pathlib.Path) -> bool:
+    """Whether a file is a PNG with a palette: colour type 3 of its first chunk, IHDR."""
+    header = _read_bytes(path)[:26]
+    return header.startswith(b"\x89PNG") and header[25:] == b"\x03"
+
+
+def _indices(path: pathlib.Path) -> np.ndarray:
+    """Reads a PNG's palette indices, which OpenCV would turn into colours."""
+    try:
+        with PIL.Image.open(path) as image:
+            return np.asarray(image)
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"{path} is not a readable image ({error}): {_REPAIR}") from error
 
 
 def _read_bytes(path: pathlib.Path) -> bytes:

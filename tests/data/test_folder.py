@@ -8,6 +8,7 @@ import re
 import cv2
 import ml_collections
 import numpy as np
+import PIL.Image
 import pytest
 
 from lim_jax.data import folder, load
@@ -62,6 +63,20 @@ def test_classes_may_be_plain_names_and_tasks_yaml(tmp_path):
     (source / "tasks.yaml").write_text("parts:\n  type: segmentation\n  classes: [sky, sea]\n  ignore: [9, 300]\n")
     target = load(_config(tmp_path, source), ("parts",)).sources["train"][0]["targets"]["parts"]
     assert np.all(target[:4] == 1) and np.all(target[4:9] == IGNORE) and np.all(target[9:] == 0)
+
+
+def test_a_palette_image_counts_by_its_indices(tmp_path):
+    source = folder_trees.write(tmp_path / "source")
+    indices = np.zeros(folder_trees.SIZE, np.uint8)
+    indices[:4] = 1
+    image = PIL.Image.fromarray(indices)
+    image.putpalette([250, 0, 0, 0, 9, 0])
+    image.save(source / "parts/0.png")
+    target = load(_config(tmp_path, source), ("parts",)).sources["train"][0]["targets"]["parts"]
+    np.testing.assert_array_equal(target, 1 - indices)
+    (source / "parts/0.png").write_bytes((source / "parts/0.png").read_bytes()[:60])
+    with pytest.raises(UserError, match="parts/0.png is not a readable image"):
+        load(_config(tmp_path, source), ("parts",))
 
 
 def test_changed_tasks_are_prepared_again(tmp_path):
