@@ -22,6 +22,17 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset.image_size = (256, 256)  # height, width
     config.dataset.split_sizes = (768, 128, 128)  # rooms only: images to render for train, validation, test
 
+    config.dataset.num_workers = 0  # processes that read training examples; 0 = threads of this one
+    config.dataset.num_threads = 4  # threads that read, in each of them
+    config.dataset.prefetch_batches = 4  # batches kept ready
+
+    # Random changes of training examples, off as in the paper.
+    config.augmentation = ml_collections.ConfigDict()
+    config.augmentation.horizontal_flip = False
+    config.augmentation.max_scale = 1.0  # enlarge by a factor from 1 to this, and crop; 1 = never
+    config.augmentation.color_jitter = 0.0  # brightness, contrast, saturation times 1 ± this
+    config.augmentation.zoomed_depth = "divide"  # divide (the scene is closer) | keep (the lens is longer)
+
     config.model = ml_collections.ConfigDict()
     config.model.backbone = "resnet50d"  # resnet18d | resnet50d | resnet101d
     config.model.width_multiplier = 1.0  # of the backbone

@@ -26,6 +26,8 @@ _FREE_TO_CHANGE = (
     "init_from",
     "dataset.data_dir",
     "dataset.source_dir",
+    "dataset.num_threads",
+    "dataset.prefetch_batches",
 )
 
 
@@ -59,6 +61,12 @@ _RULES = {
         lambda value: len(value) == 3 and all(isinstance(size, int) and size >= 1 for size in value),
         "three counts of images: train,validation,test",
     ),
+    "dataset.num_workers": _at_least(0),
+    "dataset.num_threads": _at_least(1),
+    "dataset.prefetch_batches": _at_least(1),
+    "augmentation.max_scale": _between(1, 4),
+    "augmentation.color_jitter": _Rule(lambda value: 0 <= value < 1, "at least 0 and less than 1"),
+    "augmentation.zoomed_depth": _one_of("divide", "keep"),
     "model.width_multiplier": _POSITIVE,
     "model.head_channels": _at_least(1),
     "model.dropout_rate": _Rule(lambda value: 0 <= value < 1, "at least 0 and less than 1"),

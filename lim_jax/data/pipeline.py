@@ -31,6 +31,7 @@ def train_iterator(
     seed: int,
     process_index: int = 0,
     process_count: int = 1,
+    augmentation: grain.transforms.RandomMap | None = None,
     num_workers: int = 0,
     num_threads: int = 4,
     prefetch: int = 4,
@@ -47,6 +48,7 @@ def train_iterator(
       seed: fixes the permutations.
       process_index: which share to read.
       process_count: number of shares.
+      augmentation: a random change of every example, anew in every epoch; drawn from `seed` as well.
       num_workers: processes that read and decode; 0 leaves that to threads of this one. The saved state of an
         iterator fits only an iterator of as many workers.
       num_threads: threads that read and decode, in each process.
@@ -64,6 +66,8 @@ def train_iterator(
         raise UserError("there is nothing to train on: the training split is empty; check dataset.source_dir")
     local = _local_batch_size(batch_size, process_count)
     examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+    if augmentation is not None:
+        examples = examples.random_map(augmentation)
     shares = examples.batch(local)[process_index::process_count]
     batches = shares.to_iter_dataset(grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch))
     if num_workers:

@@ -75,7 +75,7 @@ def test_a_palette_image_counts_by_its_indices(tmp_path):
     target = load(_config(tmp_path, source), ("parts",)).sources["train"][0]["targets"]["parts"]
     np.testing.assert_array_equal(target, 1 - indices)
     (source / "parts/0.png").write_bytes((source / "parts/0.png").read_bytes()[:60])
-    with pytest.raises(UserError, match="parts/0.png is not a readable image"):
+    with pytest.raises(UserError, match=r"parts/0\.png is not a readable image"):
         load(_config(tmp_path, source), ("parts",))
 
 
