@@ -147,7 +147,7 @@ def proximal_adam(
 
         inject = optax.inject_hyperparams(proximal_adam, static_args=("b1", "b2", "weight_decay_mask"))
         tx = inject(learning_rate=1e-4, strength=1e-5, groups=groups)
-        opt_state.hyperparams["learning_rate"] = jnp.asarray(1e-5)
+        opt_state.hyperparams["learning_rate"] = jnp.asarray(1e-5, jnp.float32)
 
     (`inject_hyperparams` takes callables for schedules: give `groups` as a tree or rules there, and keep b1 and b2
     static, since `1 - 0.999` in float32 is off by 1e-5.)
@@ -251,7 +251,8 @@ def _proximal_updates(
     after: dict[int, jax.Array] = {}
     for layer in found:
         arrays = [leaves[index] + steps[index] for index in layer.leaves]
-        block = Block(arrays, None if metrics is None else [metrics[path] for path in layer.paths], layer.axes)
+        of_layer = None if metrics is None else [metrics[path] for path in layer.paths]
+        block = Block(arrays, of_layer, layer.axes)
         solution = penalty.prox(block, learning_rate, strength)
         for index, new in zip(layer.leaves, solution, strict=True):
             after[index] = new.astype(leaves[index].dtype)

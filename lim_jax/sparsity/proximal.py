@@ -30,7 +30,7 @@ References:
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -191,7 +191,7 @@ def group_lasso(block: Block, threshold: jax.Array | float) -> list[jax.Array]:
         theta = problem.gradient_norm - t
     else:
         norm = jnp.where(survives, problem.gradient_norm, 2.0)
-        theta = _secular_root(problem, problem.metrics, t, norm, problem.array_norm, from_above=True)
+        theta = _secular_root(problem, problem.metrics, t, norm, problem.moment, problem.array_norm, from_above=True)
     theta = jnp.where(survives, theta, 0.0)
     solution = []
     for u, d, kept in zip(problem.arrays, problem.metrics, axes, strict=True):
@@ -231,16 +231,17 @@ def group_mcp(
     triples = zip(problem.arrays, problem.metrics, axes, strict=True)
     slopes = [d - _spread(curvature, u, kept) for u, d, kept in triples]
     upper = jnp.minimum(jnp.where(to_zero, 1.0, flat_from), problem.array_norm)
-    theta = _secular_root(problem, slopes, safe, norm, upper, from_above=False)
+    moment = problem.moment - curvature * problem.gradient_norm**2
+    theta = _secular_root(problem, slopes, safe, norm, moment, upper, from_above=False)
     between = []
     for u, d, e, kept in zip(problem.arrays, problem.metrics, slopes, axes, strict=True):
         root = _spread(theta, u, kept)
         between.append(u * _ratio(d * root, e * root + _spread(safe, u, kept)))
 
     def objective(arrays: Sequence[jax.Array]) -> jax.Array:
-        parts = zip(arrays, problem.arrays, problem.metrics, axes, strict=True)
-        distance = _sum(_total(d * (w - u) ** 2, kept) for w, u, d, kept in parts)
-        size = jnp.minimum(_norm(arrays, axes), flat_from)
+        parts = zip(arrays, problem.arrays, problem.metrics, strict=True)
+        distance, squares = _totals([(d * (w - u) ** 2, w * w) for w, u, d in parts], axes)
+        size = jnp.minimum(jnp.sqrt(squares), flat_from)
         return 0.5 * distance + t * size - 0.5 * curvature * size**2
 
     zero = [jnp.zeros_like(u) for u in problem.arrays]
@@ -263,28 +264,30 @@ class _Problem(NamedTuple):
     group_size: int
     threshold: jax.Array
     gradient_norm: jax.Array  # ‖d ⊙ u‖
+    moment: jax.Array  # Σ (d u)² d
     array_norm: jax.Array  # ‖u‖
     array_scale: jax.Array
     metric_scale: jax.Array
 
 
 def _scale(block: Block, threshold: jax.Array | float) -> _Problem:
-    arrays = [_wide(u) for u in block.arrays]
-    array_scale = _unit([jnp.abs(u) for u in arrays], block.axes)
-    arrays = [u / _spread(array_scale, u, kept) for u, kept in zip(arrays, block.axes, strict=True)]
-    array_norm = _norm(arrays, block.axes)
+    arrays, axes = [_wide(u) for u in block.arrays], block.axes
+    array_scale = _unit([jnp.abs(u) for u in arrays], axes)
+    # Multiplying by the inverse of a power of two is exact, and cheap enough to be repeated in every pass instead of
+    # stored.
+    arrays = [u * _spread(1.0 / array_scale, u, kept) for u, kept in zip(arrays, axes, strict=True)]
     if block.metrics is None:
         metrics = [jnp.ones((), u.dtype) for u in arrays]
         metric_scale = jnp.ones_like(array_scale)
-        gradient_norm = array_norm
     else:
         metrics = [_wide(d) for d in block.metrics]
-        metric_scale = _unit(metrics, block.axes)
-        metrics = [d / _spread(metric_scale, d, kept) for d, kept in zip(metrics, block.axes, strict=True)]
-        gradient_norm = _norm([u * d for u, d in zip(arrays, metrics, strict=True)], block.axes)
+        metric_scale = _unit(metrics, axes)
+        metrics = [d * _spread(1.0 / metric_scale, d, kept) for d, kept in zip(metrics, axes, strict=True)]
+    terms = [((u * d) ** 2, (u * d) ** 2 * d, u * u) for u, d in zip(arrays, metrics, strict=True)]
+    gradient, moment, array = _totals(terms, axes)
     scaled = jnp.asarray(threshold, array_scale.dtype) / array_scale / metric_scale
-    norms = gradient_norm, array_norm
-    return _Problem(arrays, metrics, block.axes, block.group_size, scaled, *norms, array_scale, metric_scale)
+    norms = jnp.sqrt(gradient), moment, jnp.sqrt(array)
+    return _Problem(arrays, metrics, axes, block.group_size, scaled, *norms, array_scale, metric_scale)
 
 
 def _finish(block: Block, problem: _Problem, solution: Sequence[jax.Array]) -> list[jax.Array]:
@@ -301,6 +304,7 @@ def _secular_root(
     slopes: Sequence[jax.Array],
     t: jax.Array,
     norm: jax.Array,
+    moment: jax.Array,
     upper: jax.Array,
     *,
     from_above: bool,
@@ -308,23 +312,25 @@ def _secular_root(
     """Returns, per group, the first root in [0, upper] of `g(θ) = ‖a / (slope·θ + t)‖^-1 = 1`, for `norm = ‖a‖ > t >
     0`."""
 
+    axes = problem.axes
+
     def newton(theta: jax.Array) -> jax.Array:
-        square = derivative = jnp.zeros_like(theta)
-        for u, d, e, kept in zip(problem.arrays, problem.metrics, slopes, problem.axes, strict=True):
+        terms = []
+        for u, d, e, kept in zip(problem.arrays, problem.metrics, slopes, axes, strict=True):
             inverse = _ratio(1.0, e * _spread(theta, u, kept) + _spread(t, u, kept))
-            term = (u * d * inverse) ** 2
-            square += _total(term, kept)
-            derivative += _total(term * (e * inverse), kept)
+            square = (u * d * inverse) ** 2
+            terms.append((square, square * e * inverse))
+        square, derivative = _totals(terms, axes)
         step = _ratio(square * (jnp.sqrt(square) - 1.0), derivative)
         return jnp.where(derivative > 0, theta + step, upper)
 
-    parts = zip(problem.arrays, problem.metrics, slopes, problem.axes, strict=True)
-    moment = _sum(_total((u * d) ** 2 * e, kept) for u, d, e, kept in parts)
     lower = jnp.where(moment > 0, jnp.minimum(_ratio((norm - t) * norm**2, moment), upper), upper)
-    start = jnp.maximum(lower, newton(upper)) if from_above else lower
+    theta = jnp.maximum(lower, newton(upper)) if from_above else lower
     steps = NEWTON_STEPS if problem.group_size >= SMALL_GROUP else NEWTON_STEPS_SMALL_GROUPS
-    steps += 0 if from_above else NEWTON_STEPS_FROM_BELOW
-    return jax.lax.fori_loop(0, steps, lambda _, theta: jnp.clip(newton(theta), lower, upper), start)
+    # Unrolled: a loop would keep copies of the scaled arrays.
+    for _ in range(steps + (0 if from_above else NEWTON_STEPS_FROM_BELOW)):
+        theta = jnp.clip(newton(theta), lower, upper)
+    return theta
 
 
 def _soft_threshold(u: jax.Array, threshold: jax.Array | float, metric: jax.Array | None) -> jax.Array:
@@ -349,16 +355,17 @@ def _inside(array: jax.Array, kept: Axes) -> Axes:
     return tuple(axis for axis in range(array.ndim) if axis not in kept)
 
 
-def _total(array: jax.Array, kept: Axes) -> jax.Array:
-    return jnp.sum(array, axis=_inside(array, kept))
+def _totals(terms: Sequence[tuple[jax.Array, ...]], axes: Sequence[Axes]) -> tuple[jax.Array, ...]:
+    """Sums several quantities over each group of all arrays, in one pass over the arrays."""
 
+    def add(left: tuple, right: tuple) -> tuple:
+        return tuple(x + y for x, y in zip(left, right, strict=True))
 
-def _sum(parts: Iterable[jax.Array]) -> jax.Array:
-    return functools.reduce(jnp.add, parts)
-
-
-def _norm(arrays: Sequence[jax.Array], axes: Sequence[Axes]) -> jax.Array:
-    return jnp.sqrt(_sum(_total(array * array, kept) for array, kept in zip(arrays, axes, strict=True)))
+    totals = []
+    for quantities, kept in zip(terms, axes, strict=True):
+        zeros = tuple(jnp.zeros((), quantity.dtype) for quantity in quantities)
+        totals.append(jax.lax.reduce(quantities, zeros, add, _inside(quantities[0], kept)))
+    return functools.reduce(add, totals)
 
 
 def _unit(arrays: Sequence[jax.Array], axes: Sequence[Axes]) -> jax.Array:

@@ -1,0 +1,199 @@
+"""The proximal optimizer inside and around optax's own, and on a convex problem with a known solution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from sklearn.linear_model import MultiTaskLasso
+
+from lim_jax import sparsity
+from lim_jax.errors import UserError
+
+GROUPS = [("conv/kernel", sparsity.INPUT_CHANNELS)]
+PARAMS = {
+    "conv": {"kernel": jax.random.normal(jax.random.key(0), (3, 3, 6, 4)), "bias": jnp.ones(4)},
+    "dense": {"kernel": jax.random.normal(jax.random.key(1), (4, 2))},
+}
+# Half of the input channels have gradients below the strength, half far above.
+GRADIENTS = {
+    "conv": {
+        "kernel": jax.random.normal(jax.random.key(2), (3, 3, 6, 4)) * jnp.array([1e-4, 1, 1e-4, 1, 1e-4, 1])[:, None],
+        "bias": jnp.ones(4),
+    },
+    "dense": {"kernel": jnp.ones((4, 2))},
+}
+
+
+def run(tx, steps=30, params=PARAMS, gradients=GRADIENTS):
+    """Returns parameters and state after some steps with the same gradient."""
+
+    @jax.jit
+    def step(carry, _):
+        params, state = carry
+        updates, state = tx.update(gradients, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    return jax.jit(lambda: jax.lax.scan(step, (params, tx.init(params)), length=steps)[0])()
+
+
+def zeros(params) -> list[bool]:
+    (found,) = sparsity.zero_groups(params, GROUPS).values()
+    return found.tolist()
+
+
+HALF = [True, False, True, False, True, False]
+ARGUMENTS = {"learning_rate": 0.05, "strength": 0.05, "groups": GROUPS}
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        optax.adam(0.05),
+        optax.adamw(0.05),
+        optax.nadam(0.05),
+        optax.amsgrad(0.05),
+        optax.adabelief(0.05),
+        optax.rmsprop(0.05),
+        optax.adagrad(0.05),
+        optax.adafactor(0.05, min_dim_size_to_factor=1000, multiply_by_parameter_scale=False),
+        optax.chain(optax.clip_by_global_norm(100.0), optax.adam(0.05)),
+    ],
+    ids=["adam", "adamw", "nadam", "amsgrad", "adabelief", "rmsprop", "adagrad", "adafactor", "chain"],
+)
+def test_any_optimizer_with_a_second_moment(inner):
+    params, _ = run(sparsity.proximal(inner, **ARGUMENTS), 60)
+    assert zeros(params)[1::2] == [False] * 3
+    plain, _ = run(inner, 60)
+    np.testing.assert_allclose(params["dense"]["kernel"], plain["dense"]["kernel"], rtol=1e-6)
+    np.testing.assert_allclose(params["conv"]["bias"], plain["conv"]["bias"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("inner", [optax.sgd(0.05), optax.lion(0.05)], ids=["sgd", "lion"])
+def test_the_identity_metric_needs_no_second_moment(inner):
+    params, _ = run(sparsity.proximal(inner, 0.05, 2.0, GROUPS, metric="identity"), 40)
+    assert any(zeros(params))
+    with pytest.raises(UserError, match="no second moment of conv/kernel"):
+        run(sparsity.proximal(inner, **ARGUMENTS), 1)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda: sparsity.proximal_adam(**ARGUMENTS),
+        lambda: optax.inject_hyperparams(sparsity.proximal_adam, static_args=("b1", "b2"))(**ARGUMENTS),
+        lambda: optax.MultiSteps(sparsity.proximal_adam(**ARGUMENTS), 2),
+        lambda: optax.apply_if_finite(sparsity.proximal_adam(**ARGUMENTS), 3),
+        lambda: optax.multi_transform(
+            {"sparse": sparsity.proximal_adam(**ARGUMENTS), "plain": optax.sgd(0.05)},
+            {"conv": "sparse", "dense": "plain"},
+        ),
+        lambda: sparsity.proximal_adam(optax.constant_schedule(0.05), sparsity.warm_up(0.05, 5, 2), GROUPS),
+        lambda: sparsity.proximal_adam(0.05, 0.05, sparsity.match_groups(PARAMS, GROUPS), weight_decay=0.1),
+        lambda: sparsity.proximal_adam(**ARGUMENTS, bias_corrected=True),
+        lambda: sparsity.proximal_adam(**ARGUMENTS, penalty="sparse_group_lasso"),
+    ],
+    ids=["adam", "inject", "multisteps", "finite", "multi", "schedules", "tree", "corrected", "sparse-group"],
+)
+def test_combinations_make_exact_zeros(transform):
+    params, _ = run(transform(), 120)
+    assert zeros(params) == HALF
+
+
+def test_learning_rate_is_edited_in_the_state_without_compiling_again():
+    tx = optax.inject_hyperparams(sparsity.proximal_adam, static_args=("b1", "b2"))(**ARGUMENTS)
+    step = jax.jit(lambda state: tx.update(GRADIENTS, state, PARAMS))
+    state = tx.init(PARAMS)
+    before, _ = step(state)
+    state.hyperparams["learning_rate"] = jnp.asarray(0.025, jnp.float32)
+    after, state = step(state)
+    assert step._cache_size() == 1
+    np.testing.assert_allclose(2 * after["dense"]["kernel"], before["dense"]["kernel"], rtol=1e-5)
+    assert float(sparsity.current_strength(state)) == pytest.approx(0.05)
+
+
+def test_bfloat16_gradients_and_seeds_under_vmap():
+    gradients = jax.tree.map(lambda g: g.astype(jnp.bfloat16), GRADIENTS)
+    params, _ = run(sparsity.proximal_adam(**ARGUMENTS), 120, gradients=gradients)
+    assert zeros(params) == HALF and params["conv"]["kernel"].dtype == jnp.float32
+    tx = sparsity.proximal_adam(**ARGUMENTS)
+    stacked = jax.tree.map(lambda p: jnp.stack([p, 2 * p]), PARAMS)
+    states = jax.vmap(tx.init)(stacked)
+    updates, _ = jax.vmap(tx.update, in_axes=(None, 0, 0))(GRADIENTS, states, stacked)
+    single, _ = tx.update(GRADIENTS, tx.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(updates["conv"]["kernel"][0], single["conv"]["kernel"], rtol=1e-4, atol=1e-6)
+
+
+def test_nnx():
+    model = nnx.Conv(6, 4, (3, 3), rngs=nnx.Rngs(0))
+    tx = sparsity.proximal_adam(0.05, 1.0, [("kernel", sparsity.INPUT_CHANNELS)])
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    gradients = jax.tree.map(lambda p: 0.1 * p, nnx.state(model, nnx.Param))
+    for _ in range(5):
+        optimizer.update(model, gradients)
+    assert sparsity.sparsity_summary(nnx.state(model, nnx.Param), [("kernel", -2)]).group_percent == 100
+
+
+@pytest.mark.parametrize("metric", ["adam", "identity"])
+def test_recovers_the_solution_of_an_independent_solver(metric):
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((100, 20))
+    weights = np.zeros((20, 4))
+    weights[:5] = rng.standard_normal((5, 4))
+    targets = features @ weights + 0.1 * rng.standard_normal((100, 4))
+    alpha = 0.3
+    solver = MultiTaskLasso(alpha=alpha, fit_intercept=False, tol=1e-10, max_iter=10000).fit(features, targets)
+    x, y = jnp.asarray(features, jnp.float32), jnp.asarray(targets, jnp.float32)
+    rate = optax.cosine_decay_schedule(0.05, 2000)
+    groups, strength = [("w", sparsity.ROWS)], alpha / np.sqrt(4)
+    if metric == "adam":
+        tx = sparsity.proximal_adam(rate, strength, groups, bias_corrected=True)
+    else:
+        tx = sparsity.proximal(optax.sgd(rate), rate, strength, groups, metric="identity")
+
+    def step(carry, _):
+        params, state = carry
+        gradients = jax.grad(lambda p: 0.5 * jnp.mean(jnp.sum((x @ p["w"] - y) ** 2, axis=1)))(params)
+        updates, state = tx.update(gradients, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    start = {"w": jnp.zeros((20, 4))}
+    (params, _), _ = jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), length=2000))(start)
+    np.testing.assert_array_equal(np.any(np.asarray(params["w"]), axis=1), np.any(solver.coef_.T, axis=1))
+    np.testing.assert_allclose(params["w"], solver.coef_.T, atol=1e-4)
+
+
+def test_target_sparsity_is_reached():
+    """Groups of a quadratic with gradients of all sizes: whichever the target, that share becomes zero."""
+    sizes = jnp.logspace(-4, 0, 100)
+    goal = sizes[:, None] * jax.random.normal(jax.random.key(0), (100, 8))
+    for target in (0.3, 0.8):
+        tx = sparsity.proximal_adam(0.01, sparsity.TargetSparsity(target, 1000), [("w", sparsity.ROWS)])
+
+        def step(carry, _, tx=tx):
+            params, state = carry
+            updates, state = tx.update({"w": params["w"] - goal}, state, params)
+            return (optax.apply_updates(params, updates), state), state.target.sparsity
+
+        start = {"w": jnp.ones((100, 8))}
+        carry, shares = jax.jit(lambda p, tx=tx, step=step: jax.lax.scan(step, (p, tx.init(p)), length=1000))(start)
+        assert abs(float(shares[-1]) - target) <= 0.02
+        assert float(shares.max()) <= target + 0.08
+        summary = sparsity.sparsity_summary(carry[0], [("w", sparsity.ROWS)])
+        assert summary.group_percent == pytest.approx(100 * float(shares[-1]), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: sparsity.proximal_adam(1.0, 1.0, GROUPS, penalty="l0"), "sparsity.penalty is 'l0'; choose one of"),
+        (lambda: sparsity.proximal_adam(1.0, 1.0, GROUPS, metric="sgd"), "sparsity.metric is 'sgd'; choose one of"),
+        (lambda: sparsity.TargetSparsity(70, 100), "sparsity.target is 70"),
+        (lambda: sparsity.TargetSparsity(0.7, 100, start_step=200), "starts at step 200, but training has 100"),
+        (lambda: sparsity.TargetSparsity(0.7, 100, initial_strength=0.0), "must be above 0"),
+    ],
+)
+def test_mistakes_are_named(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
