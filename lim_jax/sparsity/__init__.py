@@ -22,6 +22,8 @@ from lim_jax.sparsity.summary import (
     LayerSparsity,
     SparsitySummary,
     count_zero_groups,
+    group_norms,
+    pattern_changes,
     sparsity_summary,
     zero_groups,
 )
@@ -44,7 +46,9 @@ __all__ = [
     "backbone_groups",
     "count_zero_groups",
     "current_strength",
+    "group_norms",
     "match_groups",
+    "pattern_changes",
     "prox_group_lasso",
     "prox_group_mcp",
     "prox_l1",

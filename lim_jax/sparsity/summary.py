@@ -5,6 +5,7 @@ report that people and files get.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -146,6 +147,30 @@ def count_zero_groups(params: PyTree, groups: Groups) -> tuple[jax.Array, jax.Ar
         number += zeros
         parameters += zeros * (layer.num_parameters // max(layer.num_groups, 1))
     return number, parameters
+
+
+def pattern_changes(before: Mapping[str, jax.Array], after: Mapping[str, jax.Array]) -> tuple[int, int]:
+    """Compares two results of `zero_groups`, e.g. of successive epochs, to see when the pattern settles.
+
+    Returns:
+      The number of groups that died (became zero) and the number that revived.
+    """
+    died = sum(int(np.sum(~np.asarray(before[name]) & np.asarray(after[name]))) for name in after)
+    revived = sum(int(np.sum(np.asarray(before[name]) & ~np.asarray(after[name]))) for name in after)
+    return died, revived
+
+
+def group_norms(params: PyTree, groups: Groups) -> dict[str, jax.Array]:
+    """Returns, per layer, the norm of each group over the square root of its size, for histograms. Can be jitted."""
+    leaves = jax.tree.leaves(params)
+    norms = {}
+    for layer in groups_lib.layers(groups, params):
+        squares = jnp.zeros(layer.group_shape, jnp.float32)
+        for index, axes in zip(layer.leaves, layer.axes, strict=True):
+            inside = tuple(axis for axis in range(leaves[index].ndim) if axis not in axes)
+            squares += jnp.sum(jnp.square(leaves[index].astype(jnp.float32)), axis=inside)
+        norms[layer.name] = jnp.sqrt(squares * (layer.num_groups / layer.num_parameters))
+    return norms
 
 
 def _count(params: PyTree, found: tuple[Layer, ...]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:

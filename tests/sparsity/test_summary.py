@@ -33,3 +33,10 @@ def test_counts_on_the_device(params):
     groups, parameters = jax.jit(lambda p: sparsity.count_zero_groups(p, GROUPS))(params)
     assert (int(groups), int(parameters)) == (2, 36)
     assert sparsity.zero_groups(params, GROUPS)["conv1"].tolist() == [False, True, False, True]
+
+
+def test_changes_and_norms(params):
+    before = sparsity.zero_groups(params, GROUPS)
+    params["conv1"]["kernel"] = params["conv1"]["kernel"].at[:, :, 0].set(0).at[:, :, 1:].set(2)
+    assert sparsity.pattern_changes(before, sparsity.zero_groups(params, GROUPS)) == (1, 2)
+    assert sparsity.group_norms(params, GROUPS)["conv1"].tolist() == pytest.approx([0, 2, 2, 2])
