@@ -116,7 +116,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path)
     on = devices.chosen(config.num_devices, config.batch_size)
     _use_compilation_cache(config.compilation_cache_dir)
     dataset = data.load(config.dataset, config.tasks)
-    net = network.build(config, dataset.specs)
+    net = _network(config, dataset)
     with checkpoints.Checkpoints(workdir, tuple(config.tasks)) as kept:
         run = _Run(config, workdir, dataset, net, on, kept)
         run.start_or_resume()
@@ -198,6 +198,7 @@ class _Run:
                 results.write_record(writer, self.history[-1])
                 self.progress.end_break()
                 logger.info("%s, %s", results.line(self.history, self.net, self.config), self.progress.line())
+                self._leave_if_interrupted()
         self.kept.wait()
 
     def interrupt(self, signal_number: int) -> None:
@@ -231,9 +232,9 @@ class _Run:
             pending = sums
             if self.progress.step_done(step + 1):
                 logger.info("epoch %d, step %d/%d: %s", len(self.history) + 1, step + 1, last, self.progress.line())
-            if self._interrupted is not None:
+            if self._interrupted is not None and step + 1 < last:
                 self._add(pending)
-                self._leave(step + 1)
+                self._leave_if_interrupted()
         self._add(pending)
 
     def _add(self, sums: PyTree | None) -> None:
@@ -244,11 +245,15 @@ class _Run:
                 both if self.epoch_sums is None else jax.tree.map(lambda a, b: a + b, self.epoch_sums, both)
             )
 
-    def _leave(self, step: int) -> None:
-        self._save({})
+    def _leave_if_interrupted(self) -> None:
+        if self._interrupted is None:
+            return
+        step = int(self.state.step)
+        if self.kept.step(checkpoints.LATEST) != step:
+            self._save({})
         self.kept.wait()
         logger.info("interrupted: step %d is saved, the same command goes on from there", step)
-        sys.exit(128 + (self._interrupted or 0))
+        sys.exit(128 + self._interrupted)
 
     def _end_epoch(self, seconds: float) -> None:
         """Records the epoch, evaluates it where it is time to, and saves it."""
@@ -344,6 +349,17 @@ def _use_compilation_cache(directory: str) -> None:
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
         place = cache / "lim_jax" / "xla" if directory == "auto" else pathlib.Path(directory)
         jax.config.update("jax_compilation_cache_dir", str(place))
+
+
+def _network(config: ml_collections.ConfigDict, dataset: data.Dataset) -> network.Network:
+    """Returns the network that `config` describes, compact if it starts from a compact one of that description."""
+    net = network.build(config, dataset.specs)
+    if not config.init_from:
+        return net
+    source = checkpoints.load_network(pathlib.Path(config.init_from)).network
+    described = config_lib.load(pathlib.Path(config.init_from)).model
+    same = all(described[key] == config.model[key] for key in ("backbone", "width_multiplier"))
+    return network.with_channels_of(net, source) if same else net
 
 
 def _started_from(init_from: str, variables: PyTree) -> PyTree:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from lim_jax import checkpoints, data, devices, network, train
+from lim_jax import checkpoints, data, devices, network, sparsity, train
 from lim_jax import config as config_lib
 from lim_jax.data import pipeline
 from lim_jax.errors import UserError
@@ -25,22 +25,23 @@ def trained(tmp_path_factory, data_dir):
     return workdir, config, train.train_and_evaluate(config, workdir)
 
 
-def run_steps(config, num_devices, num_steps, change=lambda state: state):
+def run_steps(config, num_devices, num_steps, dtype="float32", change=lambda state: state):
     """The first steps of a run on some devices; returns the states after each."""
     config = config_lib.checked(config)
     dataset = data.load(config.dataset, config.tasks)
-    net = network.build(config, dataset.specs)
+    net = network.build(config_lib.with_value(config, "dtype", dtype), dataset.specs)
     variables = initial_variables(net.model, config.dataset.image_size, config.seed)
     state = change(create_train_state(variables, config.tasks, config))
     on = jax.local_devices()[:num_devices]
     optimizer = make_optimizer(config, state.params)
     step = functools.partial(train.train_step, net=net, optimizer=optimizer, config=config)
-    step = devices.distribute(step, on, 1)
+    step = devices.distribute(step, on, 1, donate_first=True)
     batches = pipeline.train_iterator(dataset.sources["train"], batch_size=config.batch_size, seed=0)
-    states = [devices.replicate(state, on)]
+    states = [jax.device_get(state)]
     for _ in range(num_steps):
-        states.append(step(states[-1], next(batches))[0])
-    return jax.device_get(states)
+        state, _ = step(devices.replicate(states[-1], on), next(batches))
+        states.append(jax.device_get(state))
+    return states
 
 
 def test_a_run_leaves_results_and_figures(trained):
@@ -67,20 +68,30 @@ def test_a_finished_run_is_not_trained_again(trained):
 
 
 def test_eight_devices_take_the_steps_of_one(data_dir):
+    """Computed in float64, with float32 parameters: any difference beyond their rounding is a wrong reduction.
+
+    In float32 the order of sums shows: where a gradient is rounding error, Adam's first steps go by its sign, and the
+    adaptive metric amplifies it further where groups are about to vanish. Hence the Euclidean metric, too.
+    """
     config = tiny_config(data_dir)
+    config.tasks = ("depth",)
     config.learning_rate = 1e-4
-    one, eight = (run_steps(config, count, 5)[-1] for count in (1, 8))
-    differences = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), one.params, eight.params)
-    assert max(jax.tree.leaves(differences)) < 1e-5
-    differences = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), one.batch_stats, eight.batch_stats)
-    assert max(jax.tree.leaves(differences)) < 1e-4
+    config.sparsity.metric, config.sparsity.strength = "identity", 300.0
+    with jax.enable_x64(True):
+        one, eight = (run_steps(config, count, 5, "float64")[-1] for count in (1, 8))
+    for tree in ("params", "batch_stats"):
+        pairs = zip(jax.tree.leaves(getattr(one, tree)), jax.tree.leaves(getattr(eight, tree)), strict=True)
+        assert max(np.max(np.abs(a - b)) for a, b in pairs) < 1e-6, tree
+    zeros = sparsity.sparsity_summary(one.params, sparsity.backbone_groups)
+    assert zeros == sparsity.sparsity_summary(eight.params, sparsity.backbone_groups)
+    assert zeros.total.zero_groups > 0
 
 
 def test_an_inactive_head_stays_as_it_is(data_dir):
     def freeze(state):
         return state.replace(active=dict(state.active, depth=np.bool_(False)))
 
-    before, after = run_steps(tiny_config(data_dir), 1, 1, freeze)
+    before, after = run_steps(tiny_config(data_dir), 1, 1, change=freeze)
     for tree in ("params", "batch_stats"):
         old, new = getattr(before, tree), getattr(after, tree)
         jax.tree.map(np.testing.assert_array_equal, old["heads_depth"], new["heads_depth"])
@@ -101,7 +112,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_pa
         return progress_step_done(self, step)
 
     monkeypatch.setattr(train.Progress, "step_done", step_done)
-    for _ in range(3):
+    for _ in range(4):
         steps.clear()
         try:
             results = train.train_and_evaluate(tiny_config(data_dir), tmp_path)
@@ -119,26 +130,23 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_pa
 def test_a_run_starts_from_another_ones_weights(trained, data_dir, tmp_path, caplog):
     workdir, _, _ = trained
     config = tiny_config(data_dir)
-    config.tasks = ("depth", "segmentation")
+    config.tasks = ("segmentation",)
     config.num_epochs = 1
     config.init_from = str(workdir)
     with caplog.at_level("INFO", logger="lim_jax"):
         train.train_and_evaluate(config, tmp_path)
-    assert "heads_segmentation" in caplog.text
-    assert "['heads_depth']['logits']" not in caplog.text
+    assert "['heads_segmentation']['logits']['bias']" in caplog.text
+    assert "['backbone']" not in caplog.text
 
 
 def test_published_habits_run(data_dir, tmp_path):
     config = tiny_config(data_dir)
+    config.tasks = ("depth",)
     config.sparsity.strength = 0.0
     for habit in config.published:
         config.published[habit] = True
     config.loss_weighting = "uniform"
-    results = train.train_and_evaluate(config, tmp_path)
-    assert results["sparsity"]["group_percent"] == 0
-    weighting = checkpoints.Checkpoints(tmp_path, read_only=True)
-    assert weighting.step() is not None
-    weighting.__exit__()
+    assert train.train_and_evaluate(config, tmp_path)["sparsity"]["group_percent"] == 0
 
 
 @pytest.mark.parametrize(
