@@ -31,6 +31,8 @@ def split_batches(dataset: Dataset, split: str, config: ml_collections.ConfigDic
         batch_size=config.batch_size,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        num_threads=config.dataset.num_threads,
+        prefetch=config.dataset.prefetch_batches,
     )
 
 

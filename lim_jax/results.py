@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from lim_jax import checkpoints, evaluation, report, sparsity
-from lim_jax.data import Dataset
+from lim_jax.data import Dataset, statistics
 from lim_jax.network import Network
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ def describe(workdir: pathlib.Path, network: Network, params: PyTree, dataset: D
         workdir,
     )
     if jax.process_index() == 0:
+        for sentence in statistics.training_warnings(dataset):
+            logger.warning("warning: %s", sentence)
         overview = parameter_overview.get_parameter_overview(params)
         (workdir / "parameters.txt").write_text(overview + "\n")
 

@@ -26,7 +26,7 @@ import optax
 from lim_jax import checkpoints, data, devices, evaluation, loss_weighting, models, network, results, sparsity
 from lim_jax import config as config_lib
 from lim_jax import history as history_lib
-from lim_jax.data import pipeline
+from lim_jax.data import augmentation, pipeline
 from lim_jax.errors import UserError
 from lim_jax.progress import Progress
 from lim_jax.train_state import TrainState, create_train_state, initial_variables, make_optimizer
@@ -161,6 +161,10 @@ class _Run:
             seed=config.seed,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
+            augmentation=augmentation.create(config.augmentation, dataset.specs),
+            num_workers=config.dataset.num_workers,
+            num_threads=config.dataset.num_threads,
+            prefetch=config.dataset.prefetch_batches,
         )
         variables = initial_variables(net.model, config.dataset.image_size, config.seed)
         self.state = create_train_state(_started_from(config.init_from, variables), config.tasks, config)

@@ -1,0 +1,189 @@
+"""What is in a data set, in numbers, and what looks wrong with it.
+
+`describe` reads examples and counts; `warnings` says in plain sentences what a person should look at before
+training. Both see the targets as training does, so they also find mistakes of our own reading.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lim_jax.data.datasets import Dataset
+from lim_jax.data.pipeline import Source
+from lim_jax.data.specs import IGNORE, TargetSpec
+
+LOOKED_AT = 256  # examples of a split that training looks at for its warnings
+_METRES = 60.0  # a median depth beyond this is hardly a scene in metres
+_MOSTLY = 0.9
+_AWAY = 0.1  # share of normals that may point away from the camera
+_DOWN = -0.1  # mean height of normals below which up is probably down: floors are seen more than ceilings
+
+Statistics = dict[str, dict[str, Any]]  # {task: numbers}
+
+
+def describe(source: Source, specs: Mapping[str, TargetSpec], limit: int | None = None) -> Statistics:
+    """Counts what the examples of a split hold.
+
+    Args:
+      source: the split.
+      specs: its targets by name.
+      limit: look only at so many examples, spread evenly; None = all.
+
+    Returns:
+      Per task "examples" (looked at), "labelled" (have a label anywhere) and, over the labelled ones: "invalid"
+      (share of pixels), "classes" ({name: share of valid pixels}), "depth" ([smallest, median, largest], metres),
+      "mean_normal" ([x, y, z]), "away" (share of normals that point away from the camera), "positive" (share of
+      attributes).
+    """
+    count = len(source) if limit is None else min(limit, len(source))
+    indices = np.unique(np.linspace(0, len(source) - 1, count).astype(int))
+    measured: dict[str, list[dict[str, Any]]] = {name: [] for name in specs}
+    for index in indices:
+        targets = source[int(index)]["targets"]
+        for name, spec in specs.items():
+            numbers = _MEASURES[spec.kind](targets[name], spec)
+            if numbers is not None:
+                measured[name].append(numbers)
+    return {
+        name: {"examples": len(indices), "labelled": len(rows)} | (_SUMMARIES[specs[name].kind](rows, specs[name]))
+        for name, rows in measured.items()
+    }
+
+
+def _measure_segmentation(target: np.ndarray, spec: TargetSpec) -> dict[str, Any] | None:
+    counts = np.bincount(target.reshape(-1), minlength=256)
+    if counts[IGNORE] == target.size:
+        return None
+    return {"counts": counts[: len(spec.class_names)], "invalid": counts[IGNORE] / target.size}
+
+
+def _measure_depth(target: np.ndarray, spec: TargetSpec) -> dict[str, Any] | None:
+    del spec
+    valid = target[target > 0]
+    if valid.size == 0:
+        return None
+    depth = (valid.min(), np.median(valid), valid.max())
+    return {"depth": depth, "invalid": 1 - valid.size / target.size}
+
+
+def _measure_normals(target: np.ndarray, spec: TargetSpec) -> dict[str, Any] | None:
+    del spec
+    valid = target[np.any(target != 0, axis=-1)]
+    if valid.size == 0:
+        return None
+    return {
+        "mean": valid.mean(axis=0),
+        "away": np.mean(valid[:, 1] > 0.25),
+        "invalid": 1 - valid.size / target.size,
+    }
+
+
+def _measure_attribute(target: np.ndarray, spec: TargetSpec) -> dict[str, Any] | None:
+    del spec
+    return None if target < 0 else {"positive": float(target)}
+
+
+_MEASURES = {
+    "segmentation": _measure_segmentation,
+    "depth": _measure_depth,
+    "normals": _measure_normals,
+    "attribute": _measure_attribute,
+}
+
+
+def _mean(rows: list[dict[str, Any]], key: str) -> float | None:
+    return float(np.mean([row[key] for row in rows])) if rows else None
+
+
+def _summarize_segmentation(rows: list[dict[str, Any]], spec: TargetSpec) -> dict[str, Any]:
+    counts = np.sum([row["counts"] for row in rows], axis=0) if rows else np.zeros(len(spec.class_names))
+    shares = (counts / max(counts.sum(), 1)).tolist()
+    return {"invalid": _mean(rows, "invalid"), "classes": dict(zip(spec.class_names, shares, strict=True))}
+
+
+def _summarize_depth(rows: list[dict[str, Any]], spec: TargetSpec) -> dict[str, Any]:
+    del spec
+    low, middle, high = np.array([row["depth"] for row in rows]).reshape(-1, 3).T
+    depth = [float(low.min()), float(np.median(middle)), float(high.max())] if rows else None
+    return {"invalid": _mean(rows, "invalid"), "depth": depth}
+
+
+def _summarize_normals(rows: list[dict[str, Any]], spec: TargetSpec) -> dict[str, Any]:
+    del spec
+    mean = np.mean([row["mean"] for row in rows], axis=0).tolist() if rows else None
+    return {"invalid": _mean(rows, "invalid"), "mean_normal": mean, "away": _mean(rows, "away")}
+
+
+def _summarize_attribute(rows: list[dict[str, Any]], spec: TargetSpec) -> dict[str, Any]:
+    del spec
+    return {"positive": _mean(rows, "positive")}
+
+
+_SUMMARIES = {
+    "segmentation": _summarize_segmentation,
+    "depth": _summarize_depth,
+    "normals": _summarize_normals,
+    "attribute": _summarize_attribute,
+}
+
+
+def training_warnings(dataset: Dataset) -> list[str]:
+    """Returns `warnings` from a look at some examples of each split: what is said before training starts."""
+    return warnings({s: describe(source, dataset.specs, LOOKED_AT) for s, source in dataset.sources.items()})
+
+
+def warnings(splits: Mapping[str, Statistics]) -> list[str]:
+    """Returns what looks wrong, one sentence each.
+
+    Args:
+      splits: `describe`'s results for "train", "validation" and "test".
+    """
+    found = []
+    for split, statistics in splits.items():
+        for task, numbers in statistics.items():
+            found += [f"{task}: {sentence}" for sentence in _of_one_task(split, numbers)]
+    for task, numbers in splits["train"].items():
+        elsewhere = {split: statistics[task] for split, statistics in splits.items() if split != "train"}
+        found += [f"{task}: {sentence}" for sentence in _between_splits(numbers, elsewhere)]
+    return found
+
+
+def _of_one_task(split: str, numbers: Mapping[str, Any]) -> list[str]:
+    if not numbers["labelled"]:
+        consequence = "it cannot be learned" if split == "train" else "there are no figures for it there"
+        return [f"no label among the {numbers['examples']} examples of {split} looked at: {consequence}"]
+    found = []
+    if numbers.get("invalid", 0) > _MOSTLY:
+        found.append(f"{100 * numbers['invalid']:.0f} % of the pixels in {split} are invalid")
+    if "depth" in numbers and numbers["depth"][1] > _METRES:
+        found.append(
+            f"the median depth in {split} is {numbers['depth'][1]:.4g}: these look like millimetres, not metres "
+            "(a folder's tasks file has 'scale: 0.001' for that)"
+        )
+    if "away" in numbers and numbers["away"] > _AWAY:
+        found.append(
+            f"{100 * numbers['away']:.0f} % of the normals in {split} point away from the camera: y must point into "
+            "the scene, so that of visible surfaces it is negative (a folder's tasks file has 'axes' for that)"
+        )
+    elif "mean_normal" in numbers and numbers["mean_normal"][2] < _DOWN:
+        found.append(
+            f"more normals in {split} point down than up (mean z {numbers['mean_normal'][2]:.2f}): z must point up, "
+            "and floors are seen more often than ceilings (a folder's tasks file has 'axes' for that)"
+        )
+    if numbers.get("positive") in (0.0, 1.0):
+        answer = "yes" if numbers["positive"] else "no"
+        found.append(f"all {numbers['labelled']} examples of {split} looked at say {answer}")
+    return found
+
+
+def _between_splits(train: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    if "classes" not in train or not train["labelled"]:
+        return []
+    never = [name for name, share in train["classes"].items() if share == 0]
+    if not never:
+        return []
+    wanted = [name for name in never if any(numbers["classes"][name] > 0 for numbers in others.values())]
+    text = f"{len(never)} class(es) never occur in the {train['examples']} training examples looked at: "
+    text += ", ".join(never[:8]) + (", ..." if len(never) > 8 else "")
+    return [text + (f"; of them {', '.join(wanted[:8])} occur in validation or test" if wanted else "")]
