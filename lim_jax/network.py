@@ -30,6 +30,20 @@ def build(config: ml_collections.ConfigDict, specs: Mapping[str, TargetSpec]) ->
     return Network(models.MultiTaskModel(backbone, heads), made)
 
 
+def with_channels_of(network: Network, source: Network) -> Network:
+    """Returns `network` with the widths of a network of the same kind, which may be compact.
+
+    Its backbone, and the heads that both have, become as narrow as those of `source`; dtype, dropout and all else stay.
+    """
+    model = network.model
+    heads = dict(model.heads)
+    for task, theirs in source.model.heads.items():
+        if task in heads and type(heads[task]) is type(theirs):
+            heads[task] = heads[task].clone(inputs=theirs.inputs, constant=theirs.constant)
+    backbone = model.backbone.clone(architecture=source.model.backbone.architecture)
+    return dataclasses.replace(network, model=models.MultiTaskModel(backbone, heads))
+
+
 def to_json(network: Network) -> dict[str, Any]:
     """Describes the network completely, in JSON-serialisable values; `from_json` is the inverse."""
     return {
