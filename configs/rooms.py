@@ -19,7 +19,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.model.width_multiplier = 0.25
     config.model.head_channels = 32
     config.batch_size = 16
-    config.num_epochs = 30
+    config.num_epochs = 25
     config.learning_rate = 1e-3
-    config.sparsity.strength = 1e-4
+    config.sparsity.strength = 1e-3
     return config

@@ -83,8 +83,11 @@ _RULES = {
     "early_stopping_patience": _at_least(0),
     "eval_every_epochs": _at_least(1),
     "checkpoint_every_epochs": _at_least(1),
-    "sparsity.penalty": _one_of("group_lasso", "group_mcp", "l1", "none"),
+    "sparsity.penalty": _one_of("group_lasso", "group_mcp", "sparse_group_lasso", "l1", "none"),
     "sparsity.strength": _Rule(lambda value: 0 <= value < float("inf"), "0 or more"),
+    "sparsity.target": _Rule(lambda value: 0 <= value < 1, "a share of the groups: at least 0 and less than 1"),
+    "sparsity.start_epoch": _at_least(0),
+    "sparsity.scope": _one_of("backbone", "backbone_and_heads"),
     "sparsity.metric": _one_of("adam", "identity"),
     "num_devices": _at_least(0),
 }
@@ -145,10 +148,10 @@ def refuse_changes(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> 
     if not (workdir / _FILE).is_file():
         return
     old, new = flat(load(workdir)), flat(config)
-    for key in sorted(old.keys() | new.keys()):
-        if key not in _FREE_TO_CHANGE and old.get(key) != new.get(key):
+    for key in sorted(old.keys() & new.keys()):  # what an older version did not know, it did not use
+        if key not in _FREE_TO_CHANGE and old[key] != new[key]:
             raise UserError(
-                f"{workdir} holds a run with config.{key}={old.get(key)!r}, not {new.get(key)!r}: "
+                f"{workdir} holds a run with config.{key}={old[key]!r}, not {new[key]!r}: "
                 "give another --workdir, or the old value to resume it"
             )
 

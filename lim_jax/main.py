@@ -35,7 +35,10 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if flags.FLAGS["config"].value is None:
         raise UserError("no configuration: add --config=configs/rooms.py (or nyu.py, or a file of yours)")
-    workdir = pathlib.Path(_WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
+    config_file = config_flags.get_config_filename(flags.FLAGS["config"])
+    if not pathlib.Path(config_file.partition(":")[0]).is_file():
+        raise UserError(f"there is no configuration file {config_file}: try --config=configs/rooms.py")
+    workdir = pathlib.Path(_WORKDIR.value or default_workdir(config_file))
     from lim_jax import train  # after the flags: a mistyped key need not wait for JAX to be imported
 
     if _DISTRIBUTED.value:

@@ -3,7 +3,11 @@
 import functools
 import json
 import os
+import pathlib
 import signal
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
@@ -15,6 +19,8 @@ from lim_jax.data import pipeline
 from lim_jax.errors import UserError
 from lim_jax.train_state import create_train_state, initial_variables, make_optimizer
 from tests.training import tiny_config
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +131,30 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_pa
     for which in (checkpoints.BEST, checkpoints.LATEST):
         weights, again = (checkpoints.load_network(folder, which).weights for folder in (workdir, tmp_path))
         jax.tree.map(np.testing.assert_array_equal, weights, again)
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_path):
+    """SIGKILL as soon as the first checkpoint is there, then the same command again."""
+    workdir, _, expected = trained
+    command = [sys.executable, "-m", "lim_jax.main", f"--config=tests/training.py:{data_dir}", f"--workdir={tmp_path}"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (tmp_path / "checkpoints" / "3").is_dir():
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "results.json").exists()
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert json.loads((tmp_path / "results.json").read_text()) == expected
+    weights, again = (checkpoints.load_network(folder, checkpoints.LATEST).weights for folder in (workdir, tmp_path))
+    jax.tree.map(np.testing.assert_array_equal, weights, again)
+
+
+def test_evaluate_gives_the_same_numbers_again(trained):
+    workdir, _, results = trained
+    command = [sys.executable, "-m", "lim_jax.evaluate", f"--workdir={workdir}", "--split=test"]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert json.loads((workdir / "evaluation_test.json").read_text()) == results["test"]
+    assert f"{results['test']['depth']['mae']:.4g}" in printed
 
 
 def test_a_run_starts_from_another_ones_weights(trained, data_dir, tmp_path, caplog):

@@ -1,0 +1,42 @@
+"""The command line: mistakes cost one line, exit code 2 and no traceback; the default workdir."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from lim_jax.main import default_workdir
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--config"),
+        (["--config=configs/nothing.py"], "configs/nothing.py"),
+        (["--config=configs/nyu.py:as_imagined"], "as_imagined"),
+        (["--config=configs/rooms.py", "--config.sparsity.strenght=1e-5"], "strenght"),
+        (["--config=configs/rooms.py", "--config.num_epochs=many"], "num_epochs"),
+        (["--config=configs/rooms.py", "--config.learning_rate=-1"], "learning_rate"),
+        (["--config=configs/rooms.py", "--epochs=3"], "epochs"),
+        (["--config=configs/rooms.py", "rooms"], "rooms"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_code_2(tmp_path, arguments, message):
+    command = [sys.executable, "-m", "lim_jax.main", f"--workdir={tmp_path / 'run'}", *arguments]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "workdir"),
+    [("configs/rooms.py", "runs/rooms"), ("configs/nyu.py:as_published", "runs/nyu_as_published")],
+)
+def test_default_workdir(config, workdir):
+    assert default_workdir(config) == pathlib.Path(workdir)
