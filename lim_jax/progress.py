@@ -9,7 +9,7 @@ SECONDS_BETWEEN_LINES = 15.0
 class Progress:
     """Measures steps, and apart from them the evaluation and saving between epochs.
 
-    The first step after a start or a break counts neither as work nor as time: it may include compilation.
+    The first step counts neither as work nor as time: it includes compilation.
     """
 
     def __init__(
@@ -20,7 +20,7 @@ class Progress:
         self._batch_size = batch_size
         self._clock = clock
         self._step = 0
-        self._stepped_at: float | None = None  # None: in a break
+        self._stepped_at: float | None = None  # when the step under way began; None: it is not measured
         self._steps_measured, self._seconds_measured = 0, 0.0
         self._break_started = clock()
         self._shortest_break: float | None = None
@@ -37,12 +37,12 @@ class Progress:
 
     def begin_break(self) -> None:
         """Notes that an epoch's steps are over; what follows until `end_break` is evaluation and saving."""
-        self._stepped_at = None
         self._break_started = self._clock()
 
     def end_break(self) -> None:
         """Notes that the evaluation and saving of an epoch are over."""
-        seconds = self._clock() - self._break_started
+        self._stepped_at = self._clock()
+        seconds = self._stepped_at - self._break_started
         self._shortest_break = seconds if self._shortest_break is None else min(self._shortest_break, seconds)
 
     def line(self) -> str:

@@ -1,12 +1,18 @@
 """Measurements, one subcommand each; every line on standard output is a JSON object.
 
     python scripts/benchmark.py optimizer [--repeats=7] [--backbone=resnet50d]
+    python scripts/benchmark.py step      [--batch_size=4] [--image_size=128] [--strength=1e-5] [--dtype=float32] ...
+    python scripts/benchmark.py inference [--batch_size=4] [--image_size=128] [--dtype=float32] ...
 
 `optimizer` times one update of all parameters of the three-task network: `optax.adamw`, and Adam with weight decay
 and the proximal step. `ratio` is the median of the latter over that of the former.
+
+`step` times whole training steps of that network, as `lim_jax.main` takes them, on one device; `inference` times its
+forward pass from uint8 images to the heads' outputs.
 """
 
 import argparse
+import functools
 import json
 import statistics
 import time
@@ -15,10 +21,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from lim_jax import models, sparsity
+from configs import nyu
+from lim_jax import devices, models, network, sparsity, train
+from lim_jax.data.nyu import SPECS as NYU_SPECS
 from lim_jax.models import multitask
+from lim_jax.train_state import create_train_state, initial_variables, make_optimizer
 
 TASKS = {"segmentation": 40, "depth": 1, "normals": 3}
 
@@ -76,6 +86,53 @@ def optimizer(arguments: argparse.Namespace) -> None:
     )
 
 
+def network_and_batch(arguments: argparse.Namespace) -> tuple[network.Network, Any, dict[str, Any]]:
+    """Returns the three-task network, its configuration and a batch of random images and targets."""
+    config = nyu.get_config().unlock()
+    config.model.backbone, config.batch_size = arguments.backbone, arguments.batch_size
+    config.dtype, config.sparsity.strength = arguments.dtype, getattr(arguments, "strength", 0.0)
+    size = (arguments.image_size, arguments.image_size)
+    config.dataset.image_size = size
+    generator = np.random.default_rng(0)
+    shape = (arguments.batch_size, *size)
+    normals = generator.standard_normal((*shape, 3)).astype(np.float32)
+    targets = {
+        "segmentation": generator.integers(0, 40, shape, dtype=np.uint8),
+        "depth": generator.uniform(1, 5, shape).astype(np.float32),
+        "normals": normals / np.linalg.norm(normals, axis=-1, keepdims=True),
+    }
+    images = generator.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    return network.build(config, NYU_SPECS), config, {"image": images, "targets": targets}
+
+
+def step(arguments: argparse.Namespace) -> None:
+    """Times training steps: forward, backward, optimizer and proximal step."""
+    net, config, batch = network_and_batch(arguments)
+    on = jax.local_devices()[:1]
+    variables = initial_variables(net.model, config.dataset.image_size, 0)
+    state = devices.replicate(create_train_state(variables, tuple(net.tasks), config), on)
+    optimizer = make_optimizer(config, state.params)
+    train_step = functools.partial(train.train_step, net=net, optimizer=optimizer, config=config)
+    compiled = devices.distribute(train_step, on, 1, donate_first=True)
+    seconds = median_seconds(lambda state: compiled(state, batch)[0], state, arguments.repeats)
+    report(step_seconds=seconds, images_per_second=arguments.batch_size / seconds, **described(arguments))
+
+
+def inference(arguments: argparse.Namespace) -> None:
+    """Times the forward pass with all heads."""
+    net, config, batch = network_and_batch(arguments)
+    variables = initial_variables(net.model, config.dataset.image_size, 0)
+    forward = jax.jit(lambda weights, images: net.model.apply(weights, models.normalize_images(images)))
+    seconds = median_seconds(lambda _: forward(variables, batch["image"]), None, arguments.repeats)
+    report(inference_seconds=seconds, images_per_second=arguments.batch_size / seconds, **described(arguments))
+
+
+def described(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the sizes, the device and the versions that a figure belongs to."""
+    sizes = {name: value for name, value in vars(arguments).items() if name != "run"}
+    return {**sizes, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
+
+
 def report(**fields: Any) -> None:
     """Prints one JSON line."""
     print(json.dumps({key: round(value, 3) if isinstance(value, float) else value for key, value in fields.items()}))
@@ -89,6 +146,16 @@ def main() -> None:
     command.add_argument("--backbone", default="resnet50d")
     command.add_argument("--repeats", type=int, default=7)
     command.set_defaults(run=optimizer)
+    for function in (step, inference):
+        command = commands.add_parser(function.__name__, help=function.__doc__)
+        command.add_argument("--backbone", default="resnet50d")
+        command.add_argument("--batch_size", type=int, default=4)
+        command.add_argument("--image_size", type=int, default=128)
+        command.add_argument("--dtype", default="float32")
+        command.add_argument("--repeats", type=int, default=7)
+        if function is step:
+            command.add_argument("--strength", type=float, default=1e-5)
+        command.set_defaults(run=function)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

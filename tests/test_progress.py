@@ -34,6 +34,18 @@ def test_compilation_and_breaks_do_not_count_as_training():
     wait(5)
     progress.end_break()
     assert progress.line() == "8 images/s, 18 s left"  # 8 steps of 1 s, 2 breaks of 5 s
-    wait(SECONDS_BETWEEN_LINES)  # the first step of an epoch is not measured
+    wait(SECONDS_BETWEEN_LINES)
     assert progress.step_done(5)
-    assert progress.line() == "8 images/s, 17 s left"
+    assert progress.line() == "1.78 images/s, 42 s left"  # 7 steps of (3 + 15) / 4 s, 2 breaks
+
+
+def test_epochs_of_one_step_are_measured():
+    now = [0.0]
+    progress = Progress(num_epochs=3, steps_per_epoch=1, batch_size=8, clock=lambda: now[0])
+    for step in (1, 2):
+        now[0] += 2
+        progress.step_done(step)
+        progress.begin_break()
+        now[0] += 1
+        progress.end_break()
+    assert progress.line() == "4 images/s, 3 s left"
