@@ -75,10 +75,10 @@ def flip(example: Example, specs: Mapping[str, TargetSpec]) -> Example:
     targets = {}
     for name, target in example["targets"].items():
         if specs[name].kind != "attribute":
-            target = target[:, ::-1]
+            target = np.ascontiguousarray(target[:, ::-1])
         if specs[name].kind == "normals":
             target = target * np.array([-1, 1, 1], np.float32)
-        targets[name] = np.ascontiguousarray(target)
+        targets[name] = target
     return {"image": np.ascontiguousarray(example["image"][:, ::-1]), "targets": targets}
 
 

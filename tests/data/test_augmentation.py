@@ -72,7 +72,7 @@ def test_flip_then_project_is_project_then_flip(room):
     np.testing.assert_array_equal(targets["normals"], example["targets"]["normals"][:, ::-1] * [-1, 1, 1])
     np.testing.assert_array_equal(targets["segmentation"], example["targets"]["segmentation"][:, ::-1])
     np.testing.assert_array_equal(flipped["image"], example["image"][:, ::-1])
-    assert targets["smiling"] == 1
+    assert targets["smiling"] == 1 and targets["smiling"].shape == ()
     points = project(targets["depth"], focal, CENTRE)
     assert np.median(np.abs(off_plane(points, targets["normals"], parts[:, ::-1], 4))) < 0.01
     again = augmentation.flip(flipped, SPECS)
