@@ -54,9 +54,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.checkpoint_every_epochs = 1
 
     config.sparsity = ml_collections.ConfigDict()
-    config.sparsity.penalty = "group_lasso"  # group_lasso | group_mcp | l1 | none
+    config.sparsity.penalty = "group_lasso"  # group_lasso | group_mcp | sparse_group_lasso | l1 | none
     config.sparsity.strength = 0.0  # the paper's λ
+    config.sparsity.target = 0.0  # share of groups to be zero at the end: λ is found, strength ignored; 0 = off
+    config.sparsity.start_epoch = 0  # epochs before λ applies
+    config.sparsity.scope = "backbone"  # backbone | backbone_and_heads (its output channels, over all heads)
     config.sparsity.metric = "adam"  # adam (adaptive) | identity (Euclidean)
+    config.sparsity.bias_corrected = False  # the metric as Adam's step has it; the published one prunes early
 
     # Habits of the paper's public code that change results: off here, on with `:as_published`.
     config.published = ml_collections.ConfigDict()

@@ -14,6 +14,9 @@ import ml_collections
 
 from lim_jax.errors import UserError
 
+# An `ml_collections.ConfigDict` or `FrozenConfigDict`; type checkers cannot know what attributes it has.
+Config = Any
+
 _FILE = "config.json"
 
 # A run may be resumed with other values of these: they change how long or where it runs, not what it computes.
@@ -93,7 +96,7 @@ _RULES = {
 }
 
 
-def checked(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def checked(config: Config) -> Config:
     """Returns a frozen copy of `config` with task names split at commas; raises `UserError` naming a bad key."""
     config = config.copy_and_resolve_references()
     config.tasks = tuple(name.strip() for task in config.tasks for name in str(task).split(",") if name.strip())
@@ -107,10 +110,27 @@ def checked(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
             accepted = False
         if not accepted:
             raise UserError(f"config.{key} is {values[key]!r} but must be {rule.wanted}")
+    _refuse_contradictions(config)
     return ml_collections.FrozenConfigDict(config)
 
 
-def flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def _refuse_contradictions(config: Config) -> None:
+    wanted = config.sparsity
+    if wanted.start_epoch >= config.num_epochs and (wanted.target or wanted.strength):
+        raise UserError(
+            f"config.sparsity.start_epoch is {wanted.start_epoch} but must be less than config.num_epochs "
+            f"({config.num_epochs})"
+        )
+    if wanted.target and wanted.penalty == "none":
+        raise UserError("config.sparsity.target needs a penalty: config.sparsity.penalty is 'none'")
+    if config.published.reset_optimizer_every_epoch and (wanted.target or wanted.start_epoch):
+        raise UserError(
+            "config.published.reset_optimizer_every_epoch forgets what config.sparsity.target and "
+            "config.sparsity.start_epoch count: switch it off, or give config.sparsity.strength alone"
+        )
+
+
+def flat(config: Config) -> dict[str, Any]:
     """Returns `{"sparsity.strength": 1e-5, ...}`: every value by its dotted key."""
     values: dict[str, Any] = {}
     for key, value in config.items():
@@ -121,14 +141,14 @@ def flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return values
 
 
-def save(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def save(config: Config, workdir: pathlib.Path) -> None:
     """Writes `config.json`, whole or not at all."""
     temporary = workdir / f"{_FILE}.tmp"
     temporary.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     temporary.replace(workdir / _FILE)
 
 
-def load(workdir: pathlib.Path) -> ml_collections.ConfigDict:
+def load(workdir: pathlib.Path) -> Config:
     """Returns the configuration of the run in `workdir`; raises `UserError` when there is none."""
     path = workdir / _FILE
     if not path.is_file():
@@ -136,14 +156,14 @@ def load(workdir: pathlib.Path) -> ml_collections.ConfigDict:
     return ml_collections.FrozenConfigDict(_with_tuples(json.loads(path.read_text())))
 
 
-def with_value(config: ml_collections.ConfigDict, key: str, value: Any) -> ml_collections.ConfigDict:
+def with_value(config: Config, key: str, value: Any) -> Config:
     """Returns a copy of `config` with another value for a dotted key."""
     changed = ml_collections.ConfigDict(config.to_dict())
     changed.update_from_flattened_dict({key: value})
     return ml_collections.FrozenConfigDict(changed)
 
 
-def refuse_changes(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def refuse_changes(config: Config, workdir: pathlib.Path) -> None:
     """Raises `UserError` if the run in `workdir` was started with other values than `config` has."""
     if not (workdir / _FILE).is_file():
         return

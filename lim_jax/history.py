@@ -4,17 +4,23 @@ The history is a list of one JSON-serialisable record per finished epoch; it is 
 that a resumed run takes the same decisions. A record holds
 
     {"epoch": n, "step": n, "train": {task: {"loss": x}}, "validation": {task: {"loss": x, metric: x, ...}},
-     "total": {"train": x, "validation": x}, "sparsity": {"group_percent": x, "parameter_percent": x},
+     "total": {"train": x, "validation": x},
+     "sparsity": {"group_percent": x, "parameter_percent": x, "died": n, "revived": n, "off_target": x},
      "strength": x, "learning_rate": x, "seconds": x}
 
-`validation` and `total["validation"]` are missing in epochs without evaluation; a loss is None when the
-split has no label of the task. Everything below is a pure function of the history.
+`died` and `revived` count groups over the epoch; `off_target` is how many percentage points sparsity is away from
+`config.sparsity.target`, and missing without one. Where it is more than `TARGET_TOLERANCE` the epoch does not count
+as progress: the best network is the best of those with the sparsity that was asked for.
+`validation` and `total["validation"]` are missing in epochs without evaluation; a loss is None when the split has no
+label of the task. Everything below is a pure function of the history.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 Record = Mapping[str, Any]
+
+TARGET_TOLERANCE = 2.0  # percentage points
 
 
 def validation_loss(record: Record, task: str | None = None) -> float | None:
@@ -24,11 +30,17 @@ def validation_loss(record: Record, task: str | None = None) -> float | None:
     return record.get("validation", {}).get(task, {}).get("loss")
 
 
+def counting_loss(record: Record, task: str | None = None) -> float | None:
+    """Returns `validation_loss`, or None if the record's sparsity is off its target."""
+    off_target = record.get("sparsity", {}).get("off_target", 0.0)
+    return validation_loss(record, task) if off_target <= TARGET_TOLERANCE else None
+
+
 def waits(history: Sequence[Record], task: str | None = None) -> list[int]:
     """Returns, per epoch, how many epochs ago `task` (None: the total) had its lowest validation loss so far."""
     best, best_epoch, result = float("inf"), None, []
     for record in history:
-        loss = validation_loss(record, task)
+        loss = counting_loss(record, task)
         if loss is not None and loss < best:
             best, best_epoch = loss, record["epoch"]
         result.append(0 if best_epoch is None else record["epoch"] - best_epoch)
@@ -37,7 +49,7 @@ def waits(history: Sequence[Record], task: str | None = None) -> list[int]:
 
 def is_best(history: Sequence[Record], task: str | None = None) -> bool:
     """Whether the last epoch has the lowest validation loss of `task` (None: the total) so far."""
-    return validation_loss(history[-1], task) is not None and waits(history, task)[-1] == 0
+    return counting_loss(history[-1], task) is not None and waits(history, task)[-1] == 0
 
 
 def frozen_tasks(history: Sequence[Record], tasks: Sequence[str], patience: int) -> frozenset[str]:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
 from lim_jax import checkpoints, evaluation, report, sparsity
+from lim_jax.config import Config
 from lim_jax.data import Dataset, statistics
 from lim_jax.network import Network
+from lim_jax.train_state import sparse_groups
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def write_record(writer: Any, record: Mapping[str, Any]) -> None:
     writer.write_scalars(record["step"], scalars)
 
 
-def line(history: Sequence[Mapping[str, Any]], network: Network, config: ml_collections.ConfigDict) -> str:
+def line(history: Sequence[Mapping[str, Any]], network: Network, config: Config) -> str:
     """Returns the line that tells a person how the last epoch went."""
     record = history[-1]
     parts = [f"epoch {record['epoch']}/{config.num_epochs}: loss {record['total']['train']:.4g}"]
@@ -92,7 +93,7 @@ def line(history: Sequence[Mapping[str, Any]], network: Network, config: ml_coll
 
 
 def finish(
-    config: ml_collections.ConfigDict,
+    config: Config,
     workdir: pathlib.Path,
     dataset: Dataset,
     network: Network,
@@ -117,7 +118,7 @@ def finish(
             evaluation.split_batches(dataset, "test", config),
             on,
         ),
-        "sparsity": sparsity.sparsity_summary(best.weights["params"], sparsity.backbone_groups).to_json(),
+        "sparsity": sparsity.sparsity_summary(best.weights["params"], sparse_groups(config)).to_json(),
         "parameters": count(best.weights["params"]),
         "epochs": len(history),
         "best_epoch": best.epoch,

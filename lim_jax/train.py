@@ -19,17 +19,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 
-from lim_jax import checkpoints, data, devices, evaluation, loss_weighting, models, network, results, sparsity
+from lim_jax import checkpoints, data, devices, evaluation, loss_weighting, models, network, results
 from lim_jax import config as config_lib
 from lim_jax import history as history_lib
+from lim_jax.config import Config
 from lim_jax.data import augmentation, pipeline
 from lim_jax.errors import UserError
+from lim_jax.group_watch import GroupWatch
 from lim_jax.progress import Progress
-from lim_jax.train_state import TrainState, create_train_state, initial_variables, make_optimizer
+from lim_jax.train_state import TrainState, create_train_state, initial_variables, last_strength, make_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def train_step(
     *,
     net: network.Network,
     optimizer: optax.GradientTransformation,
-    config: ml_collections.ConfigDict,
+    config: Config,
 ) -> tuple[TrainState, PyTree]:
     """One step on one device's share of the batch, reduced over `devices.AXIS`.
 
@@ -97,7 +98,7 @@ def _only_active(active: Mapping[str, jax.Array], new: PyTree, old: PyTree) -> P
     return chosen
 
 
-def train_and_evaluate(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     """Trains, evaluates the best checkpoint and writes the report; resumes what `workdir` already holds.
 
     Args:
@@ -144,7 +145,7 @@ class _Run:
 
     def __init__(
         self,
-        config: ml_collections.ConfigDict,
+        config: Config,
         workdir: pathlib.Path,
         dataset: data.Dataset,
         net: network.Network,
@@ -167,8 +168,10 @@ class _Run:
             prefetch=config.dataset.prefetch_batches,
         )
         variables = initial_variables(net.model, config.dataset.image_size, config.seed)
-        self.state = create_train_state(_started_from(config.init_from, variables), config.tasks, config)
-        self.optimizer = make_optimizer(config, self.state.params)
+        variables = _started_from(config.init_from, variables)
+        self.state = create_train_state(variables, config.tasks, config, self.steps_per_epoch)
+        self.optimizer = make_optimizer(config, self.state.params, self.steps_per_epoch)
+        self.watch = GroupWatch(config)
         self.epoch_sums: PyTree | None = None
         self.evaluate = evaluation.Evaluator(net, on)
         step = functools.partial(train_step, net=net, optimizer=self.optimizer, config=config)
@@ -183,7 +186,7 @@ class _Run:
         if step is None:
             return
         self.state, meta = self.kept.restore(step, self.state, self.iterator)
-        self.history, self.epoch_sums = meta["history"], meta["epoch_sums"]
+        self.history, self.epoch_sums, self.watch.pattern = meta["history"], meta["epoch_sums"], meta["zero_groups"]
         logger.info("resuming %s after epoch %d (step %d)", self.workdir, len(self.history), step)
 
     def train(self) -> None:
@@ -200,6 +203,7 @@ class _Run:
                 self.progress.begin_break()
                 self._end_epoch(time.monotonic() - started)
                 results.write_record(writer, self.history[-1])
+                writer.write_histograms(self.history[-1]["step"], self.watch.norms(self.state.params))
                 self.progress.end_break()
                 logger.info("%s, %s", results.line(self.history, self.net, self.config), self.progress.line())
                 self._leave_if_interrupted()
@@ -224,6 +228,8 @@ class _Run:
             active={task: np.bool_(task not in frozen) for task in config.tasks},
         )
         self.state = devices.replicate(state, self.devices)
+        if self.epoch_sums is None:
+            self.watch.begin_epoch(self.state.params)
 
     def _run_steps(self) -> None:
         """Runs the steps that the epoch still lacks, adding up their losses one step behind the device."""
@@ -268,27 +274,22 @@ class _Run:
                 f"the loss is not finite in epoch {epoch}: lower config.learning_rate (now {config.learning_rate:g}) "
                 f"and start again in another --workdir; {self.workdir} keeps the epochs before"
             )
-        summary = sparsity.sparsity_summary(self.state.params, sparsity.backbone_groups)
-        hyperparams = self.state.opt_state.hyperparams
         record = {
             "epoch": epoch,
             "step": epoch * self.steps_per_epoch,
             "train": {task: {"loss": s / w if w else None} for task, (s, w) in self.epoch_sums["losses"].items()},
             "total": {"train": total / steps},
-            "sparsity": {
-                "group_percent": summary.group_percent,
-                "parameter_percent": summary.parameter_percent,
-            },
-            "strength": float(hyperparams["strength"]),
-            "learning_rate": float(hyperparams["learning_rate"]),
+            "sparsity": self.watch.record(self.state.params),
+            "strength": last_strength(self.state.opt_state),
+            "learning_rate": float(self.state.opt_state.hyperparams["learning_rate"]),
             "seconds": seconds,
         }
         self.epoch_sums = None
         if epoch % config.eval_every_epochs == 0 or epoch == config.num_epochs:
             record |= self._validate(record)
         self.history.append(record)
-        losses = {task: history_lib.validation_loss(record, task) for task in config.tasks}
-        losses["total"] = history_lib.validation_loss(record)
+        losses = {task: history_lib.counting_loss(record, task) for task in config.tasks}
+        losses["total"] = history_lib.counting_loss(record)
         best = any(history_lib.is_best(self.history, task) for task in (None, *config.tasks))
         if best or epoch % config.checkpoint_every_epochs == 0 or epoch == config.num_epochs:
             self._save(losses)
@@ -308,6 +309,7 @@ class _Run:
             "epoch": len(self.history),
             "history": self.history,
             "epoch_sums": self.epoch_sums,
+            "zero_groups": self.watch.pattern,
             "architecture": network.to_json(self.net),
         }
         self.kept.save(self.state, self.iterator, meta, losses)
@@ -334,7 +336,7 @@ class _Interruptions:
             signal.signal(number, handler)
 
 
-def _open_workdir(workdir: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+def _open_workdir(workdir: pathlib.Path, config: Config) -> None:
     """Makes the workdir and its `config.json`; raises `UserError` if it is another run's or cannot be written."""
     config_lib.refuse_changes(config, workdir)
     if jax.process_index() == 0:
@@ -355,7 +357,7 @@ def _use_compilation_cache(directory: str) -> None:
         jax.config.update("jax_compilation_cache_dir", str(place))
 
 
-def _network(config: ml_collections.ConfigDict, dataset: data.Dataset) -> network.Network:
+def _network(config: Config, dataset: data.Dataset) -> network.Network:
     """Returns the network that `config` describes, compact if it starts from a compact one of that description."""
     net = network.build(config, dataset.specs)
     if not config.init_from:

@@ -5,17 +5,18 @@
 `optax.inject_hyperparams`, so that learning rate and strength are data in the state, not compiled constants.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
 
 from lim_jax import loss_weighting, sparsity
+from lim_jax.config import Config
 
 PyTree = Any
 
@@ -45,38 +46,63 @@ def initial_variables(model: nn.Module, image_size: tuple[int, int], seed: int) 
     return jax.jit(lambda key: model.init(key, images, train=False))(jax.random.key(seed))
 
 
-def make_optimizer(config: ml_collections.ConfigDict, params: PyTree) -> optax.GradientTransformation:
+def sparse_groups(config: Config) -> Callable[[PyTree], PyTree]:
+    """Returns the function from the network's parameters to their groups in the scope that `config` asks for."""
+    return functools.partial(sparsity.backbone_groups, scope=config.sparsity.scope)
+
+
+def make_optimizer(config: Config, params: PyTree, steps_per_epoch: int) -> optax.GradientTransformation:
     """Returns the optimizer that `config` asks for, for parameters shaped like `params`."""
-    penalty = config.sparsity.penalty if config.sparsity.strength > 0 else "none"
+    wanted = config.sparsity
+    sparse = wanted.penalty != "none" and (wanted.strength > 0 or wanted.target > 0)
+    start = wanted.start_epoch * steps_per_epoch
     decayed = {
         name: jax.tree.map(lambda _, decay=name != "loss_weighting": decay, branch) for name, branch in params.items()
     }
-    coupled = config.published.coupled_weight_decay_when_dense and penalty == "none"
+    coupled = config.published.coupled_weight_decay_when_dense and not sparse
 
     def build(learning_rate, strength):
         if coupled:
             decay = optax.add_decayed_weights(config.weight_decay, decayed)
             return optax.chain(decay, optax.adam(learning_rate))
+        if wanted.target > 0:
+            strength = sparsity.TargetSparsity(wanted.target, config.num_epochs * steps_per_epoch, start)
+        elif start > 0:
+            strength = functools.partial(_from_step, start, strength)
         return sparsity.proximal_adam(
             learning_rate,
             strength,
-            sparsity.backbone_groups,
+            sparse_groups(config),
             weight_decay=config.weight_decay,
             weight_decay_mask=decayed,
-            penalty=penalty,
-            metric=config.sparsity.metric,
+            penalty=wanted.penalty if sparse else "none",
+            metric=wanted.metric,
+            bias_corrected=wanted.bias_corrected,
         )
 
-    return optax.inject_hyperparams(build)(learning_rate=config.learning_rate, strength=float(config.sparsity.strength))
+    strength = float(wanted.strength) if sparse else 0.0
+    return optax.inject_hyperparams(build)(learning_rate=config.learning_rate, strength=strength)
 
 
-def create_train_state(variables: PyTree, tasks: Sequence[str], config: ml_collections.ConfigDict) -> TrainState:
+def last_strength(opt_state: PyTree) -> float:
+    """Returns the strength λ of the last step; 0 where the optimizer has no proximal step."""
+    try:
+        return float(sparsity.current_strength(opt_state))
+    except ValueError:
+        return 0.0
+
+
+def _from_step(start: int, value: jax.Array, count: jax.Array) -> jax.Array:
+    return jnp.where(count >= start, value, 0.0)
+
+
+def create_train_state(variables: PyTree, tasks: Sequence[str], config: Config, steps_per_epoch: int) -> TrainState:
     """Returns the state before the first step, with the model's `variables`."""
     params = dict(variables["params"], loss_weighting=loss_weighting.initial_log_variances(tasks))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=variables["batch_stats"],
-        opt_state=jax.jit(make_optimizer(config, params).init)(params),
+        opt_state=jax.jit(make_optimizer(config, params, steps_per_epoch).init)(params),
         active={task: jnp.ones((), bool) for task in tasks},
     )

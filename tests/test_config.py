@@ -41,6 +41,9 @@ def test_shipped_configurations_are_valid(name, variant):
         ("sparsity.strength", -1.0),
         ("sparsity.strength", float("inf")),
         ("sparsity.metric", "sgd"),
+        ("sparsity.target", 70.0),
+        ("sparsity.start_epoch", -1),
+        ("sparsity.scope", "heads"),
         ("num_devices", -1),
     ],
 )
@@ -49,6 +52,21 @@ def test_a_bad_value_is_refused_by_its_key(key, value):
     with config.unlocked():
         config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=key.replace(".", r"\.")):
+        config_lib.checked(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"sparsity.strength": 1e-5, "sparsity.start_epoch": 1000}, "sparsity.start_epoch"),
+        ({"sparsity.target": 0.5, "sparsity.penalty": "none"}, "sparsity.target"),
+        ({"sparsity.target": 0.5, "published.reset_optimizer_every_epoch": True}, "reset_optimizer_every_epoch"),
+    ],
+)
+def test_contradictions_are_refused(changes, key):
+    config = common.get_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError, match=key):
         config_lib.checked(config)
 
 

@@ -33,6 +33,14 @@ def test_waits_counts_epochs_since_the_best(total, expected):
     assert history.waits(records(total)) == expected
 
 
+def test_epochs_off_the_target_sparsity_are_no_progress():
+    past = records([1, 3, 2, 4], depth=[1, 3, 2, 4])
+    for record, off_target in zip(past, [30.0, 1.0, 2.0, 0.0], strict=True):
+        record["sparsity"] = {"off_target": off_target}
+    assert history.waits(past) == history.waits(past, "depth") == [0, 0, 0, 1]
+    assert [history.is_best(past[:end]) for end in (1, 2, 3, 4)] == [False, True, True, False]
+
+
 def test_a_head_freezes_after_its_patience_and_stays_frozen():
     past = records([4, 3, 2, 1, 0.5], depth=[1, 2, 2, 0.1, 0.1], normals=[5, 4, 3, 2, 1])
     assert history.frozen_tasks(past[:2], ["depth", "normals"], 2) == frozenset()

@@ -37,9 +37,9 @@ def run_steps(config, num_devices, num_steps, dtype="float32", change=lambda sta
     dataset = data.load(config.dataset, config.tasks)
     net = network.build(config_lib.with_value(config, "dtype", dtype), dataset.specs)
     variables = initial_variables(net.model, config.dataset.image_size, config.seed)
-    state = change(create_train_state(variables, config.tasks, config))
+    state = change(create_train_state(variables, config.tasks, config, steps_per_epoch=3))
     on = jax.local_devices()[:num_devices]
-    optimizer = make_optimizer(config, state.params)
+    optimizer = make_optimizer(config, state.params, steps_per_epoch=3)
     step = functools.partial(train.train_step, net=net, optimizer=optimizer, config=config)
     step = devices.distribute(step, on, 1, donate_first=True)
     batches = pipeline.train_iterator(dataset.sources["train"], batch_size=config.batch_size, seed=0)
