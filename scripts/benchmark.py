@@ -3,16 +3,21 @@
     python scripts/benchmark.py optimizer [--repeats=7] [--backbone=resnet50d]
     python scripts/benchmark.py step      [--batch_size=4] [--image_size=128] [--strength=1e-5] [--dtype=float32] ...
     python scripts/benchmark.py inference [--batch_size=4] [--image_size=128] [--dtype=float32] ...
+    python scripts/benchmark.py input     [--batch_size=16] [--image_size=256] [--workers=0,1,2] [--steps=0] ...
 
 `optimizer` times one update of all parameters of the three-task network: `optax.adamw`, and Adam with weight decay
 and the proximal step. `ratio` is the median of the latter over that of the former.
 
 `step` times whole training steps of that network, as `lim_jax.main` takes them, on one device; `inference` times its
 forward pass from uint8 images to the heads' outputs.
+
+`input` reads rendered rooms: one example after another, then training batches per number of worker processes. With
+`--steps=N` it also takes N real training steps and tells what share of the time they waited for data.
 """
 
 import argparse
 import functools
+import itertools
 import json
 import statistics
 import time
@@ -26,10 +31,12 @@ import optax
 
 from configs import nyu
 from lim_jax import devices, models, network, sparsity, train
+from lim_jax.data import pipeline, records, rooms
 from lim_jax.data.nyu import SPECS as NYU_SPECS
 from lim_jax.models import multitask
 from lim_jax.train_state import create_train_state, initial_variables, make_optimizer
 
+_INPUT_EXAMPLES = 64
 TASKS = {"segmentation": 40, "depth": 1, "normals": 3}
 
 
@@ -107,15 +114,20 @@ def network_and_batch(arguments: argparse.Namespace) -> tuple[network.Network, A
 
 def step(arguments: argparse.Namespace) -> None:
     """Times training steps: forward, backward, optimizer and proximal step."""
+    compiled, state, batch = training(arguments)
+    seconds = median_seconds(lambda state: compiled(state, batch)[0], state, arguments.repeats)
+    report(step_seconds=seconds, images_per_second=arguments.batch_size / seconds, **described(arguments))
+
+
+def training(arguments: argparse.Namespace) -> tuple[Callable[..., Any], Any, dict[str, Any]]:
+    """Returns the compiled training step of the three-task network, its state and a random batch."""
     net, config, batch = network_and_batch(arguments)
     on = jax.local_devices()[:1]
     variables = initial_variables(net.model, config.dataset.image_size, 0)
     state = devices.replicate(create_train_state(variables, tuple(net.tasks), config), on)
     optimizer = make_optimizer(config, state.params)
     train_step = functools.partial(train.train_step, net=net, optimizer=optimizer, config=config)
-    compiled = devices.distribute(train_step, on, 1, donate_first=True)
-    seconds = median_seconds(lambda state: compiled(state, batch)[0], state, arguments.repeats)
-    report(step_seconds=seconds, images_per_second=arguments.batch_size / seconds, **described(arguments))
+    return devices.distribute(train_step, on, 1, donate_first=True), state, batch
 
 
 def inference(arguments: argparse.Namespace) -> None:
@@ -125,6 +137,45 @@ def inference(arguments: argparse.Namespace) -> None:
     forward = jax.jit(lambda weights, images: net.model.apply(weights, models.normalize_images(images)))
     seconds = median_seconds(lambda _: forward(variables, batch["image"]), None, arguments.repeats)
     report(inference_seconds=seconds, images_per_second=arguments.batch_size / seconds, **described(arguments))
+
+
+def input_pipeline(arguments: argparse.Namespace) -> None:
+    """Times reading: single examples, batches per number of workers, and how long training steps wait for them."""
+    size = (arguments.image_size, arguments.image_size)
+    directory = rooms.prepare(arguments.data_dir, size, (_INPUT_EXAMPLES, 1, 1))
+    source = records.RecordSource(directory, "train", rooms.SPECS)
+    indices = itertools.cycle(range(len(source)))
+    seconds = median_seconds(lambda _: (source[next(indices)], None)[1], None, arguments.repeats * len(source))
+    report(read_ms=1e3 * seconds, **described(arguments))
+    for workers in map(int, arguments.workers.split(",")):
+        settings = {"batch_size": arguments.batch_size, "seed": 0, "num_workers": workers}
+        batches = pipeline.train_iterator(source, **settings)
+        next(batches)
+        count = arguments.repeats * 4
+        start = time.perf_counter()
+        for _ in range(count):
+            next(batches)
+        elapsed = time.perf_counter() - start
+        report(workers=workers, images_per_second=count * arguments.batch_size / elapsed)
+        if arguments.steps:
+            report(workers=workers, **waiting(arguments, batches))
+        batches.close()
+
+
+def waiting(arguments: argparse.Namespace, batches: Any) -> dict[str, float]:
+    """Returns the percentage of the time that training steps on `batches` wait for data, and a step's seconds."""
+    compiled, state, _ = training(arguments)
+    state, _ = compiled(state, next(batches))  # compiles
+    jax.block_until_ready(state)
+    waited, start = 0.0, time.perf_counter()
+    for _ in range(arguments.steps):
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - asked
+        state, _ = compiled(state, batch)
+        jax.block_until_ready(state)
+    elapsed = time.perf_counter() - start
+    return {"waiting_percent": 100 * waited / elapsed, "step_seconds": elapsed / arguments.steps}
 
 
 def described(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -146,15 +197,20 @@ def main() -> None:
     command.add_argument("--backbone", default="resnet50d")
     command.add_argument("--repeats", type=int, default=7)
     command.set_defaults(run=optimizer)
-    for function in (step, inference):
-        command = commands.add_parser(function.__name__, help=function.__doc__)
+    for name, function in {"step": step, "inference": inference, "input": input_pipeline}.items():
+        command = commands.add_parser(name, help=function.__doc__)
         command.add_argument("--backbone", default="resnet50d")
-        command.add_argument("--batch_size", type=int, default=4)
-        command.add_argument("--image_size", type=int, default=128)
+        reading = function is input_pipeline
+        command.add_argument("--batch_size", type=int, default=16 if reading else 4)
+        command.add_argument("--image_size", type=int, default=256 if reading else 128)
         command.add_argument("--dtype", default="float32")
         command.add_argument("--repeats", type=int, default=7)
-        if function is step:
+        if function is not inference:
             command.add_argument("--strength", type=float, default=1e-5)
+        if reading:
+            command.add_argument("--workers", default="0,1,2", help="numbers of worker processes, with commas")
+            command.add_argument("--steps", type=int, default=0, help="training steps to take, 0 = none")
+            command.add_argument("--data_dir", default=None, help="where the records are kept")
         command.set_defaults(run=function)
     arguments = parser.parse_args()
     arguments.run(arguments)
