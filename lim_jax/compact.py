@@ -33,6 +33,7 @@ BATCH_SIZES = (1, 8)
 _FILE = "compact.json"
 _IMAGES_COMPARED = 32  # of the test split, and as many random ones
 _REPEATS = 20
+_SECONDS = 1.0  # of measuring, for each network and batch size
 
 PyTree = Any
 
@@ -139,22 +140,27 @@ def _images(dataset: Any, size: tuple[int, int]) -> PyTree:
 
 
 def _differences(networks: Mapping[str, tuple[Any, PyTree]], images: PyTree) -> dict[str, float]:
-    """Compares the networks' logits on all images, a batch at a time; whatever is not finite counts as infinite."""
+    """Compares the networks' logits on all images, a batch at a time; whatever is not finite counts as infinite.
+
+    Both compute in full float32, whatever the run's dtype, so that any difference is a mistake and not rounding.
+    """
     import jax
     import numpy as np
 
     from lim_jax import models
 
     def logits_of(model: Any) -> Callable[..., Any]:
-        return jax.jit(lambda weights, batch: model.apply(weights, models.normalize_images(batch), train=False))
+        heads = {task: module.clone(dtype="float32") for task, module in model.heads.items()}
+        exact = models.MultiTaskModel(model.backbone.clone(dtype="float32"), heads)
+        return jax.jit(lambda weights, batch: exact.apply(weights, models.normalize_images(batch), train=False))
 
     calls = {name: logits_of(model) for name, (model, _) in networks.items()}
     batch = BATCH_SIZES[-1]
     difference = largest = 0.0
-    for first in range(0, len(images) - batch + 1, batch):
-        outputs = {
-            name: jax.device_get(call(networks[name][1], images[first : first + batch])) for name, call in calls.items()
-        }
+    for first in range(0, len(images), batch):
+        chosen = np.take(images, range(first, first + batch), axis=0, mode="wrap")
+        with jax.default_matmul_precision("highest"):
+            outputs = {name: jax.device_get(call(networks[name][1], chosen)) for name, call in calls.items()}
         for task, expected in outputs["dense"].items():
             largest = max(largest, float(np.max(np.abs(expected))))
             found = float(np.max(np.abs(outputs["compact"][task] - expected)))
@@ -181,7 +187,7 @@ def _latencies(networks: Mapping[str, tuple[Any, PyTree]], size: tuple[int, int]
                 if key.startswith("backbone"):
                     module, params = model.backbone, params.get("backbone", {})
                 calls[name] = _call(module, jax.device_put(params), images)
-            times = compaction.latencies(calls, _REPEATS)
+            times = compaction.latencies(calls, _REPEATS, min_seconds=_SECONDS)
             measured[key][f"batch_{batch}"] = times
         measured[key] = measured[key][f"batch_{BATCH_SIZES[0]}"] | measured[key]
     return measured

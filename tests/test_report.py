@@ -233,6 +233,30 @@ def test_groups(blocks):
             assert after.get_height() == counts["groups"] - counts["zero_groups"]
 
 
+@pytest.mark.parametrize("blocks", [(1,), (3, 4, 23, 3)])
+def test_compaction(blocks):
+    names = list(make_layers(blocks))
+    count = {"dense": 1_200_000, "compact": 700_000}
+    content = {
+        "layers": {
+            name: {"inputs": {"dense": 8 * i, "compact": 3 * i}, "parameters": count, "macs": count}
+            for i, name in enumerate(names, start=1)
+        },
+        "latency_ms": {"dense": 2.0, "batch_1": {"dense": 2.0, "compact": 1.0}},
+        "backbone_latency_ms": {"dense": 2.0, "batch_1": {"dense": 1.5, "compact": 0.5}},
+    }
+    figure = drawn(report.compaction_panel, content)
+    assert_legible(figure)
+    channels, *_, latency = figure.axes
+    assert [label.get_text() for label in channels.get_yticklabels()] == [
+        name.removeprefix("backbone/") for name in names
+    ]
+    dense, compact = channels.containers
+    assert [bar.get_width() for bar in dense] == [8 * i for i in range(1, len(names) + 1)]
+    assert [bar.get_width() for bar in compact] == [3 * i for i in range(1, len(names) + 1)]
+    assert [bar.get_width() for bars in latency.containers for bar in bars] == [2.0, 1.5, 1.0, 0.5]
+
+
 def test_panel_shows_the_classes_that_occur_and_marks_wrong_answers():
     names = ("segmentation", "male", "smiling")
     batch, predictions = make_panel(names, examples=1)

@@ -65,22 +65,28 @@ def total(costs: Mapping[str, LayerCost], prefix: str = "") -> LayerCost:
     return LayerCost(0, 0, sum(cost.parameters for cost in chosen), sum(cost.macs for cost in chosen))
 
 
-def latencies(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Measures how long calls take, warm: the median in milliseconds over `repeats` rounds of all of them.
+def latencies(calls: Mapping[str, Callable[[], Any]], repeats: int, *, min_seconds: float = 0.0) -> dict[str, float]:
+    """Measures how long calls take, warm: the median in milliseconds over rounds of all of them.
 
     Calls alternate, so that whatever else happens on the machine hits all of them alike.
 
     Args:
       calls: by name; each returns arrays, whose computation is waited for.
-      repeats: number of rounds.
+      repeats: number of rounds, at least.
+      min_seconds: rounds go on until they took that long together: short calls need more of them.
     """
+    for _ in range(_WARM_UP):
+        for call in calls.values():
+            jax.block_until_ready(call())
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(_WARM_UP + repeats):
+    spent, rounds = 0.0, 0
+    while rounds < repeats or spent < min_seconds:
         for name, call in calls.items():
             started = time.perf_counter()
             jax.block_until_ready(call())
-            if turn >= _WARM_UP:
-                seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(time.perf_counter() - started)
+            spent += seconds[name][-1]
+        rounds += 1
     return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
 
 

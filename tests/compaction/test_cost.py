@@ -1,5 +1,6 @@
 """Costs against counting by hand, against XLA's own count, and latencies against a clock that is ours."""
 
+import itertools
 import types
 
 import jax
@@ -61,10 +62,13 @@ def test_macs_are_those_that_xla_counts(compact, monkeypatch):
     assert 2 * compaction.total(costs).macs < counted  # normalisation and pooling count for XLA
 
 
-def test_latencies_alternate_and_are_medians(monkeypatch):
+@pytest.mark.parametrize(("repeats", "min_seconds", "rounds"), [(3, 0, 3), (1, 17.5, 3), (1, 18.5, 4), (4, 1, 4)])
+def test_latencies_alternate_and_are_medians(monkeypatch, repeats, min_seconds, rounds):
+    durations = [1, 5, 7, 0, 2, 3, 2, 3]  # seconds of dense, compact, dense, ...
     order = []
-    clock = iter([0] * 2 * cost._WARM_UP + [0, 1, 0, 5, 0, 7, 0, 4, 0, 2, 0, 6])
+    clock = itertools.chain.from_iterable((0, duration) for duration in durations)
     monkeypatch.setattr(cost, "time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
     calls = {name: lambda name=name: order.append(name) for name in ("dense", "compact")}
-    assert compaction.latencies(calls, 3) == {"dense": 2000.0, "compact": 5000.0}
-    assert order == ["dense", "compact"] * (3 + cost._WARM_UP)
+    measured = compaction.latencies(calls, repeats, min_seconds=min_seconds)
+    assert measured == {"dense": 2000.0, "compact": 3000.0}
+    assert order == ["dense", "compact"] * (rounds + cost._WARM_UP)
