@@ -140,6 +140,8 @@ class RecordSource:
                 builder = tfds.builder_from_directory(os.fspath(directory))
                 self._records = builder.as_data_source(split)  # pyright: ignore[reportCallIssue] (its decorator hides it)
                 features = builder.info.features
+                for index in {0, len(self._records) - 1}:
+                    self._records[index]  # a missing file or one that is cut short fails here, not in training
         except Exception as error:  # whatever TFDS makes of files that are not as it wrote them
             raise UserError(_unreadable(directory, str(error).strip().splitlines()[0])) from error
         self._specs = dict(specs)

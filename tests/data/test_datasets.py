@@ -55,3 +55,44 @@ def test_mistakes_end_in_one_line(tmp_path, fields, tasks, message):
     with pytest.raises(UserError, match=message) as caught:
         load(_config(tmp_path, **fields), tasks)
     assert "\n" not in str(caught.value)
+
+
+def _old_version(root):
+    folder = root / "nyu/16x24-12345678/1.0.0"
+    folder.mkdir(parents=True)
+
+
+def test_records_of_an_incompatible_version_say_how_to_rebuild(tmp_path):
+    _old_version(tmp_path)
+    with pytest.raises(UserError, match=r"1\.0\.0 was prepared by an incompatible version .*source_dir"):
+        load(_config(tmp_path, name="nyu", source_dir=""), ("depth",))
+
+
+def _without_information(directory):
+    (directory / "dataset_info.json").unlink()
+
+
+def _with_other_features(directory):
+    path = directory / "features.json"
+    path.write_text(path.read_text().replace("float32", "float64"))
+
+
+def _without_a_record_file(directory):
+    next(directory.glob("*train*array_record*")).unlink()
+
+
+def _with_a_record_file_cut_short(directory):
+    path = next(directory.glob("*train*array_record*"))
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    "spoil", [_without_information, _with_other_features, _without_a_record_file, _with_a_record_file_cut_short]
+)
+def test_spoiled_records_say_how_to_rebuild(tmp_path, spoil):
+    load(_config(tmp_path), ("depth",))
+    (directory,) = tmp_path.glob("rooms/*/*.*.*")
+    spoil(directory)
+    with pytest.raises(UserError, match=r"cannot be read by this version .*delete that folder") as caught:
+        load(_config(tmp_path), ("depth",)).sources["train"][0]
+    assert "\n" not in str(caught.value)
