@@ -148,9 +148,10 @@ def segmentation_target(name: str, fields: Mapping[str, Any]) -> Target:
         if unknown:
             raise ValueError(f"a class has name, labels and color, not {sorted(map(str, unknown))[0]!r}")
         for value in () if index in others else entry.get("labels", (index,)):
-            if table[_label(value)] != _UNKNOWN:
-                raise ValueError(f"the label {value} is given twice")
-            table[value] = index
+            label = _label(value)
+            if table[label] != _UNKNOWN:
+                raise ValueError(f"the label {label} is given twice")
+            table[label] = index
     if others:
         table[table == _UNKNOWN] = others[0]
     colors = [tuple(int(channel) for channel in entry["color"]) for entry in classes if "color" in entry]
