@@ -124,7 +124,7 @@ class Checkpoints:
             iterator=grain_checkpoint.CheckpointRestore(iterator),
             meta=ocp.args.JsonRestore(),
         )
-        return state.replace(**restored["weights"], **restored["training"]), restored["meta"]
+        return dataclasses.replace(state, **restored["weights"], **restored["training"]), restored["meta"]
 
     def _restore(self, step: int, like: Mapping[str, PyTree], **others: Any) -> Any:
         """Restores the array items in `like`, refusing other structures and (which Orbax does not) shapes."""

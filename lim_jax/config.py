@@ -8,14 +8,14 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import ml_collections
 
 from lim_jax.errors import UserError
 
 # An `ml_collections.ConfigDict` or `FrozenConfigDict`; type checkers cannot know what attributes it has.
-Config = Any
+Config: TypeAlias = Any
 
 _FILE = "config.json"
 

@@ -6,7 +6,7 @@ one replicated copy (`in_axes=None`, `out_axes=None`), which is what the proxima
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -15,8 +15,10 @@ from lim_jax.errors import UserError
 
 AXIS = "batch"
 
+Device: TypeAlias = Any  # jax.Device, which type checkers take for a variable
 
-def chosen(num_devices: int, batch_size: int) -> list[jax.Device]:
+
+def chosen(num_devices: int, batch_size: int) -> list[Device]:
     """Returns this process's devices for a run; raises `UserError` if they do not fit the batch.
 
     Args:
@@ -37,7 +39,7 @@ def chosen(num_devices: int, batch_size: int) -> list[jax.Device]:
 
 
 def distribute(
-    step: Callable[..., Any], devices: Sequence[jax.Device], num_replicated: int, *, donate_first: bool = False
+    step: Callable[..., Any], devices: Sequence[Device], num_replicated: int, *, donate_first: bool = False
 ) -> Callable[..., Any]:
     """Returns `step(*replicated, batch)` over `devices`: the batch is split, everything else is replicated.
 
@@ -59,7 +61,7 @@ def distribute(
     return lambda *arguments: mapped(*arguments[:-1], split(arguments[-1], len(devices)))
 
 
-def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+def replicate(tree: Any, devices: Sequence[Device]) -> Any:
     """Copies a pytree to all of this process's devices, placed exactly as `distribute`d functions return it.
 
     They are compiled anew for every placement that they meet, so whatever comes from the host goes through here.

@@ -10,10 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
-from lim_jax import devices, models, tasks
+from lim_jax import devices, tasks
+from lim_jax.config import Config
 from lim_jax.data import Dataset, pipeline
 from lim_jax.network import Network
 from lim_jax.tasks.base import OUTPUT_STRIDE
@@ -23,7 +23,7 @@ Batch = Mapping[str, Any]
 Results = dict[str, dict[str, float | None]]
 
 
-def split_batches(dataset: Dataset, split: str, config: ml_collections.ConfigDict) -> Iterable[Batch]:
+def split_batches(dataset: Dataset, split: str, config: Config) -> Iterable[Batch]:
     """Returns this process's padded batches of `split`, in a fixed order."""
     return pipeline.evaluation_batches(
         dataset.sources[split],
@@ -39,7 +39,7 @@ def split_batches(dataset: Dataset, split: str, config: ml_collections.ConfigDic
 class Evaluator:
     """Evaluates weights of one network; compiled once, for any split and any weights."""
 
-    def __init__(self, network: Network, on: Sequence[jax.Device]):
+    def __init__(self, network: Network, on: Sequence[devices.Device]):
         self._network = network
         self._devices = on
         self._step = devices.distribute(lambda weights, batch: _network_sums(network, weights, batch), on, 1)
@@ -57,7 +57,7 @@ class Evaluator:
 
 
 def constant_baseline(
-    network: Network, train: Iterable[Batch], test: Iterable[Batch], on: Sequence[jax.Device]
+    network: Network, train: Iterable[Batch], test: Iterable[Batch], on: Sequence[devices.Device]
 ) -> Results:
     """Returns the results on `test` of the best prediction that ignores the image, chosen on `train`."""
     made = network.tasks
@@ -82,14 +82,14 @@ def predictor(network: Network, image_size: tuple[int, int]) -> Callable[[PyTree
     """Returns a compiled function (weights, uint8 images) -> {task: prediction at the images' size}."""
 
     def predict(weights: PyTree, images: jax.Array) -> dict[str, jax.Array]:
-        logits = network.model.apply(weights, models.normalize_images(images), train=False)
+        logits = network.logits(weights, images)
         return {name: task.predict(logits[name], image_size) for name, task in network.tasks.items()}
 
     return jax.jit(predict)
 
 
 def _network_sums(network: Network, weights: PyTree, batch: Batch) -> PyTree:
-    logits = network.model.apply(weights, models.normalize_images(batch["image"]), train=False)
+    logits = network.logits(weights, batch["image"])
     return _psum({name: _sums(task, logits[name], batch["targets"][name]) for name, task in network.tasks.items()})
 
 

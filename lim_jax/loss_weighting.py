@@ -12,8 +12,8 @@ def initial_log_variances(tasks: Iterable[str], value: float = 0.0) -> dict[str,
 
 
 def combine(
-    losses: Mapping[str, jax.Array],
-    weights: Mapping[str, jax.Array],
+    losses: Mapping[str, jax.typing.ArrayLike],
+    weights: Mapping[str, jax.typing.ArrayLike],
     log_variances: Mapping[str, jax.Array] | None = None,
 ) -> jax.Array:
     """Returns the loss that training minimises, a float32 scalar.
@@ -31,7 +31,7 @@ def combine(
     """
     total = jnp.float32(0)
     for task, loss in losses.items():
-        present = weights[task] > 0
+        present = jnp.greater(weights[task], 0)
         term = jnp.where(present, loss, 0)  # before the product, where a NaN would reach the gradient of s_t
         if log_variances is not None:
             term = jnp.exp(-log_variances[task]) * term + log_variances[task]

@@ -6,11 +6,12 @@ data set nor the configuration to rebuild exactly the network that was trained.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-import ml_collections
+import jax
 
 from lim_jax import models, tasks
+from lim_jax.config import Config
 from lim_jax.data.specs import TargetSpec
 
 
@@ -21,8 +22,17 @@ class Network:
     model: models.MultiTaskModel
     tasks: Mapping[str, tasks.Task]
 
+    def logits(self, weights: Any, images: jax.Array) -> dict[str, jax.Array]:
+        """Returns the heads' outputs in evaluation mode.
 
-def build(config: ml_collections.ConfigDict, specs: Mapping[str, TargetSpec]) -> Network:
+        Args:
+          weights: `{"params", "batch_stats"}`.
+          images: (N, H, W, 3), uint8 or float in 0..255.
+        """
+        return cast(Any, self.model.apply(weights, models.normalize_images(images), train=False))
+
+
+def build(config: Config, specs: Mapping[str, TargetSpec]) -> Network:
     """Returns the network that `config` describes for the targets `specs`."""
     made = {name: tasks.create(spec, **_task_settings(config, spec)) for name, spec in specs.items()}
     heads = {name: task.head(**_head_settings(config, task)) for name, task in made.items()}
@@ -63,13 +73,13 @@ def from_json(fields: Mapping[str, Any]) -> Network:
     return Network(models.from_json(fields["model"]), made)
 
 
-def _task_settings(config: ml_collections.ConfigDict, spec: TargetSpec) -> dict[str, Any]:
+def _task_settings(config: Config, spec: TargetSpec) -> dict[str, Any]:
     if spec.kind == "segmentation":
         return {"label_smoothing": config.label_smoothing}
     return {"double_sigmoid": config.published.double_sigmoid} if spec.kind == "attribute" else {}
 
 
-def _head_settings(config: ml_collections.ConfigDict, task: tasks.Task) -> dict[str, Any]:
+def _head_settings(config: Config, task: tasks.Task) -> dict[str, Any]:
     settings = {"channels": config.model.head_channels, "dtype": config.dtype}
     if task.head_name == "deeplab":
         settings["dropout"] = config.model.dropout_rate

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lim_jax import checkpoints, evaluation, report, sparsity
+from lim_jax import checkpoints, devices, evaluation, report, sparsity
 from lim_jax.config import Config
 from lim_jax.data import Dataset, statistics
 from lim_jax.network import Network
@@ -97,7 +97,7 @@ def finish(
     workdir: pathlib.Path,
     dataset: Dataset,
     network: Network,
-    on: Sequence[jax.Device],
+    on: Sequence[devices.Device],
     evaluator: evaluation.Evaluator,
     history: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:

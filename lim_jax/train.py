@@ -6,6 +6,7 @@ checkpoint together with the state and the position of the input; so a run that 
 with the same bits as one that was not.
 """
 
+import dataclasses
 import functools
 import logging
 import os
@@ -128,9 +129,12 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
 def join_other_processes() -> None:
     """Makes this process one of several of the same run; its place comes from the environment or the cluster."""
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    given = {name: os.environ.get(f"JAX_{name.upper()}") for name in ("num_processes", "process_id")}
+    num_processes, process_id = os.environ.get("JAX_NUM_PROCESSES"), os.environ.get("JAX_PROCESS_ID")
     try:
-        jax.distributed.initialize(**{name: int(value) for name, value in given.items() if value is not None})
+        jax.distributed.initialize(
+            num_processes=int(num_processes) if num_processes else None,
+            process_id=int(process_id) if process_id else None,
+        )
     except ValueError as error:
         raise UserError(
             f"cannot join the other processes ({error}): set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
@@ -149,7 +153,7 @@ class _Run:
         workdir: pathlib.Path,
         dataset: data.Dataset,
         net: network.Network,
-        on: list[jax.Device],
+        on: list[devices.Device],
         kept: checkpoints.Checkpoints,
     ):
         self.config, self.workdir, self.dataset, self.net = config, workdir, dataset, net
@@ -172,7 +176,7 @@ class _Run:
         self.state = create_train_state(variables, config.tasks, config, self.steps_per_epoch)
         self.optimizer = make_optimizer(config, self.state.params, self.steps_per_epoch)
         self.watch = GroupWatch(config)
-        self.epoch_sums: PyTree | None = None
+        self.epoch_sums: Any = None
         self.evaluate = evaluation.Evaluator(net, on)
         step = functools.partial(train_step, net=net, optimizer=self.optimizer, config=config)
         self.train_step = devices.distribute(step, on, 1, donate_first=True)
@@ -217,13 +221,14 @@ class _Run:
         """Applies what the history decides; a resumed epoch has it applied once more, to the same effect."""
         config, state = self.config, self.state
         if config.published.reset_optimizer_every_epoch and self.epoch_sums is None:
-            state = state.replace(opt_state=jax.jit(self.optimizer.init)(state.params))
+            state = dataclasses.replace(state, opt_state=jax.jit(self.optimizer.init)(state.params))
         frozen = history_lib.frozen_tasks(self.history, config.tasks, config.early_stopping_patience)
         rate = config.learning_rate
         if config.learning_rate_schedule == "plateau":
             rate = history_lib.plateau_learning_rate(self.history, rate, config.plateau_patience, config.plateau_factor)
         hyperparams = dict(state.opt_state.hyperparams, learning_rate=np.float32(rate))
-        state = state.replace(
+        state = dataclasses.replace(
+            state,
             opt_state=state.opt_state._replace(hyperparams=hyperparams),
             active={task: np.bool_(task not in frozen) for task in config.tasks},
         )
