@@ -74,7 +74,9 @@ def plateau_learning_rate(history: Sequence[Record], base: float, patience: int,
     best, waited_since, rate = float("inf"), 0, base
     for record in history:
         loss = validation_loss(record)
-        if loss is not None and loss < best:
+        if loss is None:
+            continue  # not evaluated: no sign that progress ended
+        if loss < best:
             best, waited_since = loss, record["epoch"]
         elif record["epoch"] - waited_since >= patience:
             rate, waited_since = rate * factor, record["epoch"]

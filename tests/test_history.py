@@ -83,7 +83,8 @@ def test_is_best(total, best):
         ([1, 2, 2, 2, 2], 2),  # the waiting starts anew
         ([1, 2, 2, 0.5, 1], 1),
         ([], 0),
-        ([1, None, None], 1),
+        ([1, None, None], 0),  # nothing is known of the last two
+        ([1, None, 2], 1),
     ],
 )
 def test_plateau_reduces_the_rate_after_each_wait(total, reductions):
