@@ -296,7 +296,10 @@ class _Run:
         losses = {task: history_lib.counting_loss(record, task) for task in config.tasks}
         losses["total"] = history_lib.counting_loss(record)
         best = any(history_lib.is_best(self.history, task) for task in (None, *config.tasks))
-        if best or epoch % config.checkpoint_every_epochs == 0 or epoch == config.num_epochs:
+        over = epoch == config.num_epochs or history_lib.should_stop(
+            self.history, config.tasks, config.early_stopping_patience
+        )
+        if best or over or epoch % config.checkpoint_every_epochs == 0:
             self._save(losses)
 
     def _validate(self, record: Mapping[str, Any]) -> dict[str, Any]:
