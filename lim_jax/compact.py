@@ -11,6 +11,7 @@ that it can be trained; latency is that of both networks with batch norm folded.
 
 import dataclasses
 import json
+import logging
 import pathlib
 import shutil
 import sys
@@ -22,6 +23,8 @@ from absl import flags
 from lim_jax import cli
 from lim_jax.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 _WORKDIR = flags.DEFINE_string("workdir", None, "The workdir of a training run.")
 _OUTPUT = flags.DEFINE_string("output", None, "Where the compact network goes; default WORKDIR/compact.")
 _ROUND_TO = flags.DEFINE_integer("round_to", 1, "Round widths up to a multiple of this, e.g. 8 for tensor cores.", 1)
@@ -32,8 +35,8 @@ LARGEST_DIFFERENCE = 1e-3  # of the largest output
 BATCH_SIZES = (1, 8)
 _FILE = "compact.json"
 _IMAGES_COMPARED = 32  # of the test split, and as many random ones
-_REPEATS = 20
-_SECONDS = 1.0  # of measuring, for each network and batch size
+_ROUNDS = 5  # at least, when measuring latency
+_SECONDS = 2.0  # of measuring at least, for each batch size
 
 PyTree = Any
 
@@ -91,13 +94,14 @@ def compact_run(
     rows = compaction.summary.layers(compacted, costs["dense"], costs["compact"])
     print(compaction.summary.table(rows))
     print(compaction.summary.removed(rows), flush=True)
+    logger.info("comparing both networks' outputs, then measuring their latency")
     content = {
         "parameters": {name: compaction.total(cost).parameters for name, cost in costs.items()},
         "macs": {name: compaction.total(cost).macs for name, cost in costs.items()},
         "backbone_parameters": {name: compaction.total(cost, "backbone/").parameters for name, cost in costs.items()},
         "backbone_macs": {name: compaction.total(cost, "backbone/").macs for name, cost in costs.items()},
-        **_latencies(networks, size),
         **_differences(networks, _images(dataset, size)),
+        **_latencies(networks, size),
         "image_size": list(size),
         "round_to": round_to,
         "layers": rows,
@@ -187,7 +191,7 @@ def _latencies(networks: Mapping[str, tuple[Any, PyTree]], size: tuple[int, int]
                 if key.startswith("backbone"):
                     module, params = model.backbone, params.get("backbone", {})
                 calls[name] = _call(module, jax.device_put(params), images)
-            times = compaction.latencies(calls, _REPEATS, min_seconds=_SECONDS)
+            times = compaction.latencies(calls, _ROUNDS, min_seconds=_SECONDS)
             measured[key][f"batch_{batch}"] = times
         measured[key] = measured[key][f"batch_{BATCH_SIZES[0]}"] | measured[key]
     return measured

@@ -149,6 +149,22 @@ def test_a_stage_narrows_and_its_blocks_read_less_than_passes():
     assert len(block.convs[0].inputs) == 2
 
 
+def test_features_that_no_head_reads_leave_and_heads_read_what_they_need():
+    model = make_model("resnet18d")
+    rng = np.random.default_rng(0)
+    variables, images = random_variables(model, rng), random_images(rng)
+    shared, own = np.arange(0, 26, 2), np.arange(1, 26, 4)  # channels that no head, or only depth, reads
+    for task, unread in (("heads_depth", shared), ("heads_smiling", np.union1d(shared, own))):
+        for name, layer in variables["params"][task].items():
+            if name == "conv" or name.startswith("aspp"):
+                layer["kernel"][:, :, unread] = 0
+    compacted = compaction.compact(model, variables)
+    assert compacted.model.backbone.architecture.stages[-1][-1].features == 13
+    assert compacted.model.heads["depth"].inputs is None
+    assert len(compacted.model.heads["smiling"].inputs) == 13 - len(own)
+    assert_same(run(compacted.model, compacted.variables, images), dense("resnet18d")(variables, images))
+
+
 def test_moments_are_cut_as_parameters_are():
     model, variables, _ = sparse_network("resnet18d", "any")
     compacted = compaction.compact(model, variables)
