@@ -124,8 +124,8 @@ def training(arguments: argparse.Namespace) -> tuple[Callable[..., Any], Any, di
     net, config, batch = network_and_batch(arguments)
     on = jax.local_devices()[:1]
     variables = initial_variables(net.model, config.dataset.image_size, 0)
-    state = devices.replicate(create_train_state(variables, tuple(net.tasks), config), on)
-    optimizer = make_optimizer(config, state.params)
+    state = devices.replicate(create_train_state(variables, tuple(net.tasks), config, steps_per_epoch=1), on)
+    optimizer = make_optimizer(config, state.params, steps_per_epoch=1)
     train_step = functools.partial(train.train_step, net=net, optimizer=optimizer, config=config)
     return devices.distribute(train_step, on, 1, donate_first=True), state, batch
 
