@@ -84,7 +84,7 @@ def line(history: Sequence[Mapping[str, Any]], network: Network, config: Config)
             f"{name} {task.published_metric} {_number(record['validation'][name][task.published_metric])}"
             for name, task in network.tasks.items()
         ]
-        parts.append(f"validation {record['total']['validation']:.4g} ({', '.join(metrics)})")
+        parts.append(f"validation {_number(record['total']['validation'])} ({', '.join(metrics)})")
     zero = record["sparsity"]["group_percent"]
     parts.append(f"{zero:.1f} % of groups zero")
     if zero == 100:

@@ -309,7 +309,7 @@ class _Run:
         losses = {task: np.float32(values["loss"] or 0) for task, values in validation.items()}
         labelled = {task: np.float32(values["loss"] is not None) for task, values in validation.items()}
         log_variances = self.state.params["loss_weighting"] if self.config.loss_weighting == "uncertainty" else None
-        total = float(loss_weighting.combine(losses, labelled, log_variances))
+        total = float(loss_weighting.combine(losses, labelled, log_variances)) if any(labelled.values()) else None
         return {"validation": validation, "total": {**record["total"], "validation": total}}
 
     def _save(self, losses: Mapping[str, float | None]) -> None:
