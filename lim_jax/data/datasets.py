@@ -31,10 +31,17 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class _Opener:
-    """What a data set provides: its targets, and a function that prepares its records and returns their directory."""
+    """What a data set provides.
+
+    Attributes:
+      specs: its targets.
+      prepare: prepares its records and returns their directory.
+      labelled: the positions of the training examples that are labelled for some of the tasks; None: all are.
+    """
 
     specs: Callable[[Any], Mapping[str, TargetSpec]]
     prepare: Callable[[Any, tuple[int, int]], pathlib.Path]
+    labelled: Callable[[Any, Sequence[str]], Sequence[int] | None] = lambda config, tasks: None
 
 
 def _prepare_nyu(config: Any, image_size: tuple[int, int]) -> pathlib.Path:
@@ -55,7 +62,11 @@ _DATASETS = {
         lambda config: celebamask_hq.SPECS,
         lambda config, size: celebamask_hq.prepare(config.data_dir, config.source_dir, size),
     ),
-    "folder": _Opener(_folder_specs, lambda config, size: folder.prepare(config.data_dir, config.source_dir, size)),
+    "folder": _Opener(
+        _folder_specs,
+        lambda config, size: folder.prepare(config.data_dir, config.source_dir, size),
+        lambda config, tasks: folder.labelled(config.source_dir, tasks),
+    ),
     "nyu": _Opener(lambda config: nyu.SPECS, _prepare_nyu),
     "rooms": _Opener(lambda config: rooms.SPECS, _prepare_rooms),
 }
@@ -77,8 +88,11 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
         raise UserError(f"there is no dataset {config.name!r}: set dataset.name to one of {', '.join(_DATASETS)}")
     opener = _DATASETS[config.name]
     specs = records.select_specs(config.name, opener.specs(config), tasks)
+    labelled = opener.labelled(config, tasks)
     directory = opener.prepare(config, _image_size(config.image_size))
-    sources = {split: records.RecordSource(directory, split, specs) for split in SPLITS}
+    sources: dict[str, Source] = {split: records.RecordSource(directory, split, specs) for split in SPLITS}
+    if labelled is not None:
+        sources["train"] = records.Subset(sources["train"], labelled)
     return Dataset(config.name, specs, sources)
 
 

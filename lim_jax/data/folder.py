@@ -8,6 +8,7 @@
 
 `split` is train, validation or test; every other column is a task: a path relative to `source_dir`, an attribute's
 value (yes/no, 1/0, true/false), or empty where the image is not labelled. Columns that are no task are left alone.
+Training images without a label for any of the chosen tasks are left out.
 
 `tasks.yaml` (or `tasks.json`) says what the tasks are:
 
@@ -30,6 +31,7 @@ import csv
 import dataclasses
 import functools
 import json
+import logging
 import os
 import pathlib
 import re
@@ -42,6 +44,8 @@ import yaml
 from lim_jax.data import files, records, transforms
 from lim_jax.data.specs import IGNORE, KINDS, Example, TargetSpec
 from lim_jax.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 _TASK_FILES = ("tasks.yaml", "tasks.yml", "tasks.json")
 _MANIFESTS = ("manifest.csv", "manifest.jsonl")
@@ -316,6 +320,28 @@ def root(source_dir: str | None) -> pathlib.Path:
     if not source_dir:
         raise UserError("dataset.source_dir is not set: give the folder with manifest.csv and tasks.yaml")
     return pathlib.Path(source_dir).expanduser().resolve()
+
+
+def labelled(source_dir: str | None, tasks: Sequence[str]) -> list[int] | None:
+    """Returns the positions of the training images that are labelled for one of `tasks`, None if all are.
+
+    Training leaves the others out: a batch of them would teach nothing, and the proximal step, which takes its metric
+    from the gradients, would take their zeros for groups without any use.
+
+    Raises:
+      UserError: there is no such image.
+    """
+    folder = root(source_dir)
+    rows = [row for row in read_manifest(folder, read_targets(folder)) if row.split == "train"]
+    kept = [index for index, row in enumerate(rows) if not row.labels.keys().isdisjoint(tasks)]
+    if not kept:
+        raise UserError(f"no training image in {folder} is labelled for {', '.join(tasks)}: choose other tasks")
+    if len(kept) == len(rows):
+        return None
+    _LOG.info(
+        "folder: %d of %d training images are labelled for these tasks, the others left out", len(kept), len(rows)
+    )
+    return kept
 
 
 def prepare(data_dir: str | None, source_dir: str | None, image_size: tuple[int, int]) -> pathlib.Path:

@@ -163,6 +163,23 @@ class RecordSource:
         return f"RecordSource({self._records.dataset_info.full_name}, {self._records.split})"
 
 
+class Subset:
+    """Some examples of a source, as a source."""
+
+    def __init__(self, source: Any, indices: Sequence[int]):
+        """Keeps the examples of `source` at `indices`, in that order."""
+        self._source, self._indices = source, tuple(indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._source[self._indices[index]]
+
+    def __repr__(self) -> str:  # grain's saved states and error messages hold it
+        return f"Subset({self._source!r}, {len(self)} examples)"
+
+
 def _unreadable(directory: os.PathLike[str] | str, why: str) -> str:
     return (
         f"the prepared records in {directory} cannot be read by this version of lim_jax ({why}): "

@@ -34,10 +34,10 @@ def _config(tmp_path, source, image_size=folder_trees.SIZE):
 def test_records_hold_the_source(tmp_path, manifest, tasks):
     source = folder_trees.write(tmp_path / "source", manifest, tasks)
     dataset = load(_config(tmp_path, source), tuple(folder_trees.TASKS))
-    assert {split: len(s) for split, s in dataset.sources.items()} == {"train": 4, "validation": 1, "test": 1}
+    assert {split: len(s) for split, s in dataset.sources.items()} == {"train": 3, "validation": 1, "test": 1}
     assert dataset.specs["parts"].class_names == ("thing", "rest")
     assert dataset.specs["parts"].colors == ((250, 0, 0), (0, 0, 250))
-    positions = {0: ("train", 0), 1: ("train", 1), 2: ("train", 2), 3: ("train", 3)}
+    positions = {0: ("train", 0), 1: ("train", 1), 3: ("train", 2)}
     for index, (split, position) in (positions | {4: ("validation", 0), 5: ("test", 0)}).items():
         example = dataset.sources[split][position]
         assert np.all(example["image"] == index + 1)
@@ -49,12 +49,23 @@ def test_records_hold_the_source(tmp_path, manifest, tasks):
             assert example["targets"]["smiling"] == index % 2
             parts = example["targets"]["parts"]
             assert np.all(parts[:8] == 0) and np.all(parts[8] == IGNORE) and np.all(parts[9:] == 1)
-    depth = dataset.sources["train"][3]["targets"]["depth"]
+    depth = dataset.sources["train"][2]["targets"]["depth"]
     np.testing.assert_allclose(depth[2:], 1.3, rtol=1e-6)
     assert np.all(depth[:2] == 0)
-    normals = dataset.sources["train"][3]["targets"]["normals"]
+    normals = dataset.sources["train"][2]["targets"]["normals"]
     np.testing.assert_allclose(normals[:, 1:], np.broadcast_to([0, 0, 1], normals[:, 1:].shape), atol=1e-4)
     assert np.all(normals[:, 0] == 0)
+
+
+def test_training_leaves_out_what_is_not_labelled_for_its_tasks(tmp_path, messages):
+    source = folder_trees.write(tmp_path / "source")
+    dataset = load(_config(tmp_path, source), ("depth",))
+    assert [dataset.sources["train"][i]["image"][0, 0, 0] for i in range(len(dataset.sources["train"]))] == [1, 4]
+    assert any(message.startswith("folder: 2 of 4 training images are labelled") for message in messages)
+    text = (source / "manifest.csv").read_text()
+    (source / "manifest.csv").write_text(re.sub(r"(train.*?)depth/\d.png", r"\1", text))
+    with pytest.raises(UserError, match=r"no training image in .* is labelled for depth"):
+        load(_config(tmp_path, source), ("depth",))
 
 
 def test_classes_may_be_plain_names_and_tasks_yaml(tmp_path):

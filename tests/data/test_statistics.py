@@ -81,7 +81,7 @@ def test_the_verb_writes_numbers_and_a_picture(tmp_path):
     command = [sys.executable, "-m", "lim_jax.data", *flags]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert "train: 4 examples\n  parts: 3 labelled; 6.2 % of their pixels invalid; " in done.stdout
+    assert "train: 3 examples\n  parts: 3 labelled; 6.2 % of their pixels invalid; " in done.stdout
     assert "smiling: all 1 examples of validation looked at say no" in done.stdout
     content = json.loads((tmp_path / "look/data.json").read_text())
     assert content["splits"]["train"]["depth"]["labelled"] == 2
