@@ -32,7 +32,8 @@ class SegmentationTask(Task):
         the mean over the images that have valid cells.
       miou: tp / (tp + fp + fn) per class over the whole split, at the image's resolution with upsampled
         logits, then the mean over the classes that occur in the split's targets.
-      pixel_accuracy: share of the split's valid pixels that are right, at the image's resolution.
+      pixel_accuracy: share of the split's valid cells that are right, at 1/8 resolution: what the loss trains.
+      pixel_accuracy_full: share of its valid pixels, at the image's resolution with upsampled logits.
 
     Attributes:
       label_smoothing: the share of each target's probability that is spread over all classes.
@@ -42,8 +43,9 @@ class SegmentationTask(Task):
     loss_label: ClassVar[str] = "cross entropy"
     metric_info: ClassVar[Mapping[str, Metric]] = {
         "iou": Metric("IoU, micro", "fraction", True),
-        "miou": Metric("IoU, class mean", "fraction", True),
         "pixel_accuracy": Metric("pixel accuracy", "fraction", True),
+        "miou": Metric("IoU, class mean", "fraction", True),
+        "pixel_accuracy_full": Metric("pixel accuracy, full", "fraction", True),
     }
 
     @property
@@ -62,7 +64,7 @@ class SegmentationTask(Task):
         return jnp.sum(jnp.where(valid, losses, 0)), count(valid).astype(jnp.float32)
 
     def metrics(self, logits: jax.Array, target: jax.Array) -> Sums:
-        """The sum of the images' micro IoU; the pixels of each (target, prediction) pair. See `Task.metrics`."""
+        """The sum of the images' micro IoU, right and valid cells; the pixels of each (target, prediction) pair. See `Task.metrics`."""
         cells = sample_target(target, logits)
         hits = jnp.sum(jnp.argmax(logits, axis=-1) == cells, axis=(1, 2))
         valid = jnp.sum(cells != IGNORE, axis=(1, 2))
@@ -72,6 +74,8 @@ class SegmentationTask(Task):
         return {
             "image_iou": jnp.sum(image_iou),
             "images": count(valid > 0),
+            "hits": jnp.sum(hits, dtype=jnp.int32),
+            "cells": jnp.sum(valid, dtype=jnp.int32),
             "confusion": self._confusion(target, prediction),
         }
 
@@ -83,8 +87,9 @@ class SegmentationTask(Task):
         union = labelled + confusion.sum(axis=0) - true_positives
         return {
             "iou": ratio(sums["image_iou"], sums["images"]),
+            "pixel_accuracy": ratio(sums["hits"], sums["cells"]),
             "miou": float(np.mean(true_positives[occurs] / union[occurs])) if occurs.any() else None,
-            "pixel_accuracy": ratio(true_positives.sum(), labelled.sum()),
+            "pixel_accuracy_full": ratio(true_positives.sum(), labelled.sum()),
         }
 
     def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
