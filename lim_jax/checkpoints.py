@@ -38,6 +38,12 @@ class Checkpoints:
         if read_only and not directory.is_dir():
             raise UserError(f"{workdir} has no checkpoints: train first, or give another --workdir")
         policies = [preservation_policy.LatestN(1), *map(_keep_best, (_TOTAL, *tasks))]
+        handlers: Any = {
+            "weights": ocp.StandardCheckpointHandler(),
+            "training": ocp.StandardCheckpointHandler(),
+            "iterator": grain_checkpoint.CheckpointHandler(),
+            "meta": ocp.JsonCheckpointHandler(),
+        }
         self._manager = ocp.CheckpointManager(
             directory,
             options=ocp.CheckpointManagerOptions(
@@ -46,12 +52,7 @@ class Checkpoints:
                 read_only=read_only,
                 cleanup_tmp_directories=not read_only,
             ),
-            item_handlers={
-                "weights": ocp.StandardCheckpointHandler(),
-                "training": ocp.StandardCheckpointHandler(),
-                "iterator": grain_checkpoint.CheckpointHandler(),
-                "meta": ocp.JsonCheckpointHandler(),
-            },
+            item_handlers=handlers,
         )
 
     def __enter__(self) -> "Checkpoints":

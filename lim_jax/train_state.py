@@ -92,8 +92,8 @@ def last_strength(opt_state: PyTree) -> float:
         return 0.0
 
 
-def _from_step(start: int, value: jax.Array, count: jax.Array) -> jax.Array:
-    return jnp.where(count >= start, value, 0.0)
+def _from_step(start: int, value: jax.Array, count: jax.typing.ArrayLike) -> jax.Array:
+    return jnp.where(jnp.greater_equal(count, start), value, 0.0)
 
 
 def create_train_state(variables: PyTree, tasks: Sequence[str], config: Config, steps_per_epoch: int) -> TrainState:

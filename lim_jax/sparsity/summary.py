@@ -149,7 +149,9 @@ def count_zero_groups(params: PyTree, groups: Groups) -> tuple[jax.Array, jax.Ar
     return number, parameters
 
 
-def pattern_changes(before: Mapping[str, jax.Array], after: Mapping[str, jax.Array]) -> tuple[int, int]:
+def pattern_changes(
+    before: Mapping[str, jax.Array | np.ndarray], after: Mapping[str, jax.Array | np.ndarray]
+) -> tuple[int, int]:
     """Compares two results of `zero_groups`, e.g. of successive epochs, to see when the pattern settles.
 
     Returns:

@@ -64,7 +64,7 @@ class SegmentationTask(Task):
         return jnp.sum(jnp.where(valid, losses, 0)), count(valid).astype(jnp.float32)
 
     def metrics(self, logits: jax.Array, target: jax.Array) -> Sums:
-        """The sum of the images' micro IoU, right and valid cells; the pixels of each (target, prediction) pair. See `Task.metrics`."""
+        """The images' micro IoU, right and valid cells, pixels per target and prediction; see `Task.metrics`."""
         cells = sample_target(target, logits)
         hits = jnp.sum(jnp.argmax(logits, axis=-1) == cells, axis=(1, 2))
         valid = jnp.sum(cells != IGNORE, axis=(1, 2))
