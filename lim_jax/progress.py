@@ -1,5 +1,6 @@
 """Says how a run is doing: throughput and time left, one line per epoch and at least every few seconds."""
 
+import statistics
 import time
 from collections.abc import Callable
 
@@ -23,7 +24,7 @@ class Progress:
         self._stepped_at: float | None = None  # when the step under way began; None: it is not measured
         self._steps_measured, self._seconds_measured = 0, 0.0
         self._break_started = clock()
-        self._shortest_break: float | None = None
+        self._breaks: list[float] = []
         self._last_line = clock()
 
     def step_done(self, step: int) -> bool:
@@ -42,8 +43,7 @@ class Progress:
     def end_break(self) -> None:
         """Notes that the evaluation and saving of an epoch are over."""
         self._stepped_at = self._clock()
-        seconds = self._stepped_at - self._break_started
-        self._shortest_break = seconds if self._shortest_break is None else min(self._shortest_break, seconds)
+        self._breaks.append(self._stepped_at - self._break_started)
 
     def line(self) -> str:
         """Returns `152 images/s, 2 min 31 s left`."""
@@ -53,7 +53,8 @@ class Progress:
         seconds = self._seconds_measured / self._steps_measured
         steps_left = self._last_step - self._step
         breaks_left = -(-steps_left // self._steps_per_epoch)
-        left = steps_left * seconds + breaks_left * (self._shortest_break or 0.0)
+        breaks = self._breaks[1:] or self._breaks or [0.0]  # the first one includes compilation
+        left = steps_left * seconds + breaks_left * statistics.fmean(breaks)
         return f"{self._batch_size / max(seconds, 1e-9):.3g} images/s, {duration(left)} left"
 
 
