@@ -1,7 +1,7 @@
 """What all command line verbs share: start, one-line errors, readable progress.
 
-A verb is a module with `main(argv)` and, under `if __name__ == "__main__"`, a call of `run(main)`. A mistake
-of the user's (an unknown flag, a `UserError`, a full disk) ends in one line on standard error and exit code 2.
+A verb is a module with `define_flags()`, `main(argv)` and, under `if __name__ == "__main__"`, a call of `run`. A
+mistake of the user's (an unknown flag, a `UserError`, a full disk) ends in one line on standard error and exit code 2.
 """
 
 import logging
@@ -19,8 +19,9 @@ EXIT_USER_ERROR = 2
 _DISK_FULL = "No space left on device"
 
 
-def run(main: Callable[[Sequence[str]], object]) -> None:
-    """Parses the flags, runs `main(argv)` and turns the user's mistakes into one line and exit code 2."""
+def run(main: Callable[[Sequence[str]], object], define_flags: Callable[[], None]) -> None:
+    """Defines and parses the flags, runs `main(argv)` and turns the user's mistakes into one line and exit code 2."""
+    define_flags()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow would announce that it is on
     app.run(lambda argv: _exit_clearly(main, argv), flags_parser=_parse_flags)

@@ -25,10 +25,6 @@ from lim_jax.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The workdir of a training run.")
-_OUTPUT = flags.DEFINE_string("output", None, "Where the compact network goes; default WORKDIR/compact.")
-_ROUND_TO = flags.DEFINE_integer("round_to", 1, "Round widths up to a multiple of this, e.g. 8 for tensor cores.", 1)
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the prepared records are; default: where training had them.")
 
 EXIT_DIFFERENT = 1
 LARGEST_DIFFERENCE = 1e-3  # of the largest output
@@ -41,14 +37,22 @@ _SECONDS = 2.0  # of measuring at least, for each batch size
 PyTree = Any
 
 
+def define_flags() -> None:
+    """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
+    flags.DEFINE_string("workdir", None, "The workdir of a training run.")
+    flags.DEFINE_string("output", None, "Where the compact network goes; default WORKDIR/compact.")
+    flags.DEFINE_integer("round_to", 1, "Round widths up to a multiple of this, e.g. 8 for tensor cores.", 1)
+    flags.DEFINE_string("data_dir", None, "Where the prepared records are; default: where training had them.")
+
+
 def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
-    if _WORKDIR.value is None:
+    if flags.FLAGS.workdir is None:
         raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
-    workdir = pathlib.Path(_WORKDIR.value)
-    output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else workdir / "compact"
-    content = compact_run(workdir, output, _ROUND_TO.value, _DATA_DIR.value)
+    workdir = pathlib.Path(flags.FLAGS.workdir)
+    output = pathlib.Path(flags.FLAGS.output) if flags.FLAGS.output else workdir / "compact"
+    content = compact_run(workdir, output, flags.FLAGS.round_to, flags.FLAGS.data_dir)
     if content["max_abs_difference"] > LARGEST_DIFFERENCE * content["largest_output"]:
         print(
             f"the compact network differs from the dense one by {content['max_abs_difference']:.3g}: do not use it, "
@@ -224,4 +228,4 @@ def _conclusion(content: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, define_flags)

@@ -14,31 +14,35 @@ from lim_jax import cli
 from lim_jax.errors import UserError
 
 _SPLITS = ("train", "validation", "test")
-_WORKDIR = flags.DEFINE_string("workdir", None, "The workdir of a training run.")
-_SPLIT = flags.DEFINE_enum("split", "test", _SPLITS, "The part of the data set to evaluate on.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the prepared records are; default: where training had them.")
+
+
+def define_flags() -> None:
+    """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
+    flags.DEFINE_string("workdir", None, "The workdir of a training run.")
+    flags.DEFINE_enum("split", "test", _SPLITS, "The part of the data set to evaluate on.")
+    flags.DEFINE_string("data_dir", None, "Where the prepared records are; default: where training had them.")
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
-    if _WORKDIR.value is None:
+    if flags.FLAGS.workdir is None:
         raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
-    workdir = pathlib.Path(_WORKDIR.value)
+    workdir = pathlib.Path(flags.FLAGS.workdir)
     from lim_jax import checkpoints, config, data, devices, evaluation, results
 
     settings = config.load(workdir)
     trained = checkpoints.load_network(workdir)
-    if _DATA_DIR.value is not None:
-        settings = config.with_value(settings, "dataset.data_dir", _DATA_DIR.value)
+    if flags.FLAGS.data_dir is not None:
+        settings = config.with_value(settings, "dataset.data_dir", flags.FLAGS.data_dir)
     dataset = data.load(settings.dataset, tuple(trained.network.tasks))
     evaluator = evaluation.Evaluator(trained.network, devices.chosen(settings.num_devices, settings.batch_size))
-    measured = evaluator(trained.weights, evaluation.split_batches(dataset, _SPLIT.value, settings))
-    print(results.metrics_table(trained.network, {_SPLIT.value: measured}))
-    path = workdir / f"evaluation_{_SPLIT.value}.json"
+    measured = evaluator(trained.weights, evaluation.split_batches(dataset, flags.FLAGS.split, settings))
+    print(results.metrics_table(trained.network, {flags.FLAGS.split: measured}))
+    path = workdir / f"evaluation_{flags.FLAGS.split}.json"
     path.write_text(json.dumps(measured, indent=2) + "\n")
     print(f"also in {path}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, define_flags)

@@ -13,21 +13,24 @@ from ml_collections import config_flags
 from lim_jax import cli
 from lim_jax.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A configuration file, e.g. configs/rooms.py[:variant].")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; default runs/<name of the configuration>.")
-_DISTRIBUTED = flags.DEFINE_bool(
-    "distributed",
-    False,
-    "One of several processes: their addresses come from the cluster (e.g. SLURM) or from JAX_COORDINATOR_ADDRESS, "
-    "JAX_NUM_PROCESSES and JAX_PROCESS_ID.",
-)
-
 
 def default_workdir(config_flag: str) -> pathlib.Path:
     """Returns `runs/<name>`, the name being the configuration's file name and variant: `nyu_as_published`."""
     path, _, variant = config_flag.partition(":")
     name = pathlib.Path(path).stem
     return pathlib.Path("runs") / (f"{name}_{variant}" if variant else name)
+
+
+def define_flags() -> None:
+    """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
+    config_flags.DEFINE_config_file("config", None, "A configuration file, e.g. configs/rooms.py[:variant].")
+    flags.DEFINE_string("workdir", None, "Where the run lives; default runs/<name of the configuration>.")
+    flags.DEFINE_bool(
+        "distributed",
+        False,
+        "One of several processes: their addresses come from the cluster (e.g. SLURM) or from JAX_COORDINATOR_ADDRESS, "
+        "JAX_NUM_PROCESSES and JAX_PROCESS_ID.",
+    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -38,13 +41,13 @@ def main(argv: Sequence[str]) -> None:
     config_file = config_flags.get_config_filename(flags.FLAGS["config"])
     if not pathlib.Path(config_file.partition(":")[0]).is_file():
         raise UserError(f"there is no configuration file {config_file}: try --config=configs/rooms.py")
-    workdir = pathlib.Path(_WORKDIR.value or default_workdir(config_file))
+    workdir = pathlib.Path(flags.FLAGS.workdir or default_workdir(config_file))
     from lim_jax import train  # after the flags: a mistyped key need not wait for JAX to be imported
 
-    if _DISTRIBUTED.value:
+    if flags.FLAGS.distributed:
         train.join_other_processes()
-    train.train_and_evaluate(_CONFIG.value, workdir)
+    train.train_and_evaluate(flags.FLAGS.config, workdir)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, define_flags)

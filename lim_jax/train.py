@@ -243,22 +243,21 @@ class _Run:
         pending = None
         for step in range(first, last):
             self.state, sums = self.train_step(self.state, next(self.iterator))
-            self._add(pending)
+            if pending is not None:
+                self._step_done(step, pending)
             pending = sums
-            if self.progress.step_done(step + 1):
-                logger.info("epoch %d, step %d/%d: %s", len(self.history) + 1, step + 1, last, self.progress.line())
             if self._interrupted is not None and step + 1 < last:
-                self._add(pending)
+                self._step_done(step + 1, pending)
                 self._leave_if_interrupted()
-        self._add(pending)
+        self._step_done(last, pending)
 
-    def _add(self, sums: PyTree | None) -> None:
-        if sums is not None:
-            host = jax.tree.map(float, jax.device_get(sums))
-            both = {"losses": {task: list(pair) for task, pair in host["losses"].items()}, "total": list(host["total"])}
-            self.epoch_sums = (
-                both if self.epoch_sums is None else jax.tree.map(lambda a, b: a + b, self.epoch_sums, both)
-            )
+    def _step_done(self, step: int, sums: PyTree) -> None:
+        """Waits for the sums of the step that made it `step` steps, adds them up, and reports now and then."""
+        host = jax.tree.map(float, jax.device_get(sums))
+        new = {"losses": {task: list(pair) for task, pair in host["losses"].items()}, "total": list(host["total"])}
+        self.epoch_sums = new if self.epoch_sums is None else jax.tree.map(lambda a, b: a + b, self.epoch_sums, new)
+        if self.progress.step_done(step):
+            logger.info("epoch %d, step %d: %s", len(self.history) + 1, step, self.progress.line())
 
     def _leave_if_interrupted(self) -> None:
         if self._interrupted is None:

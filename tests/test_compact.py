@@ -1,6 +1,7 @@
 """The verb on a tiny run: a workdir that evaluates alike, trains on, and refuses what would do harm."""
 
 import json
+import types
 
 import jax
 import numpy as np
@@ -82,9 +83,8 @@ def test_it_can_be_trained_on(compacted, data_dir, tmp_path, caplog):
 def test_a_difference_is_an_error(monkeypatch, capsys, tmp_path):
     content = {"max_abs_difference": 2e-3, "largest_output": 1.0}
     monkeypatch.setattr(compact, "compact_run", lambda *arguments: content)
-    monkeypatch.setattr(compact, "_WORKDIR", type("Flag", (), {"value": str(tmp_path)}))
-    for flag in ("_OUTPUT", "_ROUND_TO", "_DATA_DIR"):
-        monkeypatch.setattr(compact, flag, type("Flag", (), {"value": None}))
+    parsed = types.SimpleNamespace(workdir=str(tmp_path), output=None, round_to=1, data_dir=None)
+    monkeypatch.setattr(compact.flags, "FLAGS", parsed)
     with pytest.raises(SystemExit) as stop:
         compact.main(["compact"])
     assert stop.value.code == compact.EXIT_DIFFERENT

@@ -17,9 +17,13 @@ from ml_collections import config_flags
 from lim_jax import cli
 from lim_jax.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A configuration file, e.g. configs/rooms.py[:variant].")
-_OUTPUT = flags.DEFINE_string("output", None, "The folder for data.json and examples.png; made if needed.")
 _EXAMPLES = 6  # in the picture
+
+
+def define_flags() -> None:
+    """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
+    config_flags.DEFINE_config_file("config", None, "A configuration file, e.g. configs/rooms.py[:variant].")
+    flags.DEFINE_string("output", None, "The folder for data.json and examples.png; made if needed.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -27,14 +31,14 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if flags.FLAGS["config"].value is None:
         raise UserError("no configuration: add --config=configs/rooms.py (or nyu.py, celeba.py, or a file of yours)")
-    if _OUTPUT.value is None:
+    if flags.FLAGS.output is None:
         raise UserError("no output: add --output=DIR, a folder for the numbers and the picture")
-    output = pathlib.Path(_OUTPUT.value)
+    output = pathlib.Path(flags.FLAGS.output)
     from lim_jax import config as config_lib
     from lim_jax import data
     from lim_jax.data import statistics
 
-    config = config_lib.checked(_CONFIG.value)
+    config = config_lib.checked(flags.FLAGS.config)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -104,4 +108,4 @@ def draw_examples(dataset: Any) -> Any:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, define_flags)
