@@ -1,6 +1,10 @@
 """The embedded default: rendered rooms, three tasks, a small network, minutes on two CPU cores.
 
-python -m lim_jax.main --config=configs/rooms.py
+Run it with `python -m lim_jax.main --config=configs/rooms.py`.
+
+Expected, seed 0, in about 3 minutes on two CPU cores: IoU 0.69, relative depth MAE 0.080, cosine similarity 0.90 on the
+test split (the best constant prediction: 0.27, 0.142, 0.54) with 57 % of the groups zero. Sums in another order, as on
+other hardware, change the pattern of zeros and the second digit.
 """
 
 import ml_collections

@@ -186,7 +186,9 @@ def described(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def report(**fields: Any) -> None:
     """Prints one JSON line."""
-    print(json.dumps({key: round(value, 3) if isinstance(value, float) else value for key, value in fields.items()}))
+    print(
+        json.dumps({key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in fields.items()})
+    )
 
 
 def main() -> None:
