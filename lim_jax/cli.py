@@ -38,7 +38,7 @@ def _exit_clearly(main: Callable[[Sequence[str]], object], argv: Sequence[str]) 
     except Exception as error:
         if _DISK_FULL not in str(error):
             raise
-        _fail(f"the disk is full ({error}): free some space and run the same command again")
+        _fail("the disk is full: free some space and run the same command again")  # its own text has many lines
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
