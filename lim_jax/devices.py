@@ -5,6 +5,8 @@ a function of this process's whole batch. The state is neither stacked nor shard
 one replicated copy (`in_axes=None`, `out_axes=None`), which is what the proximal step, checkpoints and surgery want.
 """
 
+import os
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -36,6 +38,14 @@ def chosen(num_devices: int, batch_size: int) -> list[Device]:
             f"choose a multiple of {total}, or set config.num_devices"
         )
     return devices
+
+
+def use_compilation_cache(directory: str) -> None:
+    """Keeps compiled programs between runs: in `directory`, in the user's cache ("auto"), or not at all ("")."""
+    if directory:
+        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+        place = cache / "lim_jax" / "xla" if directory == "auto" else pathlib.Path(directory)
+        jax.config.update("jax_compilation_cache_dir", str(place))
 
 
 def distribute(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lim_jax import color_keys
 from lim_jax.tasks.attribute import AttributeTask
 from lim_jax.tasks.base import INVALID_COLOR, Metric, Task
 from lim_jax.tasks.depth import COLOR_MAP, DepthTask
@@ -46,13 +47,6 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.4,
     "grid.color": "#DDDDDD",
     "axes.axisbelow": True,
-}
-_DIRECTIONS = {
-    "up": (0, 0, 1),
-    "down": (0, 0, -1),
-    "to the camera": (0, -1, 0),
-    "to the right": (1, 0, 0),
-    "to the left": (-1, 0, 0),
 }
 _FEW = 4  # epochs: fewer are shown as points
 _KEY_COLUMNS = 5
@@ -306,20 +300,22 @@ def _keys(
     for name, task in dense.items():
         if isinstance(task, SegmentationTask):
             present = np.unique(np.concatenate([values.ravel() for values in shown[name]]))
-            entries = [(task.spec.class_names[c], task.colors[c] / 255) for c in present if c < task.num_outputs]
-            entries.append(("not labelled, no measurement", np.array(INVALID_COLOR) / 255))
+            entries = color_keys.classes(task, present)
+            entries.append(("not labelled, no measurement", np.array(INVALID_COLOR)))
             yield lambda part, entries=entries: _color_key(part, entries), 0.1 + 0.16 * -(-len(entries) // _KEY_COLUMNS)
         elif isinstance(task, DepthTask):
             yield _depth_key, 0.46
         elif isinstance(task, NormalsTask):
-            entries = [(f"normal {where}", task.picture(np.array(n)) / 255) for where, n in _DIRECTIONS.items()]
+            entries = color_keys.directions(task)
             yield lambda part, entries=entries: _color_key(part, entries), 0.26
 
 
 def _color_key(part: "SubFigure", entries: Sequence[tuple[str, np.ndarray]]) -> None:
     from matplotlib.patches import Patch
 
-    handles = [Patch(facecolor=tuple(color), edgecolor="0.4", linewidth=0.4, label=name) for name, color in entries]
+    handles = [
+        Patch(facecolor=tuple(color / 255), edgecolor="0.4", linewidth=0.4, label=name) for name, color in entries
+    ]
     part.legend(handles=handles, loc="center", ncols=_KEY_COLUMNS, handlelength=1, handleheight=1, columnspacing=1.2)
 
 
@@ -329,7 +325,7 @@ def _depth_key(part: "SubFigure") -> None:
 
     axes = part.add_axes((0.3, 0.66, 0.4, 0.18))
     part.colorbar(ScalarMappable(Normalize(0, 1), COLOR_MAP), cax=axes, orientation="horizontal")
-    axes.set_xlabel("relative depth (1: the farthest point of the image)", fontsize=7, labelpad=1)
+    axes.set_xlabel(color_keys.DEPTH, fontsize=7, labelpad=1)
 
 
 def _losses(history: History, task: str | None) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:

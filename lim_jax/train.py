@@ -116,7 +116,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     config = config_lib.checked(config)
     _open_workdir(workdir, config)
     on = devices.chosen(config.num_devices, config.batch_size)
-    _use_compilation_cache(config.compilation_cache_dir)
+    devices.use_compilation_cache(config.compilation_cache_dir)
     dataset = data.load(config.dataset, config.tasks)
     net = _network(config, dataset)
     with checkpoints.Checkpoints(workdir, tuple(config.tasks)) as kept:
@@ -354,14 +354,6 @@ def _open_workdir(workdir: pathlib.Path, config: Config) -> None:
             raise UserError(
                 f"cannot write to the workdir {workdir} ({error.strerror}): give another --workdir"
             ) from error
-
-
-def _use_compilation_cache(directory: str) -> None:
-    """Keeps compiled programs between runs: in `directory`, in the user's cache ("auto"), or not at all ("")."""
-    if directory:
-        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-        place = cache / "lim_jax" / "xla" if directory == "auto" else pathlib.Path(directory)
-        jax.config.update("jax_compilation_cache_dir", str(place))
 
 
 def _network(config: Config, dataset: data.Dataset) -> network.Network:
