@@ -8,6 +8,7 @@ results begin with `a_2`. A compact network's folder is a workdir too.
 """
 
 import logging
+import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -47,8 +48,6 @@ def main(argv: Sequence[str]) -> None:
     values = flags.FLAGS
     if values.workdir is None:
         raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
-    if not any(name.strip() for name in values.images):
-        raise UserError("no images: add --images=a.jpg,b.png (files, folders or patterns)")
     if values.output is None:
         raise UserError("no output: add --output=DIR, a folder for the results")
     predict_files(
@@ -93,7 +92,8 @@ def predict_files(
 
     paths, problems = image_files.find(images)
     if not paths:
-        raise UserError(f"{problems[0]}: correct --images")
+        problem = problems[0] if problems else "no images"
+        raise UserError(f"{problem}: add --images=a.jpg,b.png (files, folders or patterns in quotes)")
     _make_output(output, images)
     from lim_jax import checkpoints, config, devices, prediction, prediction_writer
 
@@ -121,6 +121,8 @@ def _make_output(output: pathlib.Path, images: Sequence[str]) -> None:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {output} ({error.strerror}): give another --output") from error
+    if not os.access(output, os.W_OK):
+        raise UserError(f"cannot write to {output} (no permission): give another --output")
 
 
 def _network_size(text: str | None, settings: Any) -> tuple[int, int] | None:
@@ -153,9 +155,10 @@ def _predict(predictor: Any, paths: Sequence[pathlib.Path], writer: Any, problem
         for path, future in image_files.read_ahead(read, paths, _THREADS, ahead):
             try:
                 item, image = future.result()
-                yield (path, image), item
             except UserError as error:
                 problems.append(str(error))
+                continue
+            yield (path, image), item
 
     unfound, predicted = len(problems), 0
     speed = progress.Progress(1, len(paths), 1)
