@@ -18,7 +18,7 @@ from absl import flags
 from lim_jax import cli
 from lim_jax.errors import UserError
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("lim_jax.predict")  # also as __main__
 
 NATIVE = "native"
 _THREADS = 4  # that read, and as many that draw and write

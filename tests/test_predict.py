@@ -64,9 +64,9 @@ def test_the_command_line(workdir, tmp_path):
     (folder / "notes.txt").write_text("no image")
     (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:500])
     code = (
-        "import sys; from lim_jax import cli, predict; import atexit;"
+        "import atexit, runpy, sys;"
         "atexit.register(lambda: print('imported', {'tensorflow', 'tensorflow_datasets', 'clu'} & set(sys.modules)));"
-        "cli.run(predict.main, predict.define_flags)"
+        "runpy.run_module('lim_jax.predict', run_name='__main__', alter_sys=True)"
     )
     flags = [f"--workdir={workdir}", f"--images={folder},{tmp_path / 'missing.jpg'}", f"--output={output}", "--raw"]
     run = subprocess.run([sys.executable, "-c", code, *flags], capture_output=True, text=True, check=True)
