@@ -23,8 +23,7 @@ from absl import flags
 from lim_jax import cli
 from lim_jax.errors import UserError
 
-logger = logging.getLogger(__name__)
-
+logger = logging.getLogger("lim_jax.compact")  # as a verb, its __name__ is "__main__"
 
 EXIT_DIFFERENT = 1
 LARGEST_DIFFERENCE = 1e-3  # of the largest output

@@ -6,8 +6,8 @@ what `Task.predict` returns comes out, in that size. `--preprocess=outside` take
 `--postprocess=outside` returns the heads' raw logits, at an eighth of the size.
 
 The best checkpoint, dense or compact, is computed in float32 with batch norm folded. The file is read back, run, and
-compared with the network itself; a difference of more than 1e-4 ends in exit code 1 and leaves no file. `FILE.json`,
-the model card, says what goes in and what comes out.
+compared with the network itself; a difference of more than 1e-4 of the largest logit ends in exit code 1 and leaves no
+file. `FILE.json`, the model card, says what goes in and what comes out.
 """
 
 import json
@@ -22,10 +22,10 @@ from absl import flags
 from lim_jax import cli
 from lim_jax.errors import UserError
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("lim_jax.export")  # as a verb, its __name__ is "__main__"
 
 EXIT_DIFFERENT = 1
-LARGEST_DIFFERENCE = 1e-4  # of the largest number of a task's output
+LARGEST_DIFFERENCE = 1e-4  # of the largest logit of a task
 _SMALLEST_SIDE = 16  # pixels, as in configurations
 _PLACES = ("inside", "outside")
 
@@ -56,10 +56,10 @@ def main(argv: Sequence[str]) -> None:
         normalises=given.preprocess == "inside",
         predicts=given.postprocess == "inside",
     )
-    difference = max(card["largest_difference"].values())
+    difference = max(card["difference_over_largest_logit"].values())
     if difference > LARGEST_DIFFERENCE:
         print(
-            f"the exported file differs from the network by {difference:.3g} of the largest output, more than "
+            f"the exported file differs from the network by {difference:.3g} of the largest logit, more than "
             f"{LARGEST_DIFFERENCE:g}: it was not kept; report this",
             file=sys.stderr,
         )
@@ -106,7 +106,7 @@ def export_run(
         content = partial.read_bytes()
         worst = exporting.differences(program, format_.load(content), trained.network, trained.weights)
         card = exporting.describe(format_name, content, program, trained, settings, workdir)
-        card["largest_difference"] = worst
+        card["difference_over_largest_logit"] = worst
         if max(worst.values()) <= LARGEST_DIFFERENCE:
             _card_of(output).write_text(json.dumps(card, indent=2) + "\n")
             partial.replace(output)
@@ -157,7 +157,7 @@ def _conclusion(output: pathlib.Path, card: Mapping[str, Any]) -> str:
         "out",
         *(line(name, array, array["meaning"]) for name, array in card["outputs"].items()),
         f"{network['parameters']:,} parameters, {network['macs_per_image']:,} MACs an image",
-        f"largest difference to the network: {max(card['largest_difference'].values()):.2g} of the largest output",
+        f"largest difference to the network: {max(card['difference_over_largest_logit'].values()):.2g} of the largest logit",
         f"{output} ({card['bytes'] / 1e6:.1f} MB) and its model card {_card_of(output).name} are written",
     ]
     return "\n".join(lines)

@@ -103,7 +103,10 @@ def _meaning(task: tasks.Task, predicts: bool) -> dict[str, Any]:
     elif kind != "attribute":
         meaning["cells"] = _CELLS
     if isinstance(task, tasks.SegmentationTask):
-        meaning |= {"classes": list(task.spec.class_names), "colors": task.colors.tolist()}
+        meaning |= {
+            "classes": list(task.spec.class_names),
+            "colors": ["#" + bytes(color).hex() for color in task.colors],
+        }
     if isinstance(task, tasks.AttributeTask):
         meaning["yes_above_probability"] = task.threshold
     return meaning
