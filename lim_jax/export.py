@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
         normalises=given.preprocess == "inside",
         predicts=given.postprocess == "inside",
     )
-    difference = max(card["difference_over_largest_logit"].values())
+    difference = _largest_difference(card)
     if difference > LARGEST_DIFFERENCE:
         print(
             f"the exported file differs from the network by {difference:.3g} of the largest logit, more than "
@@ -107,13 +107,17 @@ def export_run(
         worst = exporting.differences(program, format_.load(content), trained.network, trained.weights)
         card = exporting.describe(format_name, content, program, trained, settings, workdir)
         card["difference_over_largest_logit"] = worst
-        if max(worst.values()) <= LARGEST_DIFFERENCE:
+        if _largest_difference(card) <= LARGEST_DIFFERENCE:
             _card_of(output).write_text(json.dumps(card, indent=2) + "\n")
             partial.replace(output)
             print(_conclusion(output, card))
     finally:
         partial.unlink(missing_ok=True)
     return card
+
+
+def _largest_difference(card: Mapping[str, Any]) -> float:
+    return max(card["difference_over_largest_logit"].values())
 
 
 def _card_of(output: pathlib.Path) -> pathlib.Path:
@@ -157,7 +161,7 @@ def _conclusion(output: pathlib.Path, card: Mapping[str, Any]) -> str:
         "out",
         *(line(name, array, array["meaning"]) for name, array in card["outputs"].items()),
         f"{network['parameters']:,} parameters, {network['macs_per_image']:,} MACs an image",
-        f"largest difference to the network: {max(card['difference_over_largest_logit'].values()):.2g} of the largest logit",
+        f"largest difference to the network: {_largest_difference(card):.2g} of the largest logit",
         f"{output} ({card['bytes'] / 1e6:.1f} MB) and its model card {_card_of(output).name} are written",
     ]
     return "\n".join(lines)
