@@ -7,8 +7,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
 from lim_jax import __version__, compaction, models, tasks
 from lim_jax.checkpoints import Trained
 from lim_jax.config import Config
@@ -82,12 +80,11 @@ def _input(program: Program) -> dict[str, Any]:
 
 
 def _outputs(program: Program) -> dict[str, Any]:
-    shapes = jax.eval_shape(program, program.input(1))
     return {
         name: {
             "kind": task.spec.kind,
-            "shape": [BATCH, *shapes[name].shape[1:]],
-            "dtype": str(shapes[name].dtype),
+            "shape": [BATCH, *program.outputs[name].shape[1:]],
+            "dtype": str(program.outputs[name].dtype),
             **_meaning(task, program.predicts),
         }
         for name, task in program.network.tasks.items()

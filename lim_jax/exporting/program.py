@@ -6,6 +6,7 @@ JAX makes them by default.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -48,6 +49,11 @@ class Program:
     def input(self, batch: Any) -> jax.ShapeDtypeStruct:
         """Returns shape and dtype of `batch` images; `batch` may be a symbolic dimension."""
         return jax.ShapeDtypeStruct((batch, *self.image_size, 3), np.uint8 if self.normalises else np.float32)
+
+    @functools.cached_property
+    def outputs(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes and dtypes of what it returns for one image."""
+        return jax.eval_shape(self.__call__, self.input(1))
 
 
 def build_program(

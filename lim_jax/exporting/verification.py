@@ -42,10 +42,9 @@ def differences(program: Program, run: Run, network: Network, weights: PyTree) -
         logits = jax.device_get(jax.jit(exact.logits)(weights, images))
         for batch in (1, len(images)):
             found = run(given[:batch])
-            shapes = jax.eval_shape(program, program.input(batch))
             for name, task in network.tasks.items():
-                difference = np.inf
-                if (found[name].shape, found[name].dtype) == (shapes[name].shape, shapes[name].dtype):
+                difference, wanted = np.inf, program.outputs[name]
+                if (found[name].shape, found[name].dtype) == ((batch, *wanted.shape[1:]), wanted.dtype):
                     error = _error(task, program, found[name], logits[name][:batch])
                     difference = float(np.max(error) / _scale(task, program, logits[name]))
                 worst[name] = max(worst[name], difference if np.isfinite(difference) else np.inf)
