@@ -10,7 +10,7 @@ from typing import Any
 from lim_jax import __version__, compaction, models, tasks
 from lim_jax.checkpoints import Trained
 from lim_jax.config import Config
-from lim_jax.exporting.formats import BATCH, FORMATS, INPUT, PLATFORMS
+from lim_jax.exporting.formats import BATCH, FORMATS, INPUT
 from lim_jax.exporting.program import Program
 
 _NORMALISATION = "(x / 255 - mean) / std, per channel, of x in 0..255"
@@ -45,9 +45,8 @@ def describe(
       workdir: of its run.
     """
     cost = compaction.total(compaction.layer_costs(program.network.model, program.image_size))
-    format_ = {"name": name, "platforms": list(PLATFORMS)} if name == "stablehlo" else {"name": name}
     return {
-        "format": format_,
+        "format": {"name": name, **FORMATS[name].details},
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         "input": _input(program),

@@ -9,7 +9,7 @@ import dataclasses
 import importlib.util
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -22,6 +22,7 @@ from lim_jax.exporting.program import Program
 INPUT = "images"  # the name of ONNX's input
 BATCH = "batch"  # the name of the open dimension
 PLATFORMS = ("cpu", "cuda")
+OPSET = 23  # of ONNX
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 
@@ -34,11 +35,13 @@ class Format:
       serialize: makes the content of the file.
       load: takes that content and returns the function (images) -> {task: array}, by means of the runtime alone.
       packages: modules that it needs; their versions matter to whoever runs the file.
+      details: what else a runtime may ask for.
     """
 
     serialize: Callable[[Program], bytes]
     load: Callable[[bytes], Run]
     packages: tuple[str, ...]
+    details: Mapping[str, Any]
 
     def require(self) -> None:
         """Raises `UserError` if a package of the format is not installed."""
@@ -68,6 +71,7 @@ def _to_onnx(program: Program) -> bytes:
             program.__call__,
             [program.input(batch)],
             model_name="lim_jax",
+            opset=OPSET,
             input_names=[INPUT],
             output_names=sorted(program.network.tasks),  # JAX's order of a dict
         )
@@ -97,6 +101,11 @@ def _quiet() -> Iterator[None]:
 
 
 FORMATS = {
-    "stablehlo": Format(_to_stablehlo, _load_stablehlo, ("jax",)),
-    "onnx": Format(_to_onnx, _load_onnx, ("jax2onnx", "onnx", "onnxruntime")),
+    "stablehlo": Format(
+        _to_stablehlo,
+        _load_stablehlo,
+        ("jax",),
+        {"platforms": PLATFORMS, "calling_convention": export.maximum_supported_calling_convention_version},
+    ),
+    "onnx": Format(_to_onnx, _load_onnx, ("jax2onnx", "onnx", "onnxruntime"), {"opset": OPSET}),
 }
