@@ -42,12 +42,12 @@ class GroupWatch:
         died, revived = sparsity.pattern_changes(_unpacked(self.pattern), _unpacked(_packed(zeros)))
         return {"died": died, "revived": revived}
 
-    def record(self, params: PyTree, original: sparsity.Sizes) -> dict[str, float]:
+    def record(self, params: PyTree, original: sparsity.Sizes | None) -> dict[str, float]:
         """Returns the history's "sparsity" of an epoch without its changes: relative to the original network.
 
         Args:
           params: its parameters.
-          original: the sizes of its layers before groups were removed; these count as zero.
+          original: the sizes of its layers before groups were removed, if they were; these count as zero.
         """
         summary = sparsity.sparsity_summary(params, self._groups, original)
         result = {"group_percent": summary.group_percent, "parameter_percent": summary.parameter_percent}

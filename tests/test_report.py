@@ -38,7 +38,9 @@ def make_history(names, epochs, validate_every=1):
             "sparsity": {"group_percent": 70 * (1 - decay), "parameter_percent": 80 * (1 - decay)},
             "strength": 1e-5,
             "learning_rate": 1e-4,
-            "seconds": 1.5,
+            "network": {"parameters": 1000 - 500 * (epoch > epochs / 2), "channels": 100},
+            "seconds": 1.5 + 3 * (epoch == 1),
+            "compile_seconds": {"training": 3.0 * (epoch == 1), "evaluation": 0.0},
         }
         if epoch % validate_every == 0 or epoch == epochs:
             record["validation"] = {
