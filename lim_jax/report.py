@@ -5,6 +5,7 @@ one batch with the network's predictions. Figures are 7 inches wide at most, so 
 their colours are Okabe and Ito's, which colour-blind readers tell apart.
 """
 
+import contextlib
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,6 +60,13 @@ _KEY_COLUMNS = 5
 _BARS_PER_ROW = 60  # labels of 7 points just fit
 
 
+def style() -> contextlib.AbstractContextManager[None]:
+    """Returns the context in which figures look as all of these do."""
+    import matplotlib
+
+    return matplotlib.rc_context(_STYLE)
+
+
 def write_report(
     directory: pathlib.Path,
     *,
@@ -90,12 +98,10 @@ def write_report(
         "speed": lambda: speed_curves(history),
         "predictions": lambda: prediction_panel(tasks, batch, predictions),
     }
-    import matplotlib
-
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for name, draw in figures.items():
-        with matplotlib.rc_context(_STYLE):
+        with style():
             written.append(directory / f"{name}.png")
             draw().savefig(written[-1])
     return written
@@ -103,9 +109,7 @@ def write_report(
 
 def write_compaction(path: pathlib.Path, content: Mapping[str, Any]) -> None:
     """Writes the figure of a compaction, given the content of `compact.json`."""
-    import matplotlib
-
-    with matplotlib.rc_context(_STYLE):
+    with style():
         compaction_panel(content).savefig(path)
 
 

@@ -158,11 +158,34 @@ def finish(
             predictions=jax.device_get(predict(best.weights, batch["image"])),
         )
     logger.info("%s\nalso in %s; figures in %s", table(content, network), workdir / _FILE, workdir / "report")
+    useless = no_better_than_constant(content, network)
+    if useless:
+        logger.warning(
+            "warning: on the test split %s no better than the best prediction that ignores the image: train longer%s",
+            " and ".join(useless) + (" is" if len(useless) == 1 else " are"),
+            f", or lower the sparsity ({content['sparsity']['group_percent']:.0f} % of the groups are zero)"
+            if content["sparsity"]["group_percent"]
+            else "",
+        )
     return content
 
 
 def _key(network: Network) -> str:
     return json.dumps(network_lib.to_json(network))
+
+
+def no_better_than_constant(content: Mapping[str, Any], network: Network) -> list[str]:
+    """Returns the tasks whose published metric on the test split does not beat the best constant prediction's."""
+    useless = []
+    for name, task in network.tasks.items():
+        metric = task.published_metric
+        reached, constant = content["test"][name][metric], content["test_constant"][name][metric]
+        if reached is None or constant is None:
+            continue
+        gain = reached - constant if task.metric_info[metric].higher_is_better else constant - reached
+        if gain <= 0:
+            useless.append(name)
+    return useless
 
 
 def _examples(dataset: Dataset, split: str) -> dict[str, Any]:
