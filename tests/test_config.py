@@ -43,6 +43,8 @@ def test_shipped_configurations_are_valid(name, variant):
         ("sparsity.metric", "sgd"),
         ("sparsity.target", 70.0),
         ("sparsity.start_epoch", -1),
+        ("sparsity.compact_every_epochs", -1),
+        ("sparsity.patience_epochs", 0),
         ("sparsity.scope", "heads"),
         ("num_devices", -1),
     ],
