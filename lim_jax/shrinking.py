@@ -36,7 +36,7 @@ class Shrinking:
     Attributes:
       original: the size of every layer with groups when training began.
       zero_epochs: per layer of the present network, uint8 with one entry per group: at the ends of how many epochs in a
-        row it was zero by now; stops counting at the patience.
+        row it was zero by now; stops counting at the patience. Empty if the network is not to shrink.
     """
 
     def __init__(self, config: Config, params: PyTree, saved: Mapping[str, Any] | None = None):
@@ -45,7 +45,9 @@ class Shrinking:
         self._every = config.sparsity.compact_every_epochs
         self._patience = config.sparsity.patience_epochs
         self.original = sparsity.layer_sizes(params, self._groups)
-        self.zero_epochs = {name: np.zeros(size.groups, np.uint8) for name, size in self.original.items()}
+        self.zero_epochs: dict[str, np.ndarray] = {}
+        if self._every:
+            self.zero_epochs = {name: np.zeros(size.groups, np.uint8) for name, size in self.original.items()}
         if saved is not None:
             self.original = {name: sparsity.LayerSize(*size) for name, size in saved["original"].items()}
             self.zero_epochs = {name: _from_hex(digits) for name, digits in saved["zero_epochs"].items()}

@@ -67,7 +67,7 @@ def pair(pattern, strength):
     """The whole and the smaller network after the same steps, and what was removed."""
     rng = np.random.default_rng(list(PATTERNS).index(pattern))
     model = make_model("resnet18d", "float64")
-    variables = with_zero_groups(random_variables(model, rng), rng, PATTERNS[pattern])
+    variables = with_zero_groups(random_variables(make_model("resnet18d"), rng), rng, PATTERNS[pattern])
     images = random_images(rng, (33, 41))
     small = compaction.remove_unread(model, variables, zero_rows(variables["params"]))
     kept = jax.tree.map(np.ones_like, variables["params"])
