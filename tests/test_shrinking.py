@@ -16,8 +16,8 @@ import optax
 import pytest
 
 from lim_jax import checkpoints, network, sparsity, train
-from lim_jax import results as results_lib
 from lim_jax import config as config_lib
+from lim_jax import results as results_lib
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
 from lim_jax.shrinking import Shrinking, num_channels
