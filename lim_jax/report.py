@@ -221,14 +221,15 @@ def speed_curves(history: History) -> "Figure":
     epochs = [epoch for epoch, _ in sizes]
     compiling = np.array([record["compile_seconds"]["training"] for record in history])
     steps = np.array([record["seconds"] for record in history]) - compiling
-    all_axes[0].bar(epochs, steps, width=0.8, color=_BLUE, label="training steps")
-    all_axes[0].bar(epochs, compiling, width=0.8, bottom=steps, color=_ORANGE, label="compiling them")
+    width = 0.8 if len(history) <= _BARS_PER_ROW else 1.0
+    all_axes[0].bar(epochs, steps, width=width, color=_BLUE, label="training steps")
+    all_axes[0].bar(epochs, compiling, width=width, bottom=steps, color=_ORANGE, label="compiling them")
     all_axes[0].set(ylabel="seconds per epoch")
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     if changes:
         from matplotlib.ticker import EngFormatter
 
-        all_axes[1].bar(epochs, [size for _, size in sizes], width=0.8, color=_GREEN)
+        all_axes[1].bar(epochs, [size for _, size in sizes], width=width, color=_GREEN)
         all_axes[1].set(ylabel="parameters")
         all_axes[1].yaxis.set_major_formatter(EngFormatter(sep=""))
     all_axes[-1].set_xlabel("epoch")
