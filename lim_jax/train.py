@@ -363,6 +363,7 @@ class _Run:
         if shrunk is not None:
             before = results.count(self.state.params), num_channels(self.net)
             net, self.state = shrunk
+            jax.clear_caches()  # JAX would keep what was compiled for the larger network
             self._use(net)
             after = results.count(self.state.params), num_channels(net)
             logger.info(
