@@ -1,7 +1,7 @@
 """How long this process has been compiling: tracing, lowering, XLA, and reading the compilation cache.
 
-JAX reports the duration of each of these when it ends. They overlap, since a compiled function may call another one while
-it is traced, and threads may compile at the same time.
+JAX reports the duration of each of these when it ends. They overlap, since a compiled function may call another one
+while it is traced, and threads may compile at the same time.
 """
 
 import time
