@@ -9,8 +9,8 @@ the borders shows, it goes into a kernel on a channel of ones instead, which is 
 
 Batch norms stay, so that a compact network can be trained further; `fold_batch_norm` takes them out for inference. In
 training mode the compact network computes what the dense one does where running means have settled, as they have after
-any training: a batch's own mean takes out a constant just as the shifted running mean does. But what was folded no longer
-learns, so while a network is trained `remove_unread` folds nothing.
+any training: a batch's own mean takes out a constant just as the shifted running mean does. But what was folded no
+longer learns, so while a network is trained `remove_unread` folds nothing.
 """
 
 import dataclasses
