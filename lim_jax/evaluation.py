@@ -41,10 +41,14 @@ def split_batches(dataset: "Dataset", split: str, config: Config) -> Iterable[Ba
 
 
 class Evaluator:
-    """Evaluates weights of one network; compiled once, for any split and any weights."""
+    """Evaluates weights of one network; compiled once, for any split and any weights.
+
+    Attributes:
+      network: the network.
+    """
 
     def __init__(self, network: Network, on: Sequence[devices.Device]):
-        self._network = network
+        self.network = network
         self._devices = on
         self._step = devices.distribute(lambda weights, batch: _network_sums(network, weights, batch), on, 1)
 
@@ -57,7 +61,7 @@ class Evaluator:
         """
         weights = devices.replicate(weights, self._devices)
         sums = accumulate(self._step(weights, batch) for batch in batches)
-        return {name: _summarize(task, sums[name]) for name, task in self._network.tasks.items()}
+        return {name: _summarize(task, sums[name]) for name, task in self.network.tasks.items()}
 
 
 def constant_baseline(

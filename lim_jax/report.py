@@ -1,10 +1,11 @@
-"""The figures of a run: loss and metric curves, sparsity during training, groups per layer, example predictions.
+"""The figures of a run: loss and metric curves, sparsity, groups per layer, seconds per epoch, example predictions.
 
 Plain data in, PNG files out: the history (`lim_jax.history` describes its records), the counts of groups per layer, and
 one batch with the network's predictions. Figures are 7 inches wide at most, so that a page shows them at full size, and
 their colours are Okabe and Ito's, which colour-blind readers tell apart.
 """
 
+import contextlib
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,6 +54,13 @@ _KEY_COLUMNS = 5
 _BARS_PER_ROW = 60  # labels of 7 points just fit
 
 
+def style() -> contextlib.AbstractContextManager[None]:
+    """Returns the context in which figures look as all of these do."""
+    import matplotlib
+
+    return matplotlib.rc_context(_STYLE)
+
+
 def write_report(
     directory: pathlib.Path,
     *,
@@ -81,14 +89,13 @@ def write_report(
         "metrics": lambda: metric_curves(tasks, history),
         "sparsity": lambda: sparsity_curves(history),
         "groups": lambda: groups_per_layer(layers),
+        "speed": lambda: speed_curves(history),
         "predictions": lambda: prediction_panel(tasks, batch, predictions),
     }
-    import matplotlib
-
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for name, draw in figures.items():
-        with matplotlib.rc_context(_STYLE):
+        with style():
             written.append(directory / f"{name}.png")
             draw().savefig(written[-1])
     return written
@@ -96,9 +103,7 @@ def write_report(
 
 def write_compaction(path: pathlib.Path, content: Mapping[str, Any]) -> None:
     """Writes the figure of a compaction, given the content of `compact.json`."""
-    import matplotlib
-
-    with matplotlib.rc_context(_STYLE):
+    with style():
         compaction_panel(content).savefig(path)
 
 
@@ -198,6 +203,31 @@ def groups_per_layer(layers: Layers) -> "Figure":
         axes.tick_params(axis="x", length=0)
         axes.grid(axis="x", visible=False)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+def speed_curves(history: History) -> "Figure":
+    """Draws the seconds of each epoch's steps, compiling apart, and the parameters of the network where they change."""
+    sizes = [(record["epoch"], record["network"]["parameters"]) for record in history]
+    changes = len({size for _, size in sizes}) > 1
+    figure = _figure(4.5, 3.9 if changes else 2.7)
+    all_axes = figure.subplots(1 + changes, 1, sharex=True, squeeze=False)[:, 0]
+    epochs = [epoch for epoch, _ in sizes]
+    compiling = np.array([record["compile_seconds"]["training"] for record in history])
+    steps = np.array([record["seconds"] for record in history]) - compiling
+    width = 0.8 if len(history) <= _BARS_PER_ROW else 1.0
+    all_axes[0].bar(epochs, steps, width=width, color=_BLUE, label="training steps")
+    all_axes[0].bar(epochs, compiling, width=width, bottom=steps, color=_ORANGE, label="compiling them")
+    all_axes[0].set(ylabel="seconds per epoch")
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    if changes:
+        from matplotlib.ticker import EngFormatter
+
+        all_axes[1].bar(epochs, [size for _, size in sizes], width=width, color=_GREEN)
+        all_axes[1].set(ylabel="parameters")
+        all_axes[1].yaxis.set_major_formatter(EngFormatter(sep=""))
+    all_axes[-1].set_xlabel("epoch")
+    _whole_epochs(all_axes[-1], len(history))
     return figure
 
 

@@ -10,9 +10,11 @@ import jax
 import numpy as np
 
 from lim_jax import checkpoints, devices, evaluation, report, sparsity
+from lim_jax import network as network_lib
 from lim_jax.config import Config
 from lim_jax.data import Dataset, statistics
 from lim_jax.network import Network
+from lim_jax.progress import duration
 from lim_jax.train_state import sparse_groups
 
 logger = logging.getLogger(__name__)
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 PyTree = Any
 _FILE = "results.json"
 _EXAMPLES_SHOWN = 4
+_WORTH_A_WORD = 1.0  # seconds of compiling
 
 
 def count(params: PyTree) -> int:
@@ -87,6 +90,8 @@ def line(history: Sequence[Mapping[str, Any]], network: Network, config: Config)
         parts.append(f"validation {_number(record['total']['validation'])} ({', '.join(metrics)})")
     zero = record["sparsity"]["group_percent"]
     parts.append(f"{zero:.1f} % of groups zero")
+    if (compiling := sum(record["compile_seconds"].values())) >= _WORTH_A_WORD:
+        parts.append(f"{duration(compiling)} compiling")
     if zero == 100:
         parts.append("nothing is left of the backbone: lower config.sparsity.strength")
     return ", ".join(parts)
@@ -96,18 +101,33 @@ def finish(
     config: Config,
     workdir: pathlib.Path,
     dataset: Dataset,
-    network: Network,
     on: Sequence[devices.Device],
     evaluator: evaluation.Evaluator,
     history: Sequence[Mapping[str, Any]],
+    original: sparsity.Sizes,
 ) -> dict[str, Any]:
-    """Evaluates the best checkpoint (and each task's own) on the test split; writes and returns the results."""
+    """Evaluates the best checkpoint (and each task's own) on the test split; writes and returns the results.
+
+    Args:
+      config: of the run.
+      workdir: of the run, with its checkpoints; they may hold networks of different sizes.
+      dataset: what it was trained on.
+      on: devices to evaluate on.
+      evaluator: of the network as it is at the end, already compiled.
+      history: of the run.
+      original: the sizes of the layers of the network that training began with; sparsity is relative to them.
+    """
+    evaluators = {_key(evaluator.network): evaluator}
 
     def evaluate(which: str, split: str) -> evaluation.Results:
-        weights = checkpoints.load_network(workdir, which).weights
-        return evaluator(weights, evaluation.split_batches(dataset, split, config))
+        trained = checkpoints.load_network(workdir, which)
+        key = _key(trained.network)
+        if key not in evaluators:
+            evaluators[key] = evaluation.Evaluator(trained.network, on)
+        return evaluators[key](trained.weights, evaluation.split_batches(dataset, split, config))
 
     best = checkpoints.load_network(workdir)
+    network = best.network
     content = {
         "test": evaluate(checkpoints.BEST, "test"),
         "validation": evaluate(checkpoints.BEST, "validation"),
@@ -118,7 +138,7 @@ def finish(
             evaluation.split_batches(dataset, "test", config),
             on,
         ),
-        "sparsity": sparsity.sparsity_summary(best.weights["params"], sparse_groups(config)).to_json(),
+        "sparsity": sparsity.sparsity_summary(best.weights["params"], sparse_groups(config), original).to_json(),
         "parameters": count(best.weights["params"]),
         "epochs": len(history),
         "best_epoch": best.epoch,
@@ -148,6 +168,10 @@ def finish(
             else "",
         )
     return content
+
+
+def _key(network: Network) -> str:
+    return json.dumps(network_lib.to_json(network))
 
 
 def no_better_than_constant(content: Mapping[str, Any], network: Network) -> list[str]:
