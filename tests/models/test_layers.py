@@ -31,7 +31,7 @@ def test_sum_of_taps_is_the_convolution(size, rate):
     x = reference_weights.normal("x", (2, *size, 3))
     kernel = reference_weights.normal("kernel", (3, 3, 3, 4))
     expected = value_and_gradients(lambda x, k: layers.convolve_by_op(x, k, dilation=rate), x, kernel)
-    assert_close(value_and_gradients(lambda x, k: layers.convolve_by_taps(x, k, dilation=rate), x, kernel), expected)
+    assert_close(value_and_gradients(lambda x, k: layers.convolve_by_taps(x, k, rate), x, kernel), expected)
 
 
 @pytest.mark.parametrize(
