@@ -33,6 +33,7 @@ from flax import linen as nn
 TAPS_BELOW = 0.75
 
 BATCH_NORM_EPSILON = 1e-5
+BATCH_NORM_MOMENTUM = 0.9  # what the running moments keep of themselves at a step
 
 kernel_init = nn.initializers.he_normal()
 
@@ -228,17 +229,89 @@ class ConvNorm(nn.Module):
         x = _products(self, x)
         if self.folded or not self.features:
             return _add_bias(self, x)
-        normalize = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=BATCH_NORM_EPSILON,
-            # mean(x²) - mean(x)² would cancel where values hardly differ, as after the pooling of a small batch.
-            use_fast_variance=False,
-            dtype=self.dtype,
-            axis_name=axis_name,
-            name="bn",
-        )
-        return normalize(x)
+        return BatchNorm(name="bn")(x, train, axis_name)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last; parameters and statistics have the names of `nn.BatchNorm`.
+
+    The computation is float32's, the result has the dtype of the input.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
+        """Normalises `x` (..., C); arguments as of `ConvNorm`."""
+        shape = x.shape[-1:]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        running_variance = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        if not train:
+            return _scale_and_shift(x, scale, bias, running_mean.value, running_variance.value)
+        normalized, mean, variance = normalize_batch(x, scale, bias, axis_name)
+        if not self.is_initializing():
+            for running, new in ((running_mean, mean), (running_variance, variance)):
+                running.value = BATCH_NORM_MOMENTUM * running.value + (1 - BATCH_NORM_MOMENTUM) * new
+        return normalized
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalize_batch(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, axis_name: str | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalises `x` (..., C) by its own moments, in float32 at least.
+
+    Returns:
+      The normalised values, in the dtype of `x`, and the mean and the (biased) variance, (C,), which are those of the
+      global batch if `axis_name` is given. Nothing is differentiated through the last two.
+    """
+    mean, variance = _moments(x, axis_name)
+    return _scale_and_shift(x, scale, bias, mean, variance), mean, variance
+
+
+def _normalize_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, axis_name: str | None):
+    outputs = normalize_batch(x, scale, bias, axis_name)
+    return outputs, (x, scale, *outputs[1:])
+
+
+def _normalize_backward(axis_name: str | None, residuals: tuple[jax.Array, ...], gradients: tuple[jax.Array, ...]):
+    """Two sums over the batch, and one pass for the gradient of `x`; all else that was needed is `x` itself."""
+    x, scale, mean, variance = residuals
+    gradient = gradients[0].astype(mean.dtype)
+    rate = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+    standard = (x - mean) * rate
+    axes = tuple(range(x.ndim - 1))
+    scale_gradient = jnp.sum(gradient * standard, axes)
+    bias_gradient = jnp.sum(gradient, axes)
+    means = (scale_gradient / (x.size // x.shape[-1]), bias_gradient / (x.size // x.shape[-1]))
+    along_scale, along_bias = means if axis_name is None else jax.lax.pmean(means, axis_name)
+    x_gradient = (gradient - along_bias - standard * along_scale) * (scale * rate)
+    return x_gradient.astype(x.dtype), scale_gradient, bias_gradient
+
+
+normalize_batch.defvjp(_normalize_forward, _normalize_backward)
+
+
+def _moments(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
+    """Returns mean and variance of all axes but the last.
+
+    mean(x²) - mean(x)² would cancel where values hardly differ, as after the pooling of a small batch.
+    """
+    axes = tuple(range(x.ndim - 1))
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+    def global_mean(values: jax.Array) -> jax.Array:
+        local = jnp.mean(values, axes)
+        return local if axis_name is None else jax.lax.pmean(local, axis_name)
+
+    mean = global_mean(x)
+    return mean, global_mean(jnp.square(x - mean))
+
+
+def _scale_and_shift(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, mean: jax.Array, variance: jax.Array
+) -> jax.Array:
+    return ((x - mean) * (jax.lax.rsqrt(variance + BATCH_NORM_EPSILON) * scale) + bias).astype(x.dtype)
 
 
 def _products(layer: Conv | ConvNorm, x: jax.Array) -> jax.Array:
