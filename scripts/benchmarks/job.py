@@ -19,7 +19,8 @@ class Job:
     """One thing to measure: a network of three dense tasks, on a batch of random images.
 
     Attributes:
-      what: "step" (a training step), "inference" (a forward pass) or "optimizer" (an update of all parameters).
+      what: "step" (a training step), "gradients" (a step without its optimizer), "inference" (a forward pass) or
+        "optimizer" (an update of all parameters).
       contender: whose code runs.
       backbone, width_multiplier, head_channels: the network's size, as in a configuration.
       batch_size: images.

@@ -13,22 +13,49 @@ from benchmarks.job import Job
 from lim_jax import compaction, devices, models, sparsity, train
 from lim_jax.train_state import create_train_state, initial_variables, make_optimizer
 
+_SGD = optax.sgd(1e-6)
+
 
 def prepare(job: Job) -> Callable[[], Any]:
     """Returns a function that runs the job once; what it returns has to be waited for."""
-    return {"step": _step, "inference": _inference, "optimizer": _optimizer}[job.what](job)
+    return {"step": _step, "gradients": _step, "inference": _inference, "optimizer": _optimizer}[job.what](job)
 
 
 def training(job: Job) -> tuple[Callable[..., Any], Any]:
-    """Returns the training step on one device, (state, batch) -> (state, sums), and the first state."""
+    """Returns the training step on one device, (state, batch) -> (state, sums), and the first state.
+
+    For "gradients" the optimizer is SGD, which costs next to nothing.
+    """
     config = networks.configuration(job)
     net = networks.build(config)
     on = jax.local_devices()[:1]
+    state = devices.replicate(_first_state(job, config, net), on)
+    return devices.distribute(_step_function(job, config, net, state), on, 1, donate_first=True), state
+
+
+def abstract_training(job: Job) -> tuple[Any, Any]:
+    """Returns the training step, jitted for one device, and the shapes of its state; computes nothing."""
+    config = networks.configuration(job)
+    net = networks.build(config)
+    state = jax.eval_shape(lambda: _first_state(job, config, net))
+    step = _step_function(job, config, net, state)
+
+    def on_one_device(state: Any, batch: Any) -> Any:
+        shares = jax.tree.map(lambda leaf: leaf[None], batch)
+        return jax.vmap(step, (None, 0), (None, None), axis_name=devices.AXIS)(state, shares)
+
+    return jax.jit(on_one_device), state
+
+
+def _first_state(job: Job, config: Any, net: Any) -> Any:
     variables = initial_variables(net.model, config.dataset.image_size, 0)
-    state = devices.replicate(create_train_state(variables, tuple(net.tasks), config, steps_per_epoch=1), on)
-    optimizer = make_optimizer(config, state.params, steps_per_epoch=1)
-    step = functools.partial(train.train_step, net=net, optimizer=optimizer, config=config)
-    return devices.distribute(step, on, 1, donate_first=True), state
+    state = create_train_state(variables, tuple(net.tasks), config, steps_per_epoch=1)
+    return state.replace(opt_state=_SGD.init(state.params)) if job.what == "gradients" else state
+
+
+def _step_function(job: Job, config: Any, net: Any, state: Any) -> Callable[..., Any]:
+    optimizer = _SGD if job.what == "gradients" else make_optimizer(config, state.params, steps_per_epoch=1)
+    return functools.partial(train.train_step, net=net, optimizer=optimizer, config=config)
 
 
 def repeated(step: Callable[..., Any], state: Any) -> Callable[[], Any]:

@@ -49,15 +49,19 @@ class Worker:
         )
 
     def __enter__(self) -> "Worker":
-        self.machine = self._answer()
+        try:
+            self.machine = self._answer()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
         return self
 
     def __exit__(self, *exception) -> None:
+        if exception[0] is not None:
+            self._process.kill()
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.stdout.close()
-        if exception[0] is not None:
-            self._process.kill()
         self._process.wait()
 
     def seconds(self) -> float:
@@ -86,16 +90,23 @@ def main() -> None:
         print(json.dumps(content), file=answers, flush=True)
 
     job = Job(**json.loads(sys.argv[1]))
+    run = prepared(job)
+    answer(machine())
+    for _ in sys.stdin:
+        answer({"seconds": seconds(run)})
+    answer(memory())
+
+
+def prepared(job: Job) -> Callable[[], Any]:
+    """Returns a function that runs the job once, and has done so often enough to be warm."""
     run = importlib.import_module(f"benchmarks.{CONTENDERS[job.contender]}").prepare(job)
     for _ in range(_WARM_UP):
-        _seconds(run)
-    answer(_machine())
-    for _ in sys.stdin:
-        answer({"seconds": _seconds(run)})
-    answer(_memory())
+        seconds(run)
+    return run
 
 
-def _seconds(run: Callable[[], Any]) -> float:
+def seconds(run: Callable[[], Any]) -> float:
+    """Returns how long `run` takes until its results are there."""
     started = time.perf_counter()
     result = run()
     if "jax" in sys.modules:
@@ -103,27 +114,27 @@ def _seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     """Returns the device and the versions that a figure belongs to."""
-    machine: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "python": sys.version.split()[0]}
+    found: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "python": sys.version.split()[0]}
     if "torch" in sys.modules:
         torch = sys.modules["torch"]
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-        return machine | {"device": device, "torch": torch.__version__}
+        return found | {"device": device, "torch": torch.__version__}
     jax, flax = sys.modules["jax"], sys.modules["flax"]
-    return machine | {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "flax": flax.__version__}
+    return found | {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "flax": flax.__version__}
 
 
-def _memory() -> dict[str, float]:
+def memory() -> dict[str, float]:
     """Returns the most memory that the process has held, and on a GPU the most of the GPU's."""
-    memory = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    found = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
-        memory["peak_device_memory_mb"] = sys.modules["torch"].cuda.max_memory_allocated() / 2**20
+        found["peak_device_memory_mb"] = sys.modules["torch"].cuda.max_memory_allocated() / 2**20
     elif "jax" in sys.modules:
         device = sys.modules["jax"].local_devices()[0].memory_stats()
         if device:
-            memory["peak_device_memory_mb"] = device["peak_bytes_in_use"] / 2**20
-    return memory
+            found["peak_device_memory_mb"] = device["peak_bytes_in_use"] / 2**20
+    return found
 
 
 if __name__ == "__main__":
