@@ -28,7 +28,7 @@ class Progress:
         self._last_line = clock()
 
     def step_done(self, step: int) -> bool:
-        """Notes that `step` steps are done; returns whether it is time for a line: after the first, then now and then."""
+        """Notes that `step` steps are done; returns whether it is time for a line (it is after the first)."""
         now, first = self._clock(), self._stepped_at is None
         if self._stepped_at is not None:
             self._steps_measured += 1

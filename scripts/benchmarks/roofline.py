@@ -20,6 +20,7 @@ from typing import Any
 
 import jax
 import optax
+from jax.extend import core
 
 from benchmarks import lim_jax_code, networks, plain_flax
 from benchmarks.job import Job, job_from, report
@@ -84,7 +85,7 @@ def multiplied_padding(jaxpr: Any) -> Iterator[float]:
     for equation in jaxpr.eqns:
         if equation.primitive.name == "conv_general_dilated":
             yield 2 * math.prod(equation.outvars[0].aval.shape) * _channels(equation) * _invisible_taps(equation)
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in core.jaxprs_in_params(equation.params):
             yield from multiplied_padding(inner)
 
 

@@ -73,16 +73,17 @@ def _prepare_records(job: Any, records: pathlib.Path) -> None:
 def _start(command: list[str]) -> tuple[float, float]:
     """Returns the seconds until the first step is done, and the most memory in MB that the process has held by then."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    assert process.stderr is not None
-    elapsed, said = None, []
-    for line in process.stderr:
-        said.append(line)
-        if _FIRST_STEP in line:
-            elapsed = time.perf_counter() - started
-            break
-    process.kill()
-    _, _, usage = os.wait4(process.pid, 0)
+    said, elapsed = [], None
+    with subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line)
+            if _FIRST_STEP in line:
+                elapsed = time.perf_counter() - started
+                break
+        process.kill()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     if elapsed is None:
         raise SystemExit("".join(said) + "lim_jax.main ended before its first step")
     return elapsed, usage.ru_maxrss / 1024

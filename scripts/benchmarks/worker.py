@@ -2,9 +2,10 @@
 
     python -m benchmarks.worker '{"what": "step", "contender": "lim_jax", ...}'
 
-It prepares the job, runs it as often as it takes to be warm, and prints a JSON line that describes the machine. For
-every line that it reads it runs the job once more and prints `{"seconds": x}`. When its input ends, it prints
-`{"peak_memory_mb": x, ...}` and exits. `Worker` is the other end.
+It prepares the job, runs it once, and prints a JSON line that describes the machine. For every line that it reads it
+runs the job twice and prints `{"seconds": x}` of the second time: caches, and memory that a virtual machine's host took
+back while others had their turn, are warm then. When its input ends, it prints `{"peak_memory_mb": x, ...}` and exits.
+`Worker` is the other end.
 """
 
 import contextlib
@@ -29,7 +30,6 @@ CONTENDERS = {
     "paper": "paper_code",
     "paper_shared": "paper_code",
 }
-_WARM_UP = 2  # TorchScript compiles in the second call, too
 
 
 class Worker:
@@ -65,7 +65,7 @@ class Worker:
         self._process.wait()
 
     def seconds(self) -> float:
-        """Runs the job once and returns how long it took."""
+        """Runs the job twice and returns how long the second time took."""
         self._process.stdin.write("run\n")
         self._process.stdin.flush()
         return self._answer()["seconds"]
@@ -93,20 +93,20 @@ def main() -> None:
     run = prepared(job)
     answer(machine())
     for _ in sys.stdin:
-        answer({"seconds": seconds(run)})
+        run_once(run)
+        answer({"seconds": run_once(run)})
     answer(memory())
 
 
 def prepared(job: Job) -> Callable[[], Any]:
-    """Returns a function that runs the job once, and has done so often enough to be warm."""
+    """Returns a function that runs the job once, and has done so."""
     run = importlib.import_module(f"benchmarks.{CONTENDERS[job.contender]}").prepare(job)
-    for _ in range(_WARM_UP):
-        seconds(run)
+    run_once(run)
     return run
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    """Returns how long `run` takes until its results are there."""
+def run_once(run: Callable[[], Any]) -> float:
+    """Returns how many seconds `run` takes until its results are there."""
     started = time.perf_counter()
     result = run()
     if "jax" in sys.modules:
