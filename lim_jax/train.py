@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lim_jax import checkpoints, data, devices, evaluation, loss_weighting, models, network, results
+from lim_jax import checkpoints, compilation, data, devices, evaluation, loss_weighting, models, network, results
 from lim_jax import config as config_lib
 from lim_jax import history as history_lib
 from lim_jax.config import Config
@@ -36,6 +36,7 @@ from lim_jax.train_state import TrainState, create_train_state, initial_variable
 logger = logging.getLogger(__name__)
 
 PyTree = Any
+_WORTH_CACHING = 0.1  # seconds of compilation
 
 
 def train_step(
@@ -171,17 +172,34 @@ class _Run:
             num_threads=config.dataset.num_threads,
             prefetch=config.dataset.prefetch_batches,
         )
-        variables = initial_variables(net.model, config.dataset.image_size, config.seed)
-        variables = _started_from(config.init_from, variables)
-        self.state = create_train_state(variables, config.tasks, config, self.steps_per_epoch)
-        self.optimizer = make_optimizer(config, self.state.params, self.steps_per_epoch)
+        initial = functools.partial(initial_variables, net.model, config.dataset.image_size, config.seed)
+        state = jax.eval_shape(lambda: self._initial_state(initial()))
+        self.optimizer = make_optimizer(config, state.params, self.steps_per_epoch)
         self.watch = GroupWatch(config)
         self.epoch_sums: Any = None
         self.evaluate = evaluation.Evaluator(net, on)
         step = functools.partial(train_step, net=net, optimizer=self.optimizer, config=config)
-        self.train_step = devices.distribute(step, on, 1, donate_first=True)
+        self.train_step: Any = devices.distribute(step, on, 1, donate_first=True)
+        if kept.step(checkpoints.LATEST) is None:
+            self._compile_ahead(state)
+        self.state = self._initial_state(_started_from(config.init_from, initial()))
         self.progress = Progress(config.num_epochs, self.steps_per_epoch, config.batch_size)
         self._interrupted: int | None = None
+
+    def _initial_state(self, variables: PyTree) -> TrainState:
+        return create_train_state(variables, self.config.tasks, self.config, self.steps_per_epoch)
+
+    def _compile_ahead(self, state: TrainState) -> None:
+        """Starts compiling the training step for arguments shaped as these, and importing what comes after it."""
+        if jax.process_count() > 1:
+            return  # pmap makes global arrays of each process's share, which a compiled function expects
+        example = self.dataset.sources["train"][0]
+        batch = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((self.config.batch_size, *np.shape(leaf)), leaf.dtype), example
+        )
+        self.train_step = compilation.Ahead(
+            self.train_step, "the training step", state, batch, meanwhile=results.import_writers
+        )
 
     def start_or_resume(self) -> None:
         """Goes back to the latest checkpoint, if there is one, and says what the run is."""
@@ -191,12 +209,14 @@ class _Run:
             return
         self.state, meta = self.kept.restore(step, self.state, self.iterator)
         self.history, self.epoch_sums, self.watch.pattern = meta["history"], meta["epoch_sums"], meta["zero_groups"]
+        if len(self.history) < self.config.num_epochs:
+            self._compile_ahead(self.state)
         logger.info("resuming %s after epoch %d (step %d)", self.workdir, len(self.history), step)
 
     def train(self) -> None:
         """Runs epochs until the last one or until nothing improves."""
         patience = self.config.early_stopping_patience
-        with _Interruptions(self), results.writer(self.workdir) as writer:
+        with _Interruptions(self), results.EventWriter(self.workdir) as writer:
             while len(self.history) < self.config.num_epochs:
                 if history_lib.should_stop(self.history, self.config.tasks, patience):
                     logger.info("no progress for %d epochs: training ends early", patience)
@@ -361,6 +381,7 @@ def _use_compilation_cache(directory: str) -> None:
     if directory:
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
         place = cache / "lim_jax" / "xla" if directory == "auto" else pathlib.Path(directory)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_CACHING)
         jax.config.update("jax_compilation_cache_dir", str(place))
 
 
