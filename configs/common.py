@@ -61,6 +61,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.sparsity.scope = "backbone"  # backbone | backbone_and_heads (its output channels, over all heads)
     config.sparsity.metric = "adam"  # adam (adaptive) | identity (Euclidean)
     config.sparsity.bias_corrected = False  # the metric as Adam's step has it; the published one prunes early
+    config.sparsity.compact_every_epochs = 0  # remove zero groups while training, as often as this; 0 = never
+    config.sparsity.patience_epochs = 3  # ends of epochs in a row at which a group was zero before it is removed
 
     # Habits of the paper's public code that change results: off here, on with `:as_published`.
     config.published = ml_collections.ConfigDict()

@@ -23,8 +23,7 @@ from absl import flags
 from lim_jax import cli
 from lim_jax.errors import UserError
 
-logger = logging.getLogger(__name__)
-
+logger = logging.getLogger("lim_jax.compact")  # as a verb, its __name__ is "__main__"
 
 EXIT_DIFFERENT = 1
 LARGEST_DIFFERENCE = 1e-3  # of the largest output
@@ -158,8 +157,7 @@ def _differences(networks: Mapping[str, tuple[Any, PyTree]], images: PyTree) -> 
     from lim_jax import models
 
     def logits_of(model: Any) -> Callable[..., Any]:
-        heads = {task: module.clone(dtype="float32") for task, module in model.heads.items()}
-        exact = models.MultiTaskModel(model.backbone.clone(dtype="float32"), heads)
+        exact = models.with_dtype(model, "float32")
         return jax.jit(lambda weights, batch: exact.apply(weights, models.normalize_images(batch), train=False))
 
     calls = {name: logits_of(model) for name, (model, _) in networks.items()}

@@ -11,9 +11,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import numpy as np
+
 from lim_jax import devices
 
 logger = logging.getLogger(__name__)
+
+
+def batch_shapes(example: Any, batch_size: int) -> Any:
+    """Returns the shapes and dtypes of a batch of `batch_size` examples like `example`."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch_size, *np.shape(leaf)), leaf.dtype), example)
 
 
 class Ahead:

@@ -92,6 +92,8 @@ _RULES = {
     "sparsity.start_epoch": _at_least(0),
     "sparsity.scope": _one_of("backbone", "backbone_and_heads"),
     "sparsity.metric": _one_of("adam", "identity"),
+    "sparsity.compact_every_epochs": _at_least(0),
+    "sparsity.patience_epochs": _between(1, 255),
     "num_devices": _at_least(0),
 }
 
@@ -123,10 +125,28 @@ def _refuse_contradictions(config: Config) -> None:
         )
     if wanted.target and wanted.penalty == "none":
         raise UserError("config.sparsity.target needs a penalty: config.sparsity.penalty is 'none'")
+    if wanted.compact_every_epochs:
+        _refuse_pointless_compaction(config)
     if config.published.reset_optimizer_every_epoch and (wanted.target or wanted.start_epoch):
         raise UserError(
             "config.published.reset_optimizer_every_epoch forgets what config.sparsity.target and "
             "config.sparsity.start_epoch count: switch it off, or give config.sparsity.strength alone"
+        )
+
+
+def _refuse_pointless_compaction(config: Config) -> None:
+    wanted = config.sparsity
+    if wanted.penalty in ("none", "l1") or not (wanted.target or wanted.strength):
+        raise UserError(
+            "config.sparsity.compact_every_epochs removes zero groups, but nothing makes groups zero: set "
+            "config.sparsity.strength or .target, and a config.sparsity.penalty other than 'none' and 'l1'"
+        )
+    first = -(-wanted.patience_epochs // wanted.compact_every_epochs) * wanted.compact_every_epochs
+    if first >= config.num_epochs:
+        raise UserError(
+            f"with config.sparsity.compact_every_epochs={wanted.compact_every_epochs} and .patience_epochs="
+            f"{wanted.patience_epochs} nothing can be removed before epoch {first} of config.num_epochs="
+            f"{config.num_epochs}: lower them, or set compact_every_epochs to 0"
         )
 
 

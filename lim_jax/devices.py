@@ -6,6 +6,8 @@ one replicated copy (`in_axes=None`, `out_axes=None`), which is what the proxima
 """
 
 import dataclasses
+import os
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -15,6 +17,7 @@ import numpy as np
 from lim_jax.errors import UserError
 
 AXIS = "batch"
+_WORTH_CACHING = 0.1  # seconds of compilation
 
 Device: TypeAlias = Any  # jax.Device, which type checkers take for a variable
 
@@ -37,6 +40,15 @@ def chosen(num_devices: int, batch_size: int) -> list[Device]:
             f"choose a multiple of {total}, or set config.num_devices"
         )
     return devices
+
+
+def use_compilation_cache(directory: str) -> None:
+    """Keeps compiled programs between runs: in `directory`, in the user's cache ("auto"), or not at all ("")."""
+    if directory:
+        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+        place = cache / "lim_jax" / "xla" if directory == "auto" else pathlib.Path(directory)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_CACHING)
+        jax.config.update("jax_compilation_cache_dir", str(place))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ prediction goes through the same metrics: what a network must beat before its nu
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +14,21 @@ import numpy as np
 
 from lim_jax import devices, tasks
 from lim_jax.config import Config
-from lim_jax.data import Dataset, pipeline
 from lim_jax.network import Network
 from lim_jax.tasks.base import OUTPUT_STRIDE
+
+if TYPE_CHECKING:  # predicting needs no data set
+    from lim_jax.data import Dataset
 
 PyTree = Any
 Batch = Mapping[str, Any]
 Results = dict[str, dict[str, float | None]]
 
 
-def split_batches(dataset: Dataset, split: str, config: Config) -> Iterable[Batch]:
+def split_batches(dataset: "Dataset", split: str, config: Config) -> Iterable[Batch]:
     """Returns this process's padded batches of `split`, in a fixed order."""
+    from lim_jax.data import pipeline
+
     return pipeline.evaluation_batches(
         dataset.sources[split],
         dataset.specs,
@@ -37,10 +41,14 @@ def split_batches(dataset: Dataset, split: str, config: Config) -> Iterable[Batc
 
 
 class Evaluator:
-    """Evaluates weights of one network; compiled once, for any split and any weights."""
+    """Evaluates weights of one network; compiled once, for any split and any weights.
+
+    Attributes:
+      network: the network.
+    """
 
     def __init__(self, network: Network, on: Sequence[devices.Device]):
-        self._network = network
+        self.network = network
         self._devices = on
         self._step = devices.distribute(lambda weights, batch: _network_sums(network, weights, batch), on, 1)
 
@@ -53,7 +61,7 @@ class Evaluator:
         """
         weights = devices.replicate(weights, self._devices)
         sums = accumulate(self._step(weights, batch) for batch in batches)
-        return {name: _summarize(task, sums[name]) for name, task in self._network.tasks.items()}
+        return {name: _summarize(task, sums[name]) for name, task in self.network.tasks.items()}
 
 
 def constant_baseline(

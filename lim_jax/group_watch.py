@@ -31,18 +31,26 @@ class GroupWatch:
 
     def begin_epoch(self, params: PyTree) -> None:
         """Remembers which groups are zero now."""
-        self.pattern = self._bits(params)
+        self.pattern = _packed(self.zeros(params))
 
-    def record(self, params: PyTree) -> dict[str, float]:
-        """Returns the history's "sparsity" of the epoch that ends with `params`."""
-        summary = sparsity.sparsity_summary(params, self._groups)
-        died, revived = sparsity.pattern_changes(_unpacked(self.pattern), _unpacked(self._bits(params)))
-        result = {
-            "group_percent": summary.group_percent,
-            "parameter_percent": summary.parameter_percent,
-            "died": died,
-            "revived": revived,
-        }
+    def zeros(self, params: PyTree) -> dict[str, np.ndarray]:
+        """Returns, per layer, which groups are zero: a boolean array with one entry per group."""
+        return jax.device_get(self._zeros(params))
+
+    def changes(self, zeros: Mapping[str, np.ndarray]) -> dict[str, int]:
+        """Returns how many groups died and revived in the epoch at whose end those in `zeros` are zero."""
+        died, revived = sparsity.pattern_changes(_unpacked(self.pattern), _unpacked(_packed(zeros)))
+        return {"died": died, "revived": revived}
+
+    def record(self, params: PyTree, original: sparsity.Sizes | None) -> dict[str, float]:
+        """Returns the history's "sparsity" of an epoch without its changes: relative to the original network.
+
+        Args:
+          params: its parameters.
+          original: the sizes of its layers before groups were removed, if they were; these count as zero.
+        """
+        summary = sparsity.sparsity_summary(params, self._groups, original)
+        result = {"group_percent": summary.group_percent, "parameter_percent": summary.parameter_percent}
         if self._target > 0:
             reached = summary.zero_parameter_percent if self._of_parameters else summary.group_percent
             result["off_target"] = abs(reached - 100 * self._target)
@@ -53,9 +61,9 @@ class GroupWatch:
         found = jax.device_get(self._norms(params))
         return {f"group_rms/{name}": norms.ravel() for name, norms in found.items()}
 
-    def _bits(self, params: PyTree) -> dict[str, str]:
-        zeros = jax.device_get(self._zeros(params))
-        return {name: np.packbits(zero).tobytes().hex() for name, zero in zeros.items()}
+
+def _packed(zeros: Mapping[str, np.ndarray]) -> dict[str, str]:
+    return {name: np.packbits(zero).tobytes().hex() for name, zero in zeros.items()}
 
 
 def _unpacked(pattern: Mapping[str, str]) -> dict[str, np.ndarray]:

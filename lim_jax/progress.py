@@ -36,6 +36,11 @@ class Progress:
         self._step, self._stepped_at = step, now
         return first or now - self._last_line >= SECONDS_BETWEEN_LINES
 
+    def restart(self) -> None:
+        """Notes that the step function is a new one: it will be compiled, and steps take another time than before."""
+        self._stepped_at = None
+        self._steps_measured, self._seconds_measured = 0, 0.0
+
     def begin_break(self) -> None:
         """Notes that an epoch's steps are over; what follows until `end_break` is evaluation and saving."""
         self._break_started = self._clock()

@@ -1,10 +1,11 @@
-"""The figures of a run: loss and metric curves, sparsity during training, groups per layer, example predictions.
+"""The figures of a run: loss and metric curves, sparsity, groups per layer, seconds per epoch, example predictions.
 
 Plain data in, PNG files out: the history (`lim_jax.history` describes its records), the counts of groups per layer, and
 one batch with the network's predictions. Figures are 7 inches wide at most, so that a page shows them at full size, and
 their colours are Okabe and Ito's, which colour-blind readers tell apart.
 """
 
+import contextlib
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lim_jax import color_keys
 from lim_jax.tasks.attribute import AttributeTask
 from lim_jax.tasks.base import INVALID_COLOR, Metric, Task
 from lim_jax.tasks.depth import COLOR_MAP, DepthTask
@@ -47,16 +49,16 @@ _STYLE: dict[Any, Any] = {
     "grid.color": "#DDDDDD",
     "axes.axisbelow": True,
 }
-_DIRECTIONS = {
-    "up": (0, 0, 1),
-    "down": (0, 0, -1),
-    "to the camera": (0, -1, 0),
-    "to the right": (1, 0, 0),
-    "to the left": (-1, 0, 0),
-}
 _FEW = 4  # epochs: fewer are shown as points
 _KEY_COLUMNS = 5
 _BARS_PER_ROW = 60  # labels of 7 points just fit
+
+
+def style() -> contextlib.AbstractContextManager[None]:
+    """Returns the context in which figures look as all of these do."""
+    import matplotlib
+
+    return matplotlib.rc_context(_STYLE)
 
 
 def write_report(
@@ -87,14 +89,13 @@ def write_report(
         "metrics": lambda: metric_curves(tasks, history),
         "sparsity": lambda: sparsity_curves(history),
         "groups": lambda: groups_per_layer(layers),
+        "speed": lambda: speed_curves(history),
         "predictions": lambda: prediction_panel(tasks, batch, predictions),
     }
-    import matplotlib
-
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for name, draw in figures.items():
-        with matplotlib.rc_context(_STYLE):
+        with style():
             written.append(directory / f"{name}.png")
             draw().savefig(written[-1])
     return written
@@ -102,9 +103,7 @@ def write_report(
 
 def write_compaction(path: pathlib.Path, content: Mapping[str, Any]) -> None:
     """Writes the figure of a compaction, given the content of `compact.json`."""
-    import matplotlib
-
-    with matplotlib.rc_context(_STYLE):
+    with style():
         compaction_panel(content).savefig(path)
 
 
@@ -207,6 +206,31 @@ def groups_per_layer(layers: Layers) -> "Figure":
     return figure
 
 
+def speed_curves(history: History) -> "Figure":
+    """Draws the seconds of each epoch's steps, compiling apart, and the parameters of the network where they change."""
+    sizes = [(record["epoch"], record["network"]["parameters"]) for record in history]
+    changes = len({size for _, size in sizes}) > 1
+    figure = _figure(4.5, 3.9 if changes else 2.7)
+    all_axes = figure.subplots(1 + changes, 1, sharex=True, squeeze=False)[:, 0]
+    epochs = [epoch for epoch, _ in sizes]
+    compiling = np.array([record["compile_seconds"]["training"] for record in history])
+    steps = np.array([record["seconds"] for record in history]) - compiling
+    width = 0.8 if len(history) <= _BARS_PER_ROW else 1.0
+    all_axes[0].bar(epochs, steps, width=width, color=_BLUE, label="training steps")
+    all_axes[0].bar(epochs, compiling, width=width, bottom=steps, color=_ORANGE, label="compiling them")
+    all_axes[0].set(ylabel="seconds per epoch")
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    if changes:
+        from matplotlib.ticker import EngFormatter
+
+        all_axes[1].bar(epochs, [size for _, size in sizes], width=width, color=_GREEN)
+        all_axes[1].set(ylabel="parameters")
+        all_axes[1].yaxis.set_major_formatter(EngFormatter(sep=""))
+    all_axes[-1].set_xlabel("epoch")
+    _whole_epochs(all_axes[-1], len(history))
+    return figure
+
+
 def compaction_panel(content: Mapping[str, Any]) -> "Figure":
     """Draws what compaction changed, layer by layer (channels read, parameters, MACs), and the latency.
 
@@ -306,20 +330,22 @@ def _keys(
     for name, task in dense.items():
         if isinstance(task, SegmentationTask):
             present = np.unique(np.concatenate([values.ravel() for values in shown[name]]))
-            entries = [(task.spec.class_names[c], task.colors[c] / 255) for c in present if c < task.num_outputs]
-            entries.append(("not labelled, no measurement", np.array(INVALID_COLOR) / 255))
+            entries = color_keys.classes(task, present)
+            entries.append(("not labelled, no measurement", np.array(INVALID_COLOR)))
             yield lambda part, entries=entries: _color_key(part, entries), 0.1 + 0.16 * -(-len(entries) // _KEY_COLUMNS)
         elif isinstance(task, DepthTask):
             yield _depth_key, 0.46
         elif isinstance(task, NormalsTask):
-            entries = [(f"normal {where}", task.picture(np.array(n)) / 255) for where, n in _DIRECTIONS.items()]
+            entries = color_keys.directions(task)
             yield lambda part, entries=entries: _color_key(part, entries), 0.26
 
 
 def _color_key(part: "SubFigure", entries: Sequence[tuple[str, np.ndarray]]) -> None:
     from matplotlib.patches import Patch
 
-    handles = [Patch(facecolor=tuple(color), edgecolor="0.4", linewidth=0.4, label=name) for name, color in entries]
+    handles = [
+        Patch(facecolor=tuple(color / 255), edgecolor="0.4", linewidth=0.4, label=name) for name, color in entries
+    ]
     part.legend(handles=handles, loc="center", ncols=_KEY_COLUMNS, handlelength=1, handleheight=1, columnspacing=1.2)
 
 
@@ -329,7 +355,7 @@ def _depth_key(part: "SubFigure") -> None:
 
     axes = part.add_axes((0.3, 0.66, 0.4, 0.18))
     part.colorbar(ScalarMappable(Normalize(0, 1), COLOR_MAP), cax=axes, orientation="horizontal")
-    axes.set_xlabel("relative depth (1: the farthest point of the image)", fontsize=7, labelpad=1)
+    axes.set_xlabel(color_keys.DEPTH, fontsize=7, labelpad=1)
 
 
 def _losses(history: History, task: str | None) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:

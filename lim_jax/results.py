@@ -13,9 +13,11 @@ import numpy as np
 from clu import parameter_overview
 
 from lim_jax import checkpoints, devices, evaluation, report, sparsity
+from lim_jax import network as network_lib
 from lim_jax.config import Config
 from lim_jax.data import Dataset, statistics
 from lim_jax.network import Network
+from lim_jax.progress import duration
 from lim_jax.train_state import sparse_groups
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 PyTree = Any
 _FILE = "results.json"
 _EXAMPLES_SHOWN = 4
+_WORTH_A_WORD = 1.0  # seconds of compiling
 
 
 def count(params: PyTree) -> int:
@@ -102,6 +105,8 @@ def line(history: Sequence[Mapping[str, Any]], network: Network, config: Config)
         parts.append(f"validation {_number(record['total']['validation'])} ({', '.join(metrics)})")
     zero = record["sparsity"]["group_percent"]
     parts.append(f"{zero:.1f} % of groups zero")
+    if (compiling := sum(record["compile_seconds"].values())) >= _WORTH_A_WORD:
+        parts.append(f"{duration(compiling)} compiling")
     if zero == 100:
         parts.append("nothing is left of the backbone: lower config.sparsity.strength")
     return ", ".join(parts)
@@ -111,18 +116,33 @@ def finish(
     config: Config,
     workdir: pathlib.Path,
     dataset: Dataset,
-    network: Network,
     on: Sequence[devices.Device],
     evaluator: evaluation.Evaluator,
     history: Sequence[Mapping[str, Any]],
+    original: sparsity.Sizes,
 ) -> dict[str, Any]:
-    """Evaluates the best checkpoint (and each task's own) on the test split; writes and returns the results."""
+    """Evaluates the best checkpoint (and each task's own) on the test split; writes and returns the results.
+
+    Args:
+      config: of the run.
+      workdir: of the run, with its checkpoints; they may hold networks of different sizes.
+      dataset: what it was trained on.
+      on: devices to evaluate on.
+      evaluator: of the network as it is at the end, already compiled.
+      history: of the run.
+      original: the sizes of the layers of the network that training began with; sparsity is relative to them.
+    """
+    evaluators = {_key(evaluator.network): evaluator}
 
     def evaluate(which: str, split: str) -> evaluation.Results:
-        weights = checkpoints.load_network(workdir, which).weights
-        return evaluator(weights, evaluation.split_batches(dataset, split, config))
+        trained = checkpoints.load_network(workdir, which)
+        key = _key(trained.network)
+        if key not in evaluators:
+            evaluators[key] = evaluation.Evaluator(trained.network, on)
+        return evaluators[key](trained.weights, evaluation.split_batches(dataset, split, config))
 
     best = checkpoints.load_network(workdir)
+    network = best.network
     content = {
         "test": evaluate(checkpoints.BEST, "test"),
         "validation": evaluate(checkpoints.BEST, "validation"),
@@ -133,7 +153,7 @@ def finish(
             evaluation.split_batches(dataset, "test", config),
             on,
         ),
-        "sparsity": sparsity.sparsity_summary(best.weights["params"], sparse_groups(config)).to_json(),
+        "sparsity": sparsity.sparsity_summary(best.weights["params"], sparse_groups(config), original).to_json(),
         "parameters": count(best.weights["params"]),
         "epochs": len(history),
         "best_epoch": best.epoch,
@@ -153,7 +173,34 @@ def finish(
             predictions=jax.device_get(predict(best.weights, batch["image"])),
         )
     logger.info("%s\nalso in %s; figures in %s", table(content, network), workdir / _FILE, workdir / "report")
+    useless = no_better_than_constant(content, network)
+    if useless:
+        logger.warning(
+            "warning: on the test split %s no better than the best prediction that ignores the image: train longer%s",
+            " and ".join(useless) + (" is" if len(useless) == 1 else " are"),
+            f", or lower the sparsity ({content['sparsity']['group_percent']:.0f} % of the groups are zero)"
+            if content["sparsity"]["group_percent"]
+            else "",
+        )
     return content
+
+
+def _key(network: Network) -> str:
+    return json.dumps(network_lib.to_json(network))
+
+
+def no_better_than_constant(content: Mapping[str, Any], network: Network) -> list[str]:
+    """Returns the tasks whose published metric on the test split does not beat the best constant prediction's."""
+    useless = []
+    for name, task in network.tasks.items():
+        metric = task.published_metric
+        reached, constant = content["test"][name][metric], content["test_constant"][name][metric]
+        if reached is None or constant is None:
+            continue
+        gain = reached - constant if task.metric_info[metric].higher_is_better else constant - reached
+        if gain <= 0:
+            useless.append(name)
+    return useless
 
 
 def _examples(dataset: Dataset, split: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -23,7 +23,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lim_jax import checkpoints, compilation, data, devices, evaluation, loss_weighting, models, network, results
+from lim_jax import (
+    checkpoints,
+    compilation,
+    compile_time,
+    data,
+    devices,
+    evaluation,
+    initialization,
+    loss_weighting,
+    models,
+    network,
+    results,
+)
 from lim_jax import config as config_lib
 from lim_jax import history as history_lib
 from lim_jax.config import Config
@@ -31,12 +43,12 @@ from lim_jax.data import augmentation, pipeline
 from lim_jax.errors import UserError
 from lim_jax.group_watch import GroupWatch
 from lim_jax.progress import Progress
+from lim_jax.shrinking import Shrinking, num_channels
 from lim_jax.train_state import TrainState, create_train_state, initial_variables, last_strength, make_optimizer
 
 logger = logging.getLogger(__name__)
 
 PyTree = Any
-_WORTH_CACHING = 0.1  # seconds of compilation
 
 
 def train_step(
@@ -117,14 +129,13 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     config = config_lib.checked(config)
     _open_workdir(workdir, config)
     on = devices.chosen(config.num_devices, config.batch_size)
-    _use_compilation_cache(config.compilation_cache_dir)
+    devices.use_compilation_cache(config.compilation_cache_dir)
     dataset = data.load(config.dataset, config.tasks)
-    net = _network(config, dataset)
     with checkpoints.Checkpoints(workdir, tuple(config.tasks)) as kept:
-        run = _Run(config, workdir, dataset, net, on, kept)
+        run = _Run(config, workdir, dataset, on, kept)
         run.start_or_resume()
         run.train()
-        return results.finish(config, workdir, dataset, net, on, run.evaluate, run.history)
+        return results.finish(config, workdir, dataset, on, run.evaluate, run.history, run.shrinking.original)
 
 
 def join_other_processes() -> None:
@@ -146,18 +157,26 @@ def join_other_processes() -> None:
 
 
 class _Run:
-    """The state of one run, and the loop that advances it."""
+    """The state of one run, and the loop that advances it.
+
+    `start_or_resume` gives it a network and the state of its training; `_use` makes what is compiled for a network,
+    once more whenever it has shrunk.
+    """
+
+    net: network.Network
+    state: TrainState
+    shrinking: Shrinking
+    evaluate: evaluation.Evaluator
 
     def __init__(
         self,
         config: Config,
         workdir: pathlib.Path,
         dataset: data.Dataset,
-        net: network.Network,
         on: list[devices.Device],
         kept: checkpoints.Checkpoints,
     ):
-        self.config, self.workdir, self.dataset, self.net = config, workdir, dataset, net
+        self.config, self.workdir, self.dataset = config, workdir, dataset
         self.kept, self.devices = kept, on
         self.history: list[dict[str, Any]] = []
         self.steps_per_epoch = max(len(dataset.sources["train"]) // config.batch_size, 1)
@@ -172,46 +191,66 @@ class _Run:
             num_threads=config.dataset.num_threads,
             prefetch=config.dataset.prefetch_batches,
         )
-        initial = functools.partial(initial_variables, net.model, config.dataset.image_size, config.seed)
-        state = jax.eval_shape(lambda: self._initial_state(initial()))
-        self.optimizer = make_optimizer(config, state.params, self.steps_per_epoch)
         self.watch = GroupWatch(config)
         self.epoch_sums: Any = None
-        self.evaluate = evaluation.Evaluator(net, on)
-        step = functools.partial(train_step, net=net, optimizer=self.optimizer, config=config)
-        self.train_step: Any = devices.distribute(step, on, 1, donate_first=True)
-        if kept.step(checkpoints.LATEST) is None:
-            self._compile_ahead(state)
-        self.state = self._initial_state(_started_from(config.init_from, initial()))
         self.progress = Progress(config.num_epochs, self.steps_per_epoch, config.batch_size)
         self._interrupted: int | None = None
+
+    def start_or_resume(self) -> None:
+        """Goes back to the latest checkpoint, if there is one, and says what the run is."""
+        step = self.kept.step(checkpoints.LATEST)
+        if step is None:
+            net = initialization.network_of(self.config, self.dataset.specs)
+            shapes = self._state_shapes(net)
+            self.shrinking = Shrinking(self.config, shapes.params)
+            self._use(net, shapes)  # compiles while parameters are drawn
+            self.state = self._initial_state(initialization.variables_of(self.config, net))
+        else:
+            net = self._resume(step)
+            self._use(net, self.state, trains=len(self.history) < self.config.num_epochs)
+        results.describe(self.workdir, net, self.state.params, self.dataset, len(self.devices))
+        if step is not None:
+            logger.info("resuming %s after epoch %d (step %d)", self.workdir, len(self.history), step)
+
+    def _resume(self, step: int) -> network.Network:
+        """Restores everything from a checkpoint; returns its network, which may have shrunk since the run began."""
+        meta = self.kept.meta(step)
+        if "history" not in meta:
+            raise UserError(
+                f"{self.workdir} holds a network without its training: give another --workdir, and start from this one "
+                f"with --config.init_from={self.workdir}"
+            )
+        net = network.from_json(meta["architecture"])
+        config = self.config
+        self.state, meta = self.kept.restore(step, self._state_shapes(net), self.iterator)
+        self.history, self.epoch_sums, self.watch.pattern = meta["history"], meta["epoch_sums"], meta["zero_groups"]
+        self.shrinking = Shrinking(config, self.state.params, meta.get("shrinking"))
+        return net
 
     def _initial_state(self, variables: PyTree) -> TrainState:
         return create_train_state(variables, self.config.tasks, self.config, self.steps_per_epoch)
 
-    def _compile_ahead(self, state: TrainState) -> None:
-        """Starts compiling the training step for arguments shaped as these, and importing what comes after it."""
-        if jax.process_count() > 1:
-            return  # pmap makes global arrays of each process's share, which a compiled function expects
-        example = self.dataset.sources["train"][0]
-        batch = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((self.config.batch_size, *np.shape(leaf)), leaf.dtype), example
-        )
-        self.train_step = compilation.Ahead(
-            self.train_step, "the training step", state, batch, meanwhile=results.import_writers
-        )
+    def _state_shapes(self, net: network.Network) -> TrainState:
+        config = self.config
+        variables = jax.eval_shape(lambda: initial_variables(net.model, config.dataset.image_size, config.seed))
+        return jax.eval_shape(self._initial_state, variables)
 
-    def start_or_resume(self) -> None:
-        """Goes back to the latest checkpoint, if there is one, and says what the run is."""
-        results.describe(self.workdir, self.net, self.state.params, self.dataset, len(self.devices))
-        step = self.kept.step(checkpoints.LATEST)
-        if step is None:
-            return
-        self.state, meta = self.kept.restore(step, self.state, self.iterator)
-        self.history, self.epoch_sums, self.watch.pattern = meta["history"], meta["epoch_sums"], meta["zero_groups"]
-        if len(self.history) < self.config.num_epochs:
-            self._compile_ahead(self.state)
-        logger.info("resuming %s after epoch %d (step %d)", self.workdir, len(self.history), step)
+    def _use(self, net: network.Network, state: TrainState, *, trains: bool = True) -> None:
+        """Makes the functions that train and evaluate `net`, with a state shaped like `state`.
+
+        The training step starts being compiled unless nothing is going to be trained.
+        """
+        original = self.shrinking.original
+        self.net, self.evaluate = net, evaluation.Evaluator(net, self.devices)
+        self.optimizer = make_optimizer(self.config, state.params, self.steps_per_epoch, original)
+        step = functools.partial(train_step, net=net, optimizer=self.optimizer, config=self.config)
+        self.train_step: Callable[..., Any] = devices.distribute(step, self.devices, 1, donate_first=True)
+        if trains and jax.process_count() == 1:  # with several, pmap turns each one's batch into its share of an array
+            batch = compilation.batch_shapes(self.dataset.sources["train"][0], self.config.batch_size)
+            self.train_step = compilation.Ahead(
+                self.train_step, "the training step", state, batch, meanwhile=results.import_writers
+            )
+        self._is_new = True
 
     def train(self) -> None:
         """Runs epochs until the last one or until nothing improves."""
@@ -225,7 +264,7 @@ class _Run:
                 started = time.monotonic()
                 self._run_steps()
                 self.progress.begin_break()
-                self._end_epoch(time.monotonic() - started)
+                self._end_epoch(time.monotonic() - started, compile_time.since(started))
                 results.write_record(writer, self.history[-1])
                 writer.write_histograms(self.history[-1]["step"], self.watch.norms(self.state.params))
                 self.progress.end_break()
@@ -255,6 +294,9 @@ class _Run:
         self.state = devices.replicate(state, self.devices)
         if self.epoch_sums is None:
             self.watch.begin_epoch(self.state.params)
+        if self._is_new:
+            self.progress.restart()
+            self._is_new = False
 
     def _run_steps(self) -> None:
         """Runs the steps that the epoch still lacks, adding up their losses one step behind the device."""
@@ -289,8 +331,8 @@ class _Run:
         logger.info("interrupted: step %d is saved, the same command goes on from there", step)
         sys.exit(128 + self._interrupted)
 
-    def _end_epoch(self, seconds: float) -> None:
-        """Records the epoch, evaluates it where it is time to, and saves it."""
+    def _end_epoch(self, seconds: float, compile_seconds: float) -> None:
+        """Records the epoch, lets the network shrink and evaluates it where it is time to, and saves it."""
         config, epoch = self.config, len(self.history) + 1
         total, steps = self.epoch_sums["total"]
         if not np.isfinite(total):
@@ -303,14 +345,21 @@ class _Run:
             "step": epoch * self.steps_per_epoch,
             "train": {task: {"loss": s / w if w else None} for task, (s, w) in self.epoch_sums["losses"].items()},
             "total": {"train": total / steps},
-            "sparsity": self.watch.record(self.state.params),
             "strength": last_strength(self.state.opt_state),
             "learning_rate": float(self.state.opt_state.hyperparams["learning_rate"]),
+            "network": {"parameters": results.count(self.state.params), "channels": num_channels(self.net)},
             "seconds": seconds,
+            "compile_seconds": {"training": compile_seconds, "evaluation": 0.0},
         }
         self.epoch_sums = None
+        zeros = self.watch.zeros(self.state.params)
+        self._shrink(epoch, zeros)
+        changes = self.watch.changes(zeros)
+        record["sparsity"] = self.watch.record(self.state.params, self.shrinking.original) | changes
         if epoch % config.eval_every_epochs == 0 or epoch == config.num_epochs:
+            started = time.monotonic()
             record |= self._validate(record)
+            record["compile_seconds"]["evaluation"] = compile_time.since(started)
         self.history.append(record)
         losses = {task: history_lib.counting_loss(record, task) for task in config.tasks}
         losses["total"] = history_lib.counting_loss(record)
@@ -320,6 +369,21 @@ class _Run:
         )
         if best or over or epoch % config.checkpoint_every_epochs == 0:
             self._save(losses)
+
+    def _shrink(self, epoch: int, zeros: Mapping[str, np.ndarray]) -> None:
+        """Goes on with a smaller network, if it is time to and groups stayed zero for long enough."""
+        self.shrinking.end_epoch(zeros)
+        shrunk = self.shrinking.shrink(self.net, self.state) if self.shrinking.is_due(epoch) else None
+        if shrunk is not None:
+            before = results.count(self.state.params), num_channels(self.net)
+            net, self.state = shrunk
+            jax.clear_caches()  # JAX would keep what was compiled for the larger network
+            self._use(net, self.state, trains=epoch < self.config.num_epochs)
+            after = results.count(self.state.params), num_channels(net)
+            logger.info(
+                "the network shrinks: %s -> %s parameters, %s -> %s channels of the backbone; compiling anew",
+                *(f"{number:,}" for pair in zip(before, after, strict=True) for number in pair),
+            )
 
     def _validate(self, record: Mapping[str, Any]) -> dict[str, Any]:
         params = {name: branch for name, branch in self.state.params.items() if name != "loss_weighting"}
@@ -338,6 +402,7 @@ class _Run:
             "epoch_sums": self.epoch_sums,
             "zero_groups": self.watch.pattern,
             "architecture": network.to_json(self.net),
+            "shrinking": self.shrinking.to_json(),
         }
         self.kept.save(self.state, self.iterator, meta, losses)
 
@@ -374,48 +439,3 @@ def _open_workdir(workdir: pathlib.Path, config: Config) -> None:
             raise UserError(
                 f"cannot write to the workdir {workdir} ({error.strerror}): give another --workdir"
             ) from error
-
-
-def _use_compilation_cache(directory: str) -> None:
-    """Keeps compiled programs between runs: in `directory`, in the user's cache ("auto"), or not at all ("")."""
-    if directory:
-        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-        place = cache / "lim_jax" / "xla" if directory == "auto" else pathlib.Path(directory)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_CACHING)
-        jax.config.update("jax_compilation_cache_dir", str(place))
-
-
-def _network(config: Config, dataset: data.Dataset) -> network.Network:
-    """Returns the network that `config` describes, compact if it starts from a compact one of that description."""
-    net = network.build(config, dataset.specs)
-    if not config.init_from:
-        return net
-    source = checkpoints.load_network(pathlib.Path(config.init_from)).network
-    described = config_lib.load(pathlib.Path(config.init_from)).model
-    same = all(described[key] == config.model[key] for key in ("backbone", "width_multiplier"))
-    return network.with_channels_of(net, source) if same else net
-
-
-def _started_from(init_from: str, variables: PyTree) -> PyTree:
-    """Returns `variables` with everything that fits taken from the best weights of the run in `init_from`."""
-    if not init_from:
-        return variables
-    source = checkpoints.load_network(pathlib.Path(init_from)).weights
-    fitting = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(source)}
-    taken, left = [], []
-
-    def choose(path: Any, leaf: jax.Array) -> Any:
-        name = jax.tree_util.keystr(path)
-        fits = name in fitting and fitting[name].shape == leaf.shape
-        (taken if fits else left).append(name)
-        return fitting[name] if fits else leaf
-
-    started = jax.tree_util.tree_map_with_path(choose, variables)
-    if not taken:
-        raise UserError(
-            f"nothing in {init_from} fits this network: config.init_from must be a run of the same backbone"
-        )
-    logger.info("starting from %s: %d arrays taken over", init_from, len(taken))
-    if left:
-        logger.info("  not there, or of another shape, so freshly drawn: %s", ", ".join(left))
-    return started

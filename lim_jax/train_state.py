@@ -51,8 +51,13 @@ def sparse_groups(config: Config) -> Callable[[PyTree], PyTree]:
     return functools.partial(sparsity.backbone_groups, scope=config.sparsity.scope)
 
 
-def make_optimizer(config: Config, params: PyTree, steps_per_epoch: int) -> optax.GradientTransformation:
-    """Returns the optimizer that `config` asks for, for parameters shaped like `params`."""
+def make_optimizer(
+    config: Config, params: PyTree, steps_per_epoch: int, original: sparsity.Sizes | None = None
+) -> optax.GradientTransformation:
+    """Returns the optimizer that `config` asks for, for parameters shaped like `params`.
+
+    `original` has the sizes of the layers before groups were removed from the network, if they were.
+    """
     wanted = config.sparsity
     sparse = wanted.penalty != "none" and (wanted.strength > 0 or wanted.target > 0)
     start = wanted.start_epoch * steps_per_epoch
@@ -78,6 +83,7 @@ def make_optimizer(config: Config, params: PyTree, steps_per_epoch: int) -> opta
             penalty=wanted.penalty if sparse else "none",
             metric=wanted.metric,
             bias_corrected=wanted.bias_corrected,
+            original=original,
         )
 
     strength = float(wanted.strength) if sparse else 0.0

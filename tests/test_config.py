@@ -43,6 +43,8 @@ def test_shipped_configurations_are_valid(name, variant):
         ("sparsity.metric", "sgd"),
         ("sparsity.target", 70.0),
         ("sparsity.start_epoch", -1),
+        ("sparsity.compact_every_epochs", -1),
+        ("sparsity.patience_epochs", 0),
         ("sparsity.scope", "heads"),
         ("num_devices", -1),
     ],
@@ -60,6 +62,12 @@ def test_a_bad_value_is_refused_by_its_key(key, value):
     [
         ({"sparsity.strength": 1e-5, "sparsity.start_epoch": 1000}, "sparsity.start_epoch"),
         ({"sparsity.target": 0.5, "sparsity.penalty": "none"}, "sparsity.target"),
+        ({"sparsity.compact_every_epochs": 5}, "compact_every_epochs"),
+        (
+            {"sparsity.compact_every_epochs": 5, "sparsity.target": 0.5, "sparsity.penalty": "l1"},
+            "compact_every_epochs",
+        ),
+        ({"sparsity.compact_every_epochs": 5, "sparsity.target": 0.5, "num_epochs": 5}, "before epoch 5"),
         ({"sparsity.target": 0.5, "published.reset_optimizer_every_epoch": True}, "reset_optimizer_every_epoch"),
     ],
 )

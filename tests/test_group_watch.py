@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lim_jax import checkpoints, train
+from lim_jax import checkpoints, sparsity, train
 from lim_jax import config as config_lib
 from lim_jax.group_watch import GroupWatch
 from lim_jax.train_state import create_train_state, last_strength, make_optimizer
@@ -26,8 +26,12 @@ def test_what_died_and_revived_is_reported(data_dir):
     again = GroupWatch(config)
     again.pattern = watch.pattern
     after = {"backbone": {"conv": {"kernel": kernel.at[:, :, 1:6].set(0)}}}
-    expected = {"group_percent": 50, "parameter_percent": 50, "died": 4, "revived": 1, "off_target": pytest.approx(10)}
-    assert watch.record(after) == again.record(after) == expected
+    for restored in (watch, again):
+        assert restored.changes(watch.zeros(after)) == {"died": 4, "revived": 1}
+    original = {"backbone/conv": sparsity.LayerSize(20, 18)}  # of which 10 groups are removed
+    for sizes, percent, off in ((None, 50, 10), (original, 75, 35)):
+        expected = {"group_percent": percent, "parameter_percent": percent, "off_target": pytest.approx(off)}
+        assert watch.record(after, sizes) == expected
     assert watch.norms(after)["group_rms/backbone/conv"].tolist() == [1, 0, 0, 0, 0, 0, 1, 1, 1, 1]
 
 
@@ -83,4 +87,4 @@ def test_a_target_survives_an_interruption(data_dir, tmp_path, monkeypatch):
 def history_of(workdir, config):
     with checkpoints.Checkpoints(workdir, config_lib.checked(config).tasks, read_only=True) as kept:
         history = kept.meta(kept.step(checkpoints.LATEST))["history"]
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in history]
+    return [{key: value for key, value in record.items() if "seconds" not in key} for record in history]

@@ -49,3 +49,17 @@ def test_epochs_of_one_step_are_measured():
         now[0] += 1
         progress.end_break()
     assert progress.line() == "4 images/s, 3 s left"
+
+
+def test_a_new_step_function_is_measured_anew():
+    now = [0.0]
+    progress = Progress(num_epochs=1, steps_per_epoch=9, batch_size=8, clock=lambda: now[0])
+    for step, seconds in enumerate((50, 4, 4), start=1):
+        now[0] += seconds
+        progress.step_done(step)
+    assert progress.line() == "2 images/s, 24 s left"
+    progress.restart()
+    for step, seconds in enumerate((50, 1, 1), start=4):  # the first one compiles
+        now[0] += seconds
+        progress.step_done(step)
+    assert progress.line() == "8 images/s, 3 s left"

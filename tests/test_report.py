@@ -38,7 +38,9 @@ def make_history(names, epochs, validate_every=1):
             "sparsity": {"group_percent": 70 * (1 - decay), "parameter_percent": 80 * (1 - decay)},
             "strength": 1e-5,
             "learning_rate": 1e-4,
-            "seconds": 1.5,
+            "network": {"parameters": 1000 - 500 * (epoch > epochs / 2), "channels": 100},
+            "seconds": 1.5 + 3 * (epoch == 1),
+            "compile_seconds": {"training": 3.0 * (epoch == 1), "evaluation": 0.0},
         }
         if epoch % validate_every == 0 or epoch == epochs:
             record["validation"] = {
@@ -144,6 +146,7 @@ def test_files(case, tmp_path):
         "metrics.png",
         "predictions.png",
         "sparsity.png",
+        "speed.png",
     ]
     for file in files:
         picture = cv2.imread(str(file))
@@ -195,6 +198,17 @@ def test_a_run_without_validation_has_curves():
         record["train"] = {"depth": {"loss": 0.1}}
     assert_legible(drawn(report.loss_curves, {"depth": ALL["depth"]}, history))
     assert_legible(drawn(report.metric_curves, {"depth": ALL["depth"]}, history))
+
+
+@pytest.mark.parametrize(("epochs", "panels"), [(1, 1), (2, 2), (300, 2)])
+def test_speed(epochs, panels):
+    """The first epoch compiles; the second half of the epochs trains a smaller network."""
+    figure = drawn(report.speed_curves, make_history(("depth",), epochs))
+    assert_legible(figure)
+    assert len(figure.axes) == panels
+    steps, compiling = figure.axes[0].containers
+    assert [bar.get_height() for bar in steps] == [1.5] * epochs
+    assert [bar.get_height() for bar in compiling] == [3.0] + [0.0] * (epochs - 1)
 
 
 @pytest.mark.parametrize("changing", [False, True])

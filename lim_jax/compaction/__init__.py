@@ -8,7 +8,7 @@ from lim_jax.compaction import summary
 from lim_jax.compaction.cost import LayerCost, latencies, layer_costs, total
 from lim_jax.compaction.graph import Graph, build
 from lim_jax.compaction.liveness import Liveness, analyze
-from lim_jax.compaction.surgery import Compacted, Cut, compact, fold_batch_norm, take
+from lim_jax.compaction.surgery import Compacted, Cut, compact, fold_batch_norm, remove_unread, take
 
 __all__ = [
     "Compacted",
@@ -22,6 +22,7 @@ __all__ = [
     "fold_batch_norm",
     "latencies",
     "layer_costs",
+    "remove_unread",
     "summary",
     "take",
     "total",

@@ -65,6 +65,29 @@ def analyze(graph: Graph, variables: Mapping[str, PyTree]) -> Liveness:
     return Liveness(graph, weights, _backwards(graph, weights, constants))
 
 
+def analyze_groups(graph: Graph, variables: Mapping[str, PyTree], zero: Mapping[str, np.ndarray]) -> Liveness:
+    """Finds live channels from zero groups alone: what holds while the network is trained on.
+
+    Weights change, so which of them are zero says nothing but for the groups that are to stay zero, and no channel is
+    taken as constant: it varies again with the bias that it is made of.
+
+    Args:
+      graph: of the network.
+      variables: `{"params", "batch_stats"}`, arrays on the host; only shapes matter.
+      zero: by the path of a convolution, bool (number of channels that it reads,): which of them it shall never read
+        again; a convolution that is missing reads all.
+    """
+    widths = {tensor.name: tensor.width for tensor in graph.tensors}
+    weights = {}
+    for conv in graph.convolutions:
+        found = graph_lib.weights_of(conv, widths[conv.source], variables)
+        reads = ~zero.get(conv.path, np.zeros(found.kernel.shape[2], bool))
+        kernel = np.broadcast_to(reads[:, None], (1, 1, len(reads), len(found.shift)))
+        weights[conv.path] = Weights(kernel, np.zeros((1, 1, len(found.shift))), found.scale, found.shift)
+    varying = {tensor.name: np.full(tensor.width, np.nan) for tensor in graph.tensors}
+    return Liveness(graph, weights, _backwards(graph, weights, varying))
+
+
 def products_of_constants(conv: Convolution, weights: Weights, source: np.ndarray) -> np.ndarray:
     """Returns (k, k, features): what each tap adds for the source's constant channels, float64.
 

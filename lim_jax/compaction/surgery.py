@@ -7,7 +7,10 @@ gather. A block's first convolution usually reads only some of the channels that
 What a convolution got from constant channels goes into the mean of its batch norm (or its bias). Where the padding at
 the borders shows, it goes into a kernel on a channel of ones instead, which is exact there too.
 
-Batch norms stay, so that a compact network can be trained further; `fold_batch_norm` takes them out for inference.
+Batch norms stay, so that a compact network can be trained further; `fold_batch_norm` takes them out for inference. In
+training mode the compact network computes what the dense one does where running means have settled, as they have after
+any training: a batch's own mean takes out a constant just as the shifted running mean does. But what was folded no
+longer learns, so while a network is trained `remove_unread` folds nothing.
 """
 
 import dataclasses
@@ -84,10 +87,38 @@ def compact(model: MultiTaskModel, variables: Mapping[str, PyTree], round_to: in
     return Compacted(_model(model, cuts), compacted, cuts, kept, liveness)
 
 
+def remove_unread(model: MultiTaskModel, variables: Mapping[str, PyTree], zero: Mapping[str, np.ndarray]) -> Compacted:
+    """Removes groups for good, and all channels that are then unread, so that the rest can be trained on.
+
+    What stays computes what it did before, in training mode too, and its gradients are those of the whole network with
+    these groups at zero. Hence nothing is folded. A convolution that reads nothing any more still has its batch norm,
+    whose output in training is its bias, learned like any other; where a channel is constant but read, it stays.
+
+    Args:
+      model: the network, with its batch norms.
+      variables: `{"params", "batch_stats"}`, on the host or not; the model's branches only.
+      zero: by the path of a convolution, bool (number of channels that it reads,): its groups that are to be removed.
+        They are zero.
+
+    Returns:
+      The smaller network.
+    """
+    arrays = {name: graph_lib.to_host(tree) for name, tree in variables.items()}
+    graph = graph_lib.build(model, arrays["params"])
+    liveness = liveness_lib.analyze_groups(graph, arrays, zero)
+    kept = _kept(liveness, 1)
+    cuts = {
+        path: dataclasses.replace(cut, constant="constant_kernel" in graph_lib.branch_of(arrays["params"], path))
+        for path, cut in _cuts(liveness, kept, 1).items()
+    }
+    compacted = {name: take(tree, cuts) for name, tree in arrays.items()}
+    return Compacted(_model(model, cuts), compacted, cuts, kept, liveness)
+
+
 def take(tree: PyTree, cuts: Mapping[str, Cut]) -> dict[str, Any]:
     """Returns what is left of a tree shaped like the parameters or the batch statistics, such as Adam's moments.
 
-    Constants are not folded: in the place of a new `constant_kernel` there are zeros.
+    Constants are not folded: a `constant_kernel` has what it had, or zeros where it is new.
     """
     taken = _copied(tree)
     for path, cut in cuts.items():
@@ -229,9 +260,10 @@ def _cut_branch(old: Mapping[str, Any], cut: Cut) -> dict[str, Any]:
                 branch[name] = array[:, :, cut.rows][..., cut.columns]
         elif name == "bias":
             branch[name] = array[cut.columns]
-    kernels = [old[name] for name in ("kernel", "constant_kernel") if name in old]
-    if cut.constant and kernels:
-        size = kernels[0].shape[0]
+    if cut.constant and "constant_kernel" in old:
+        branch["constant_kernel"] = old["constant_kernel"][..., cut.columns]
+    elif cut.constant and "kernel" in old:
+        size = old["kernel"].shape[0]
         branch["constant_kernel"] = np.zeros((size, size, 1, len(cut.columns)), np.float32)
     return branch
 

@@ -77,6 +77,12 @@ class MultiTaskModel(nn.Module):
         return {task: module(features, train, axis_name) for task, module in self.heads.items()}
 
 
+def with_dtype(model: MultiTaskModel, dtype: str) -> MultiTaskModel:
+    """Returns the same model, of the same parameters, that computes in another dtype."""
+    heads = {task: module.clone(dtype=dtype) for task, module in model.heads.items()}
+    return MultiTaskModel(model.backbone.clone(dtype=dtype), heads)
+
+
 def to_json(model: MultiTaskModel) -> dict[str, Any]:
     """Describes a model completely, in JSON-serialisable values; `from_json` is the inverse."""
     if not isinstance(model.backbone, ResNet):

@@ -17,7 +17,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -90,6 +90,32 @@ class Layer:
     def num_parameters(self) -> int:
         """The number of elements of all groups."""
         return sum(math.prod(shape) for shape in self.shapes)
+
+
+class LayerSize(NamedTuple):
+    """How large a layer is.
+
+    Attributes:
+      groups: number of its groups.
+      group_size: number of elements of one of them.
+    """
+
+    groups: int
+    group_size: int
+
+
+Sizes = Mapping[str, LayerSize]
+
+
+def layer_sizes(params: PyTree, groups: Groups) -> dict[str, LayerSize]:
+    """Returns the size of each layer with groups, by its name.
+
+    Where groups are removed from a network while it trains, the sizes from before say what the rest is a part of.
+    """
+    return {
+        layer.name: LayerSize(layer.num_groups, layer.num_parameters // max(layer.num_groups, 1))
+        for layer in layers(groups, params)
+    }
 
 
 def match_groups(params: PyTree, rules: Rules) -> PyTree:

@@ -60,6 +60,7 @@ def proximal(
     metric: str = "adam",
     eps: jax.Array | float = 1e-8,
     bias_correction: jax.Array | float | None = None,
+    original: groups_lib.Sizes | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Follows each step of an optimizer with the proximal step of a penalty.
 
@@ -73,6 +74,8 @@ def proximal(
       metric: "adam" for `sqrt(v) + eps`, "identity" for the Euclidean proximal operator.
       eps: added to the square root of the second moment.
       bias_correction: the decay b2 of the second moment, to divide it by `1 - b2^count` as Adam does for its own step.
+      original: `groups.layer_sizes` of the parameters before groups were removed from the network, if they were: the
+        penalty's sqrt(n) goes by them, and in the share of zero groups removed ones count as zero.
 
     Returns:
       A transformation whose `update` needs `params`; its state is a `ProximalState`.
@@ -111,9 +114,9 @@ def proximal(
             metrics = None
             if metric == "adam":
                 metrics = {path: root(v, count) for path, v in second_moments(inner_state, found).items()}
-            updates, arrays = _proximal_updates(chosen, found, updates, params, metrics, rate, now)
+            updates, arrays = _proximal_updates(chosen, found, updates, params, metrics, rate, now, original)
             if isinstance(strength, TargetSparsity):
-                target = strength.update(target, _share_of_zeros(chosen, found, arrays), count)
+                target = strength.update(target, _share_of_zeros(chosen, found, arrays, original), count)
         return updates, ProximalState(count, now.astype(jnp.float32), target, inner_state)
 
     def root(second_moment: jax.Array, count: jax.Array) -> jax.Array:
@@ -137,6 +140,7 @@ def proximal_adam(
     penalty: str | penalties.Penalty | None = "group_lasso",
     metric: str = "adam",
     bias_corrected: bool = False,
+    original: groups_lib.Sizes | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Adam with decoupled weight decay, followed by the proximal step of a penalty (what the paper trains with).
 
@@ -168,6 +172,7 @@ def proximal_adam(
         v, which starts at zero: a group then gives way as if λ were `1/sqrt(1 - b2^count)` times as large, 32 times
         at the first step, 10 times at the tenth, 1.3 times at the thousandth (b2 = 0.999). Corrected, the early steps
         prune no more than later ones.
+      original: sizes of the layers before groups were removed from the network; see `proximal`.
 
     Returns:
       A transformation whose `update` needs `params`; its state is a `ProximalState`.
@@ -182,6 +187,7 @@ def proximal_adam(
         metric=metric,
         eps=eps,
         bias_correction=b2 if bias_corrected else None,
+        original=original,
     )
 
 
@@ -240,6 +246,7 @@ def _proximal_updates(
     metrics: dict[str, jax.Array] | None,
     learning_rate: jax.Array,
     strength: jax.Array,
+    original: groups_lib.Sizes | None,
 ) -> tuple[PyTree, dict[int, jax.Array]]:
     """Replaces the updates of parameters with groups by `prox(p + update) - p`, in the parameters' dtype.
 
@@ -252,7 +259,7 @@ def _proximal_updates(
     for layer in found:
         arrays = [leaves[index] + steps[index] for index in layer.leaves]
         of_layer = None if metrics is None else [metrics[path] for path in layer.paths]
-        block = Block(arrays, of_layer, layer.axes)
+        block = Block(arrays, of_layer, layer.axes, None if original is None else original[layer.name].group_size)
         solution = penalty.prox(block, learning_rate, strength)
         for index, new in zip(layer.leaves, solution, strict=True):
             after[index] = new.astype(leaves[index].dtype)
@@ -261,16 +268,23 @@ def _proximal_updates(
 
 
 def _share_of_zeros(
-    penalty: penalties.Penalty, found: list[groups_lib.Layer], arrays: dict[int, jax.Array]
+    penalty: penalties.Penalty,
+    found: list[groups_lib.Layer],
+    arrays: dict[int, jax.Array],
+    original: groups_lib.Sizes | None,
 ) -> jax.Array:
-    """Returns the share of zero groups, or of zero parameters if the penalty is on single ones."""
+    """Returns the share of zero groups, or of zero parameters if the penalty is on single ones; removed ones count."""
     if isinstance(penalty, penalties.L1):
         zeros = [jnp.sum(array == 0) for array in arrays.values()]
-        total = sum(array.size for array in arrays.values())
+        left = total = sum(array.size for array in arrays.values())
+        if original is not None:
+            total = sum(size.groups * size.group_size for size in original.values())
     else:
         zeros = [jnp.sum(groups_lib.zero_groups(layer, arrays)) for layer in found]
-        total = sum(layer.num_groups for layer in found)
-    return jnp.sum(jnp.stack(zeros)).astype(jnp.float32) / total
+        left = total = sum(layer.num_groups for layer in found)
+        if original is not None:
+            total = sum(size.groups for size in original.values())
+    return (jnp.sum(jnp.stack(zeros)) + (total - left)).astype(jnp.float32) / total
 
 
 def _value(scalar: optax.ScalarOrSchedule, count: jax.Array) -> jax.Array:

@@ -32,7 +32,7 @@ class GroupLasso:
 
     def prox(self, block: Block, learning_rate: Scalar, strength: Scalar) -> list[jax.Array]:
         """Returns the arrays of `block` after the proximal step."""
-        return proximal.group_lasso(block, learning_rate * strength * math.sqrt(block.group_size))
+        return proximal.group_lasso(block, learning_rate * strength * math.sqrt(block.penalized_size))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class GroupMCP:
 
     def prox(self, block: Block, learning_rate: Scalar, strength: Scalar) -> list[jax.Array]:
         """Returns the arrays of `block` after the proximal step."""
-        return proximal.group_mcp(block, learning_rate, strength * math.sqrt(block.group_size), self.gamma)
+        return proximal.group_mcp(block, learning_rate, strength * math.sqrt(block.penalized_size), self.gamma)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,7 @@ class SparseGroupLasso:
     def prox(self, block: Block, learning_rate: Scalar, strength: Scalar) -> list[jax.Array]:
         """Returns the arrays of `block` after the proximal step."""
         scale = learning_rate * strength
-        group = scale * (1 - self.l1_ratio) * math.sqrt(block.group_size)
+        group = scale * (1 - self.l1_ratio) * math.sqrt(block.penalized_size)
         return proximal.sparse_group_lasso(block, group, scale * self.l1_ratio)
 
 

@@ -64,17 +64,28 @@ class Block(NamedTuple):
       metrics: their metrics, arrays of the same shapes, or None for the Euclidean metric.
       axes: for each array, the axes (not negative, increasing) that index the groups; all other axes are inside a
         group.
+      original_size: the number of elements that a group had before some were removed from the network, if they were.
     """
 
     arrays: Sequence[jax.Array]
     metrics: Sequence[jax.Array] | None
     axes: Sequence[Axes]
+    original_size: int | None = None
 
     @property
     def group_size(self) -> int:
         """The number of elements of one group, over all arrays."""
         parts = zip(self.arrays, self.axes, strict=True)
         return sum(math.prod(array.shape[axis] for axis in _inside(array, kept)) for array, kept in parts)
+
+    @property
+    def penalized_size(self) -> int:
+        """The n of the penalty's sqrt(n).
+
+        It stays when elements are removed because nobody reads what they compute. Without a gradient they would have
+        become zero, and a group of n elements some of which are zero has the threshold of n elements.
+        """
+        return self.group_size if self.original_size is None else self.original_size
 
 
 def normalize_axes(group_axis: int | tuple[int, ...], ndim: int) -> Axes:

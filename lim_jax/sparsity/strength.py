@@ -1,19 +1,32 @@
 """The strength λ over a training run: a warm-up, or a controller that reaches a wanted sparsity by itself.
 
 The paper leaves the choice of λ open. `TargetSparsity` turns it around: say which share of the groups shall be zero
-at the end, and λ follows from what the groups do. Its law, at step k of N, with s the share of zero groups after the
-step:
+at the end, and λ follows from what the groups do. With M steps from the first with a λ to the last, and s the share
+of zero groups after a step, it goes through three phases:
 
-    r(k) = target · (1 - (1 - x)³),  x = (k - start) / (ramp · (N - start)) within 0..1      where s ought to be
-    v(k) = v(k-1) + (s(k) - s(k-1) - v(k-1)) / (0.01 N)                                      how fast s moves
-    e(k) = r(k + h) - (s(k) + h v(k)),  h = 0.05 N                                           the error h steps from now
-    log λ(k+1) = log λ(k) + gain / N · clip(e(k), -0.25, 0.25)
+*Search.* `log λ` rises by 40 / M a step from `initial_strength`, until s, smoothed over 0.005 M steps, reaches a
+twentieth of the target: the onset.
 
-It is an integral controller on log λ, since the right λ is known only to orders of magnitude. Groups give way slowly,
-so that s goes on rising for a while at any λ; comparing where s is heading instead of where it is supplies the
-damping that keeps λ from overshooting. The reference rises fast first and slowly later, as in gradual pruning (Zhu &
-Gupta, arXiv 1710.01878), and rests at the target for the last 30 % of training while the network settles. Since it
-starts at zero, a first λ that is too low costs nothing but a later start; one that is too high cannot be taken back.
+*Ramp.* From the onset to 70 % of M, s follows a reference that rises fast first and slowly later, as in gradual
+pruning (Zhu & Gupta, arXiv 1710.01878), so that the network can make up for what it loses:
+
+    r(k) = target · (1 - (1 - x)³),  x = (k - onset) / (0.7 M - onset) within 0..1
+
+*Rest.* For the last 30 %, r is the target and the network settles.
+
+In ramp and rest λ obeys proportional and integral control of its logarithm, since the right λ is known only to
+orders of magnitude, with e the error r - s (s smoothed as above):
+
+    φ = e shrunk towards 0 by 0.005, clipped to ±0.25
+    i(k+1) = i(k) + gain / M · φ        (gain: 150)
+    log λ = i + 5 φ
+
+Groups give way slowly, so that an integral alone would go on raising λ while s is already on its way, and swing. The
+proportional part answers a change of s at once, and takes it back as soon as s turns: it supplies the damping.
+Shrinking e leaves λ alone while s is as near as the coming and going of single groups allows. Clipping it bounds what
+a disturbance does: the proportional part stays within a factor of 3.4. And i never falls below where the search began:
+where groups died for good (a channel that nothing feeds has no gradient) a lower λ gives none back. Everything scales
+with M, so that a run of twice the length moves λ half as fast.
 """
 
 import dataclasses
@@ -25,8 +38,12 @@ import optax
 
 from lim_jax.errors import UserError
 
-_HORIZON = 0.05
-_TREND = 0.01
+_SEARCH = 40.0  # change of log λ over M steps of search
+_SMOOTHING = 0.005  # of M
+_ONSET = 0.05  # of the target
+_SHORTEST_RAMP = 0.05  # of M
+_PROPORTIONAL = 5.0
+_DEAD_BAND = 0.005
 _LARGEST_ERROR = 0.25
 
 
@@ -34,14 +51,14 @@ class TargetState(NamedTuple):
     """State of `TargetSparsity`; float32 scalars.
 
     Attributes:
-      log_strength: natural logarithm of the strength of the next update.
-      sparsity: share of zero groups after the last update.
-      trend: smoothed change of `sparsity` per step.
+      log_strength: i in the law: natural logarithm of λ without the proportional part.
+      sparsity: share of zero groups, smoothed.
+      onset: steps from the first with a λ to the onset; negative before it.
     """
 
     log_strength: jax.Array
     sparsity: jax.Array
-    trend: jax.Array
+    onset: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,19 +70,20 @@ class TargetSparsity:
 
     Attributes:
       target: the share of groups (under l1, of single parameters) that shall be zero in the end, within 0..1.
-      num_steps: N, the number of steps of the whole training.
+      num_steps: the number of steps of the whole training.
       start_step: before this step λ is zero.
-      initial_strength: the first λ; far below what is needed is fine.
-      ramp: share of the steps after `start_step` over which the reference rises to the target.
-      gain: how fast λ moves: an error of 0.1 that lasts for 0.1 N steps changes it by a factor of exp(0.01 · gain).
+      initial_strength: the first λ, and the lowest; far below what is needed is fine.
+      ramp: share of the steps after `start_step` until the reference is at the target.
+      gain: how fast λ moves: an error of 0.1 that lasts for 1 % of the steps changes it by a factor of
+        exp(0.001 · gain).
     """
 
     target: float
     num_steps: int
     start_step: int = 0
-    initial_strength: float = 1e-8
+    initial_strength: float = 1e-7
     ramp: float = 0.7
-    gain: float = 230.0
+    gain: float = 150.0
 
     def __post_init__(self):
         if not 0 <= self.target < 1:
@@ -75,20 +93,26 @@ class TargetSparsity:
         if self.initial_strength <= 0:
             raise UserError(f"the first strength is {self.initial_strength}; to reach a target it must be above 0")
 
+    @property
+    def _length(self) -> int:
+        return self.num_steps - self.start_step
+
     def init(self) -> TargetState:
         """Returns the state before the first update."""
-        zero = jnp.zeros((), jnp.float32)
-        return TargetState(jnp.log(jnp.float32(self.initial_strength)), zero, zero)
+        first = jnp.log(jnp.float32(self.initial_strength))
+        # Arrays of their own each, so that the state can be donated.
+        return TargetState(first, jnp.zeros((), jnp.float32), jnp.full((), -1.0, jnp.float32))
 
     def strength(self, state: TargetState, count: jax.Array) -> jax.Array:
         """Returns λ for the update after `count` updates."""
-        return jnp.where(count >= self.start_step, jnp.exp(state.log_strength), 0.0)
+        proportional = jnp.where(state.onset < 0, 0.0, _PROPORTIONAL * self._error(state, count))
+        return jnp.where(count >= self.start_step, jnp.exp(state.log_strength + proportional), 0.0)
 
-    def reference(self, count: jax.Array) -> jax.Array:
+    def reference(self, state: TargetState, count: jax.Array) -> jax.Array:
         """Returns the share of zero groups that ought to be reached after `count` updates."""
-        rising = self.ramp * (self.num_steps - self.start_step)
-        progress = jnp.clip((count - self.start_step) / rising, 0.0, 1.0)
-        return self.target * (1.0 - (1.0 - progress) ** 3)
+        rising = jnp.maximum(self.ramp * self._length - state.onset, _SHORTEST_RAMP * self._length)
+        progress = jnp.clip((count - self.start_step - state.onset) / rising, 0.0, 1.0)
+        return jnp.where(state.onset < 0, 0.0, self.target * (1.0 - (1.0 - progress) ** 3))
 
     def update(self, state: TargetState, sparsity: jax.Array, count: jax.Array) -> TargetState:
         """Returns the state after an update.
@@ -98,12 +122,18 @@ class TargetSparsity:
           sparsity: float32 scalar, the share of zero groups after it.
           count: the number of updates, this one included.
         """
-        horizon = _HORIZON * self.num_steps
-        trend = state.trend + (sparsity - state.sparsity - state.trend) / max(_TREND * self.num_steps, 1.0)
-        error = self.reference(count + horizon) - (sparsity + horizon * trend)
-        change = self.gain / self.num_steps * jnp.clip(error, -_LARGEST_ERROR, _LARGEST_ERROR)
-        change = jnp.where(count >= self.start_step, change, 0.0)
-        return TargetState(state.log_strength + change, sparsity, trend)
+        smoothed = state.sparsity + (sparsity - state.sparsity) / max(_SMOOTHING * self._length, 1.0)
+        steps = (count - self.start_step).astype(jnp.float32)
+        arrives = (state.onset < 0) & (steps >= 0) & (smoothed >= _ONSET * self.target)
+        state = state._replace(sparsity=smoothed, onset=jnp.where(arrives, steps, state.onset))
+        change = jnp.where(state.onset < 0, _SEARCH, self.gain * self._error(state, count)) / self._length
+        lowest = jnp.log(jnp.float32(self.initial_strength))
+        moved = jnp.maximum(state.log_strength + change, lowest)
+        return state._replace(log_strength=jnp.where(steps >= 0, moved, state.log_strength))
+
+    def _error(self, state: TargetState, count: jax.Array) -> jax.Array:
+        error = self.reference(state, count) - state.sparsity
+        return jnp.clip(error - jnp.clip(error, -_DEAD_BAND, _DEAD_BAND), -_LARGEST_ERROR, _LARGEST_ERROR)
 
 
 def warm_up(strength: float, num_steps: int, start_step: int = 0) -> optax.Schedule:

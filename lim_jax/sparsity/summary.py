@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lim_jax.sparsity import groups as groups_lib
-from lim_jax.sparsity.groups import Groups, Layer
+from lim_jax.sparsity.groups import Groups, Layer, Sizes
 
 PyTree = Any
 
@@ -103,12 +103,14 @@ class SparsitySummary:
         )
 
 
-def sparsity_summary(params: PyTree, groups: Groups) -> SparsitySummary:
+def sparsity_summary(params: PyTree, groups: Groups, original: Sizes | None = None) -> SparsitySummary:
     """Counts zero groups and the parameters in them.
 
     Args:
       params: the parameters, on a device or not.
       groups: which axis of which parameter forms groups; see `lim_jax.sparsity.groups`.
+      original: `layer_sizes` of the parameters before groups were removed from the network, if they were: the counts
+        are then those of that network, in which what was removed is zero.
 
     Returns:
       The counts, as a dataclass of Python numbers.
@@ -125,7 +127,19 @@ def sparsity_summary(params: PyTree, groups: Groups) -> SparsitySummary:
             parameters_in_zero_groups=zero * (layer.num_parameters // max(layer.num_groups, 1)),
             zero_parameters=layer.num_parameters - int(nonzero[layer.name]),
         )
-    return SparsitySummary(result)
+    return SparsitySummary(result if original is None else _in_original(result, original))
+
+
+def _in_original(counts: Mapping[str, LayerSparsity], original: Sizes) -> dict[str, LayerSparsity]:
+    """Returns the counts of a network, given those of what is left of it."""
+    result = {}
+    for name, size in original.items():
+        left = counts.get(name, LayerSparsity(0, 0, 0, 0, 0))
+        zero = size.groups - (left.groups - left.zero_groups)
+        parameters = size.groups * size.group_size
+        nonzero = left.parameters - left.zero_parameters
+        result[name] = LayerSparsity(size.groups, zero, parameters, zero * size.group_size, parameters - nonzero)
+    return result
 
 
 def zero_groups(params: PyTree, groups: Groups) -> dict[str, jax.Array]:

@@ -6,7 +6,7 @@ makes a frozen dataclass (hashable, so it can be closed over or be a static argu
 (0.1) of a segmentation, `double_sigmoid` (False) of an attribute. With logits and targets as `base.Task` and
 `lim_jax.data.specs` describe them:
 
-    task.spec, task.num_outputs
+    task.spec, task.num_outputs, task.meaning
     task.head(**settings) -> nn.Module       lim_jax.models.head(head_name, num_outputs=..., **settings)
     task.loss(logits, target) -> (sum, weight)      float32 scalars; both 0 when nothing is valid
     task.metrics(logits, target) -> {name: sums}    add up over batches and devices; host: in float64
@@ -15,6 +15,7 @@ makes a frozen dataclass (hashable, so it can be closed over or be a static argu
     task.metric_info -> {name: Metric}       label, unit, higher_is_better; task.loss_label
     task.predict(logits, (H, W)) -> array    classes uint8 (B, H, W), relative depth (B, H, W),
                                              unit normals (B, H, W, 3) or probability (B,)
+    task.activate(logits), task.decode(values)       the two halves of `predict`, before and after the interpolation
     task.prepare_target(target) -> array     the target in the same terms as `predict`'s result
     task.picture(values) -> uint8 (h, w, 3)  draws one prediction or one prepared target (NumPy)
     task.constant_statistics(target) -> {name: sums}         over the train split, for

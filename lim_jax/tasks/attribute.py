@@ -39,6 +39,10 @@ class AttributeTask(Task):
         return 1
 
     @property
+    def meaning(self) -> str:
+        return f"probability; above {self.threshold:g} the answer is yes"
+
+    @property
     def threshold(self) -> float:
         """The probability above which the answer is yes."""
         return 0.4 if self.double_sigmoid else 0.5

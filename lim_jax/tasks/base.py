@@ -68,6 +68,11 @@ class Task(abc.ABC):
         """Number of logits per cell (dense) or per image (attribute)."""
 
     @property
+    @abc.abstractmethod
+    def meaning(self) -> str:
+        """What the numbers of a prediction are, in words."""
+
+    @property
     def published_metric(self) -> str:
         """The metric of the paper's tables: a key of `summarize`'s result."""
         return next(iter(self.metric_info))
@@ -97,9 +102,17 @@ class Task(abc.ABC):
         A metric that nothing valid defines is None, which JSON writes as null.
         """
 
-    @abc.abstractmethod
     def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
         """Returns predictions in the target's terms, upsampled to `image_size` = (height, width)."""
+        return self.decode(resize_predictions(self.activate(logits), image_size))
+
+    def activate(self, logits: jax.Array) -> jax.Array:
+        """Returns what is interpolated between the cells of a dense task, of the logits' shape."""
+        return logits
+
+    def decode(self, values: jax.Array) -> jax.Array:
+        """Returns the predictions of a dense task, given interpolated `activate` values (B, H, W, outputs)."""
+        return values
 
     def prepare_target(self, target: jax.Array) -> jax.Array:
         """Returns targets in the terms of `predict`'s result, so that the two can be compared and shown."""
@@ -137,16 +150,27 @@ def sample_target(target: jax.Array, logits: jax.Array) -> jax.Array:
 
 def resize_predictions(maps: jax.Array, image_size: tuple[int, int]) -> jax.Array:
     """Upsamples (B, h, w, C) to (B, H, W, C), bilinear: pixel y reads the map at y / 8, clamped at the border."""
-    rows = _interpolation_matrix(image_size[0], maps.shape[1])
-    columns = _interpolation_matrix(image_size[1], maps.shape[2])
+    rows, columns = (
+        interpolation_matrix(np.arange(pixels) / OUTPUT_STRIDE, cells)
+        for pixels, cells in zip(image_size, maps.shape[1:3], strict=True)
+    )
+    return interpolate(maps, rows, columns)
+
+
+def interpolate(maps: jax.Array, rows: jax.Array | np.ndarray, columns: jax.Array | np.ndarray) -> jax.Array:
+    """Returns (B, Y, X, C): maps (B, h, w, C) between their cells, by the matrices `rows` (Y, h), `columns` (X, w)."""
     # Full precision: the default on a GPU rounds to 10 bits, which moves class borders.
     precision = jax.lax.Precision.HIGHEST
     tall = jnp.einsum("Yy,byxc->bYxc", rows, maps, precision=precision)
     return jnp.einsum("Xx,bYxc->bYXc", columns, tall, precision=precision)
 
 
-def _interpolation_matrix(pixels: int, cells: int) -> np.ndarray:
-    positions = np.minimum(np.arange(pixels) / OUTPUT_STRIDE, cells - 1)
+def interpolation_matrix(positions: np.ndarray, cells: int) -> np.ndarray:
+    """Returns float32 (positions, cells): weights that read a row of cells linearly at positions 0..cells - 1.
+
+    Positions before the first cell or after the last one read that cell.
+    """
+    positions = np.clip(positions, 0, cells - 1)
     distance = np.abs(positions[:, None] - np.arange(cells))
     return np.maximum(1 - distance, 0).astype(np.float32)
 

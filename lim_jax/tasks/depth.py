@@ -18,7 +18,6 @@ from lim_jax.tasks.base import (
     histogram,
     histogram_median,
     ratio,
-    resize_predictions,
     sample_target,
 )
 
@@ -51,6 +50,10 @@ class DepthTask(Task):
     def num_outputs(self) -> int:
         return 1
 
+    @property
+    def meaning(self) -> str:
+        return "relative depth, 0 to 1: 1 is the farthest point of the image"
+
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Squared errors summed over the valid cells; see `Task.loss`."""
         error, valid = _cell_errors(logits, relative_depth(target))
@@ -76,9 +79,13 @@ class DepthTask(Task):
             "rmse": None if mean_square is None else mean_square**0.5,
         }
 
-    def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
+    def activate(self, logits: jax.Array) -> jax.Array:
+        """Returns relative depth in (0, 1)."""
+        return jax.nn.sigmoid(logits)
+
+    def decode(self, values: jax.Array) -> jax.Array:
         """Returns relative depth in (0, 1), float32 (B, height, width)."""
-        return resize_predictions(jax.nn.sigmoid(logits), image_size)[..., 0]
+        return values[..., 0]
 
     def prepare_target(self, target: jax.Array) -> jax.Array:
         """Returns `relative_depth` of the target."""

@@ -17,7 +17,6 @@ from lim_jax.tasks.base import (
     histogram,
     histogram_median,
     ratio,
-    resize_predictions,
     sample_target,
 )
 
@@ -51,6 +50,10 @@ class NormalsTask(Task):
     def num_outputs(self) -> int:
         return 3
 
+    @property
+    def meaning(self) -> str:
+        return "unit vectors in the camera's frame: x right, y into the scene, z up"
+
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
         """1 - cosine summed over the valid cells; see `Task.loss`."""
         cosine, valid = _cell_cosines(logits, target)
@@ -80,9 +83,13 @@ class NormalsTask(Task):
             **{name: ratio(sums[name], sums["pixels"]) for name in ANGLES},
         }
 
-    def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
+    def activate(self, logits: jax.Array) -> jax.Array:
+        """Returns vectors of any length, their components in (-1, 1)."""
+        return jnp.tanh(logits)
+
+    def decode(self, values: jax.Array) -> jax.Array:
         """Returns unit normals, float32 (B, height, width, 3)."""
-        return _direction(resize_predictions(jnp.tanh(logits), image_size))
+        return _direction(values)
 
     def picture(self, values: np.ndarray) -> np.ndarray:
         """Draws normals (height, width, 3) as red = x, green = y, blue = z over -1..1; see `Task.picture`.

@@ -1,5 +1,6 @@
 """Compact networks compute what dense ones do, whatever is zero, and nothing removable is left in them."""
 
+import dataclasses
 import functools
 import json
 
@@ -78,6 +79,44 @@ def test_compact_equals_dense(backbone, pattern):
     again = compaction.compact(compacted.model, compacted.variables)
     assert again.model == compacted.model
     assert shapes(again.variables) == shapes(compacted.variables)
+
+
+def random_widths(architecture, rng):
+    """The same backbone with any widths, 1 included; along a stage all blocks emit as many channels."""
+
+    def block(spec, emitted):
+        widths = [*rng.integers(1, 12, len(spec.convs) - 1).tolist(), emitted]
+        convs = tuple(dataclasses.replace(conv, features=n) for conv, n in zip(spec.convs, widths, strict=True))
+        return dataclasses.replace(spec, convs=convs)
+
+    stem = tuple(dataclasses.replace(conv, features=int(rng.integers(1, 12))) for conv in architecture.stem)
+    emitted = rng.integers(4, 20, len(architecture.stages)).tolist()
+    stages = zip(architecture.stages, emitted, strict=True)
+    return resnet.Architecture(stem, tuple(tuple(block(spec, n) for spec in blocks) for blocks, n in stages))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "seed", "round_to"), [("resnet18d", 0, 1), ("resnet18d", 1, 3), ("resnet50d", 2, 1)]
+)
+def test_any_widths_and_sizes_and_compacted_before(backbone, seed, round_to):
+    """Dense to compact, and from there on after more groups became zero, as when a run shrinks."""
+    rng = np.random.default_rng(seed)
+    model = make_model(backbone)
+    narrow = model.backbone.clone(architecture=random_widths(model.backbone.architecture, rng))
+    model = models.MultiTaskModel(narrow, model.heads)
+    images = random_images(rng, tuple(rng.integers(17, 70, 2).tolist()))
+    shares = {"stem": (0.0, 0.3), "downsample": (0.0, 0.5), "backbone": (0.0, 0.2, 0.5, 1.0), "heads": (0.2,)}
+    variables = with_zero_groups(random_variables(model, rng), rng, shares)
+    expected = run(model, variables, images)
+    for _ in range(2):
+        compacted = compaction.compact(model, variables, round_to)
+        wanted = jax.eval_shape(compacted.model.init, jax.random.key(0), images)
+        assert shapes(compacted.variables) == shapes(wanted)
+        assert_same(run(compacted.model, compacted.variables, images), expected)
+        model = compacted.model
+        more = {"stem": (0.0,), "backbone": (0.0, 0.3)}
+        variables = with_zero_groups(compacted.variables, rng, more)
+        expected = run(model, variables, images)
 
 
 @pytest.mark.parametrize("round_to", [1, 4])

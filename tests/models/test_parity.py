@@ -1,7 +1,8 @@
 """Our networks compute what the paper's public code computes, from the same weights.
 
-`paper_code_outputs.npz` is a sample of the entries; it was taken from our outputs after they had been found equal to
-the public code's, all entries of which `shared/reference` holds where it is present.
+`paper_code_outputs.npz` is a sample of the entries. Losses and gradients are the public code's, run in float64 with the
+weights of `reference_weights`; the rest was taken from our outputs after they had been found equal to the public code's
+float32 ones, all entries of which `shared/reference` holds where it is present.
 """
 
 import functools
@@ -11,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from lim_jax import models
 from lim_jax.models import torch_weights
@@ -29,40 +29,12 @@ KEYS += ["deeplab41_logits", "deeplab3_logits", "deeplab1_logits", "classifier_p
 
 
 # The gradients of these networks jump where a ReLU's input changes sign, and in float32 the rounding of the layers
-# before decides the sign of an input near zero. For resnet50d the public code's float32 run has these 14 of 3.9 million
-# inputs on the other side of zero than exact arithmetic; here they are moved across (twice their value away), so as to
-# differentiate the same piece of the function. They were found as the only inputs below 1e-3 standard deviations whose
-# effect occurs in the public code's gradients: a least squares fit gives 0.98-1.02 for these, 0.00-0.01 for others.
-FLIPPED = {
-    "resnet18d": {},
-    "resnet50d": {
-        "layer2_2/conv3": [((0, 5, 0, 446), -8e-7)],
-        "layer3_2/conv1": [((0, 6, 0, 70), -8e-6)],
-        "layer3_2/conv3": [((1, 7, 6, 645), 1.3e-5)],
-        "layer3_3/conv2": [((0, 7, 4, 8), -6e-6)],
-        "layer3_4/conv2": [((1, 7, 5, 79), -2.3e-5)],
-        "layer4_0/conv1": [((0, 3, 0, 161), -1.9e-5)],
-        "layer4_0/conv2": [((1, 0, 7, 47), -6.4e-5)],
-        "layer4_0/conv3": [((1, 0, 5, 205), -6.6e-6), ((0, 7, 1, 1016), 1.04e-4), ((0, 7, 5, 106), -3.2e-5)],
-        "layer4_1/conv3": [((0, 4, 6, 1021), 5.4e-5)],
-        "layer4_2/conv1": [((0, 1, 5, 2), -5.8e-5)],
-        "layer4_2/conv2": [((1, 7, 2, 157), 1.15e-4), ((1, 0, 0, 32), -5.8e-5)],
-    },
-}
-# What is left between resnet50d's gradients in float64 and the public code's in float32 is spread evenly.
-TOLERANCES = {f"resnet50d_grad_{name}.weight": 3e-4 for name in GRADIENTS}
-
-
-def flip(moves):
-    """Returns an interceptor of method calls that adds `moves` to outputs of the layers they name."""
-
-    def interceptor(next_function, args, kwargs, context):
-        output = next_function(*args, **kwargs)
-        for index, move in moves.get("/".join(context.module.path), ()):
-            output = output.at[index].add(move)
-        return output
-
-    return interceptor
+# before decides the sign of an input near zero. For resnet50d no two float32 runs agree: the public code's own
+# gradients are 1.3e-2 to 4.0e-2 off the vectors with one thread instead of two, and 9e-3 to 1.3e-2 in float64. So the
+# sample holds losses and gradients of the public code run in float64, which ours equal to rounding; the float32 vectors
+# can be met only as well as the public code meets them.
+EXACT = 1e-9
+TOLERANCES = {f"resnet50d_grad_{name}.weight": 2e-2 for name in GRADIENTS}
 
 
 def training_outputs(name: str, variables) -> dict[str, np.ndarray]:
@@ -74,7 +46,7 @@ def training_outputs(name: str, variables) -> dict[str, np.ndarray]:
         features, updates = module.apply(variables, images, train=True, mutable=["batch_stats"])
         return jnp.mean(jnp.square(features)), updates["batch_stats"]
 
-    with jax.enable_x64(True), nn.intercept_methods(flip(FLIPPED[name])):
+    with jax.enable_x64(True):
         arguments = jax.tree.map(
             lambda x: jnp.asarray(x, jnp.float64),
             (variables["params"], variables["batch_stats"], reference_weights.images()),
@@ -138,7 +110,8 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
 @pytest.mark.parametrize("key", KEYS)
 def test_sample_of_the_paper_codes_outputs(key):
     with np.load(SAMPLE) as expected:
-        assert relative_error(sample(output(key)), expected[key]) < 1e-4
+        in_float64 = expected[key].dtype == np.float64
+        assert relative_error(sample(output(key)), expected[key]) < (EXACT if in_float64 else 1e-4)
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -164,24 +164,87 @@ def test_recovers_the_solution_of_an_independent_solver(metric):
     np.testing.assert_allclose(params["w"], solver.coef_.T, atol=1e-4)
 
 
-def test_target_sparsity_is_reached():
-    """Groups of a quadratic with gradients of all sizes: whichever the target, that share becomes zero."""
-    sizes = jnp.logspace(-4, 0, 100)
-    goal = sizes[:, None] * jax.random.normal(jax.random.key(0), (100, 8))
-    for target in (0.3, 0.8):
-        tx = sparsity.proximal_adam(0.01, sparsity.TargetSparsity(target, 1000), [("w", sparsity.ROWS)])
+def controlled(strength, steps, goal):
+    """Returns the shares of zero groups and the strengths while Adam pulls the rows of ones towards those of `goal`."""
+    tx = sparsity.proximal_adam(0.01, strength, [("w", sparsity.ROWS)])
 
-        def step(carry, _, tx=tx):
-            params, state = carry
-            updates, state = tx.update({"w": params["w"] - goal}, state, params)
-            return (optax.apply_updates(params, updates), state), state.target.sparsity
+    def step(carry, _):
+        params, state = carry
+        updates, state = tx.update({"w": params["w"] - goal}, state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), (jnp.mean(jnp.all(params["w"] == 0, axis=1)), state.strength)
 
-        start = {"w": jnp.ones((100, 8))}
-        carry, shares = jax.jit(lambda p, tx=tx, step=step: jax.lax.scan(step, (p, tx.init(p)), length=1000))(start)
-        assert abs(float(shares[-1]) - target) <= 0.02
-        assert float(shares.max()) <= target + 0.08
-        summary = sparsity.sparsity_summary(carry[0], [("w", sparsity.ROWS)])
-        assert summary.group_percent == pytest.approx(100 * float(shares[-1]), abs=1e-3)
+    start = {"w": jnp.ones_like(goal)}
+    return jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), length=steps)[1])(start)
+
+
+# Groups of a quadratic with gradients of all sizes.
+GOAL = jnp.logspace(-4, 0, 100)[:, None] * jax.random.normal(jax.random.key(0), (100, 8))
+
+
+@pytest.mark.parametrize("target, start", [(0.3, 0), (0.8, 0), (0.5, 400)])
+def test_target_sparsity_is_reached_without_swinging(target, start):
+    shares, strengths = controlled(sparsity.TargetSparsity(target, 1000, start), 1000, GOAL)
+    assert abs(float(shares[-1]) - target) <= 0.02
+    assert float(shares.max()) <= target + 0.02
+    assert float(jnp.ptp(shares[-200:])) <= 0.02
+    assert float(jnp.ptp(jnp.log(strengths[-200:]))) < 0.5
+    assert not strengths[:start].any() and bool((strengths[start:] > 0).all())
+
+
+def test_strength_stays_sane_where_groups_died_for_good():
+    """Rows that nothing pulls away from zero make more zeros than asked for, whatever the strength."""
+    goal = jnp.where(jnp.arange(100)[:, None] < 40, 0.0, GOAL[60:100].mean() + 1.0)
+    shares, strengths = controlled(sparsity.TargetSparsity(0.2, 500, initial_strength=1e-3), 500, goal)
+    assert float(shares[-1]) == pytest.approx(0.4)
+    assert float(strengths.min()) >= 1e-3 * np.exp(-5 * 0.25) * 0.99
+
+
+def test_a_schedule_of_the_learning_rate_scales_the_threshold():
+    rates = jnp.array([0.1, 0.05, 0.025])
+    tx = sparsity.proximal(optax.sgd(0.1), lambda count: rates[count], 0.2, [("w", sparsity.ROWS)], metric="identity")
+    params, gradients = {"w": jnp.ones((2, 9))}, {"w": jnp.zeros((2, 9))}
+    params, _ = run(tx, 3, params, gradients)
+    norm = 3.0 - 0.2 * 3.0 * float(rates.sum())  # the group's norm, minus λ sqrt(n) times each learning rate
+    np.testing.assert_allclose(jnp.linalg.norm(params["w"], axis=1), norm, rtol=1e-6)
+
+
+@pytest.mark.parametrize("strength", [0.05, sparsity.TargetSparsity(0.5, 10)], ids=["strength", "target"])
+def test_state_can_be_donated(strength):
+    tx = sparsity.proximal_adam(0.05, strength, GROUPS)
+
+    def step(params, state):
+        updates, state = tx.update(GRADIENTS, state, params)
+        return optax.apply_updates(params, updates), state
+
+    expected = jax.jit(step)(PARAMS, tx.init(PARAMS))
+    params = jax.tree.map(jnp.copy, PARAMS)
+    donated = jax.jit(step, donate_argnums=(0, 1))(params, tx.init(params))
+    assert params["conv"]["kernel"].is_deleted()
+    jax.tree.map(np.testing.assert_array_equal, donated, expected)
+
+
+def test_replicas_under_pmap_agree_with_one_device():
+    """Gradients differ between devices and are averaged; the state is replicated."""
+    tx, devices = sparsity.proximal_adam(**ARGUMENTS), jax.local_devices()[:4]
+    assert len(devices) == 4
+    factors = jnp.array([0.0, 1.0, 1.0, 2.0])
+    state = tx.init(PARAMS)
+
+    def step(factor):
+        gradients = jax.lax.pmean(jax.tree.map(lambda g: factor * g, GRADIENTS), "devices")
+        updates, _ = tx.update(gradients, state, PARAMS)
+        return optax.apply_updates(PARAMS, updates)
+
+    replicas = jax.pmap(step, axis_name="devices", devices=devices)(factors)
+    updates, _ = tx.update(GRADIENTS, state, PARAMS)
+    expected = optax.apply_updates(PARAMS, updates)
+    for device in range(4):
+        jax.tree.map(
+            lambda all_, one, d=device: np.testing.assert_allclose(all_[d], one, rtol=1e-5, atol=1e-6),
+            replicas,
+            expected,
+        )
 
 
 @pytest.mark.parametrize(
