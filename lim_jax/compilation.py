@@ -5,10 +5,12 @@ drawn and modules imported.
 """
 
 import concurrent.futures
+import contextlib
+import gc
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -17,6 +19,18 @@ import numpy as np
 from lim_jax import devices
 
 logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Looking for garbage takes a quarter of the time in which a large function is traced, and nearly all is needed."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def batch_shapes(example: Any, batch_size: int) -> Any:
@@ -47,7 +61,8 @@ class Ahead:
 
     def _compile(self) -> Callable[..., Any]:
         started = time.monotonic()
-        compile_lowered = self._function.lower(*self._shapes)
+        with without_garbage_collection():
+            compile_lowered = self._function.lower(*self._shapes)
         threading.Thread(target=self._meanwhile).start()
         compiled = compile_lowered()
         logger.info("compiled %s in %.1f s", self._name, time.monotonic() - started)
