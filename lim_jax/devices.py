@@ -5,6 +5,7 @@ a function of this process's whole batch. The state is neither stacked nor shard
 one replicated copy (`in_axes=None`, `out_axes=None`), which is what the proximal step, checkpoints and surgery want.
 """
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from lim_jax.errors import UserError
 
 AXIS = "batch"
+_WORTH_CACHING = 0.1  # seconds of compilation
 
 Device: TypeAlias = Any  # jax.Device, which type checkers take for a variable
 
@@ -45,12 +47,38 @@ def use_compilation_cache(directory: str) -> None:
     if directory:
         cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
         place = cache / "lim_jax" / "xla" if directory == "auto" else pathlib.Path(directory)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_CACHING)
         jax.config.update("jax_compilation_cache_dir", str(place))
+
+
+@dataclasses.dataclass(frozen=True)
+class Distributed:
+    """A step function over devices, made by `distribute`: called with the replicated arguments and a whole batch."""
+
+    mapped: Any
+    num_devices: int
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Runs the step; it is compiled for every new shape and placement of the arguments."""
+        return self.mapped(*arguments[:-1], split(arguments[-1], self.num_devices))
+
+    def lower(self, *arguments: Any) -> Callable[[], Callable[..., Any]]:
+        """Traces the step for arguments of these shapes and dtypes; the result compiles it when it is called.
+
+        What that returns is called as this object is.
+        """
+        *replicated, batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arguments)
+        lowered = self.mapped.lower(*replicated, jax.tree.map(self._share, batch))
+        return lambda: dataclasses.replace(self, mapped=lowered.compile())
+
+    def _share(self, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        examples, *rest = leaf.shape
+        return jax.ShapeDtypeStruct((self.num_devices, examples // self.num_devices, *rest), leaf.dtype)
 
 
 def distribute(
     step: Callable[..., Any], devices: Sequence[Device], num_replicated: int, *, donate_first: bool = False
-) -> Callable[..., Any]:
+) -> Distributed:
     """Returns `step(*replicated, batch)` over `devices`: the batch is split, everything else is replicated.
 
     Args:
@@ -68,7 +96,7 @@ def distribute(
         devices=devices if jax.process_count() == 1 else None,  # across processes, pmap takes all devices
         donate_argnums=(0,) if donate_first else (),
     )
-    return lambda *arguments: mapped(*arguments[:-1], split(arguments[-1], len(devices)))
+    return Distributed(mapped, len(devices))
 
 
 def replicate(tree: Any, devices: Sequence[Device]) -> Any:

@@ -4,6 +4,7 @@ Any key of the configuration can be overridden: `--config.sparsity.strength=1e-5
 again resumes the run in its workdir, by default `runs/<name of the configuration>`.
 """
 
+import gc
 import pathlib
 from collections.abc import Sequence
 
@@ -42,8 +43,11 @@ def main(argv: Sequence[str]) -> None:
     if not pathlib.Path(config_file.partition(":")[0]).is_file():
         raise UserError(f"there is no configuration file {config_file}: try --config=configs/rooms.py")
     workdir = pathlib.Path(flags.FLAGS.workdir or default_workdir(config_file))
+    gc.disable()  # there is no garbage yet
     from lim_jax import train  # after the flags: a mistyped key need not wait for JAX to be imported
 
+    gc.freeze()  # what was imported stays
+    gc.enable()
     if flags.FLAGS.distributed:
         train.join_other_processes()
     train.train_and_evaluate(flags.FLAGS.config, workdir)

@@ -28,13 +28,13 @@ class Progress:
         self._last_line = clock()
 
     def step_done(self, step: int) -> bool:
-        """Notes that `step` steps are done; returns whether it is time for a line."""
-        now = self._clock()
+        """Notes that `step` steps are done; returns whether it is time for a line (it is after the first)."""
+        now, first = self._clock(), self._stepped_at is None
         if self._stepped_at is not None:
             self._steps_measured += 1
             self._seconds_measured += now - self._stepped_at
         self._step, self._stepped_at = step, now
-        return now - self._last_line >= SECONDS_BETWEEN_LINES
+        return first or now - self._last_line >= SECONDS_BETWEEN_LINES
 
     def restart(self) -> None:
         """Notes that the step function is a new one: it will be compiled, and steps take another time than before."""

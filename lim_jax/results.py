@@ -1,5 +1,7 @@
 """What a run leaves for people: lines while it runs, TensorBoard events, `results.json`, tables and figures."""
 
+import functools
+import importlib
 import json
 import logging
 import pathlib
@@ -8,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from clu import parameter_overview
 
 from lim_jax import checkpoints, devices, evaluation, report, sparsity
 from lim_jax import network as network_lib
@@ -33,8 +36,6 @@ def count(params: PyTree) -> int:
 
 def describe(workdir: pathlib.Path, network: Network, params: PyTree, dataset: Dataset, num_devices: int) -> None:
     """Says what is about to be trained on what; the table of all parameters goes to `parameters.txt`."""
-    from clu import parameter_overview  # imports TensorFlow
-
     sizes = ", ".join(f"{len(source)} {split}" for split, source in dataset.sources.items())
     logger.info("%s: %s images; tasks %s", dataset.name, sizes, ", ".join(network.tasks))
     logger.info(
@@ -52,27 +53,41 @@ def describe(workdir: pathlib.Path, network: Network, params: PyTree, dataset: D
         (workdir / "parameters.txt").write_text(overview + "\n")
 
 
-def writer(workdir: pathlib.Path):
-    """Returns clu's writer of TensorBoard events, asynchronous; use as a context manager."""
-    from clu import metric_writers  # imports TensorFlow
+class EventWriter:
+    """clu's writer of TensorBoard events, asynchronous; use as a context manager.
 
-    return _Closing(metric_writers.create_default_writer(workdir, just_logging=jax.process_index() > 0))
+    It is made when there is something to write, since it imports TensorFlow, which takes seconds.
+    """
 
+    def __init__(self, workdir: pathlib.Path):
+        self._workdir = workdir
 
-class _Closing:
-    """Closes a clu writer, and so writes what it still holds, at the end of a `with`."""
-
-    def __init__(self, wrapped: Any):
-        self._wrapped = wrapped
-
-    def __enter__(self) -> Any:
-        return self._wrapped
+    def __enter__(self) -> "EventWriter":
+        return self
 
     def __exit__(self, *exception) -> None:
-        self._wrapped.close()
+        if "_writer" in vars(self):
+            self._writer.close()  # writes what it still holds
+
+    @functools.cached_property
+    def _writer(self) -> Any:
+        return import_writers().create_default_writer(self._workdir, just_logging=jax.process_index() > 0)
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Writes numbers by name."""
+        self._writer.write_scalars(step, scalars)
+
+    def write_histograms(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Writes the distribution of values by name."""
+        self._writer.write_histograms(step, values)
 
 
-def write_record(writer: Any, record: Mapping[str, Any]) -> None:
+def import_writers() -> Any:
+    """Imports clu's writers, and with them TensorFlow; may be called ahead in a thread."""
+    return importlib.import_module("clu.metric_writers")
+
+
+def write_record(writer: EventWriter, record: Mapping[str, Any]) -> None:
     """Writes one record of the history as scalars named by their place in it: `validation/depth/mae`."""
     scalars = {name: value for name, value in _flat(record) if name not in ("epoch", "step")}
     writer.write_scalars(record["step"], scalars)

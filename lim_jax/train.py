@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ import optax
 
 from lim_jax import (
     checkpoints,
+    compilation,
     compile_time,
     data,
     devices,
@@ -200,11 +201,13 @@ class _Run:
         step = self.kept.step(checkpoints.LATEST)
         if step is None:
             net = initialization.network_of(self.config, self.dataset.specs)
+            shapes = self._state_shapes(net)
+            self.shrinking = Shrinking(self.config, shapes.params)
+            self._use(net, shapes)  # compiles while parameters are drawn
             self.state = self._initial_state(initialization.variables_of(self.config, net))
-            self.shrinking = Shrinking(self.config, self.state.params)
         else:
             net = self._resume(step)
-        self._use(net)
+            self._use(net, self.state, trains=len(self.history) < self.config.num_epochs)
         results.describe(self.workdir, net, self.state.params, self.dataset, len(self.devices))
         if step is not None:
             logger.info("resuming %s after epoch %d (step %d)", self.workdir, len(self.history), step)
@@ -219,9 +222,7 @@ class _Run:
             )
         net = network.from_json(meta["architecture"])
         config = self.config
-        variables = jax.eval_shape(lambda: initial_variables(net.model, config.dataset.image_size, config.seed))
-        like = jax.eval_shape(self._initial_state, variables)
-        self.state, meta = self.kept.restore(step, like, self.iterator)
+        self.state, meta = self.kept.restore(step, self._state_shapes(net), self.iterator)
         self.history, self.epoch_sums, self.watch.pattern = meta["history"], meta["epoch_sums"], meta["zero_groups"]
         self.shrinking = Shrinking(config, self.state.params, meta.get("shrinking"))
         return net
@@ -229,19 +230,32 @@ class _Run:
     def _initial_state(self, variables: PyTree) -> TrainState:
         return create_train_state(variables, self.config.tasks, self.config, self.steps_per_epoch)
 
-    def _use(self, net: network.Network) -> None:
-        """Makes the functions that train and evaluate `net`; they are compiled when they are first called."""
+    def _state_shapes(self, net: network.Network) -> TrainState:
+        config = self.config
+        variables = jax.eval_shape(lambda: initial_variables(net.model, config.dataset.image_size, config.seed))
+        return jax.eval_shape(self._initial_state, variables)
+
+    def _use(self, net: network.Network, state: TrainState, *, trains: bool = True) -> None:
+        """Makes the functions that train and evaluate `net`, with a state shaped like `state`.
+
+        The training step starts being compiled unless nothing is going to be trained.
+        """
         original = self.shrinking.original
         self.net, self.evaluate = net, evaluation.Evaluator(net, self.devices)
-        self.optimizer = make_optimizer(self.config, self.state.params, self.steps_per_epoch, original)
+        self.optimizer = make_optimizer(self.config, state.params, self.steps_per_epoch, original)
         step = functools.partial(train_step, net=net, optimizer=self.optimizer, config=self.config)
-        self.train_step = devices.distribute(step, self.devices, 1, donate_first=True)
+        self.train_step: Callable[..., Any] = devices.distribute(step, self.devices, 1, donate_first=True)
+        if trains and jax.process_count() == 1:  # with several, pmap turns each one's batch into its share of an array
+            batch = compilation.batch_shapes(self.dataset.sources["train"][0], self.config.batch_size)
+            self.train_step = compilation.Ahead(
+                self.train_step, "the training step", state, batch, meanwhile=results.import_writers
+            )
         self._is_new = True
 
     def train(self) -> None:
         """Runs epochs until the last one or until nothing improves."""
         patience = self.config.early_stopping_patience
-        with _Interruptions(self), results.writer(self.workdir) as writer:
+        with _Interruptions(self), results.EventWriter(self.workdir) as writer:
             while len(self.history) < self.config.num_epochs:
                 if history_lib.should_stop(self.history, self.config.tasks, patience):
                     logger.info("no progress for %d epochs: training ends early", patience)
@@ -364,7 +378,7 @@ class _Run:
             before = results.count(self.state.params), num_channels(self.net)
             net, self.state = shrunk
             jax.clear_caches()  # JAX would keep what was compiled for the larger network
-            self._use(net)
+            self._use(net, self.state, trains=epoch < self.config.num_epochs)
             after = results.count(self.state.params), num_channels(net)
             logger.info(
                 "the network shrinks: %s -> %s parameters, %s -> %s channels of the backbone; compiling anew",

@@ -1,0 +1,107 @@
+"""lim_jax as a contender: the training step of `lim_jax.main`, its networks, its optimizer."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from benchmarks import networks
+from benchmarks.job import Job
+from lim_jax import compaction, devices, models, sparsity, train
+from lim_jax.train_state import create_train_state, initial_variables, make_optimizer
+
+_SGD = optax.sgd(1e-6)
+
+
+def prepare(job: Job) -> Callable[[], Any]:
+    """Returns a function that runs the job once; what it returns has to be waited for."""
+    return {"step": _step, "gradients": _step, "inference": _inference, "optimizer": _optimizer}[job.what](job)
+
+
+def training(job: Job) -> tuple[Callable[..., Any], Any]:
+    """Returns the training step on one device, (state, batch) -> (state, sums), and the first state.
+
+    For "gradients" the optimizer is SGD, which costs next to nothing.
+    """
+    config = networks.configuration(job)
+    net = networks.build(config)
+    on = jax.local_devices()[:1]
+    state = devices.replicate(_first_state(job, config, net), on)
+    return devices.distribute(_step_function(job, config, net, state), on, 1, donate_first=True), state
+
+
+def abstract_training(job: Job) -> tuple[Any, Any]:
+    """Returns the training step, jitted for one device, and the shapes of its state; computes nothing."""
+    config = networks.configuration(job)
+    net = networks.build(config)
+    state = jax.eval_shape(lambda: _first_state(job, config, net))
+    step = _step_function(job, config, net, state)
+
+    def on_one_device(state: Any, batch: Any) -> Any:
+        shares = jax.tree.map(lambda leaf: leaf[None], batch)
+        return jax.vmap(step, (None, 0), (None, None), axis_name=devices.AXIS)(state, shares)
+
+    return jax.jit(on_one_device), state
+
+
+def _first_state(job: Job, config: Any, net: Any) -> Any:
+    variables = initial_variables(net.model, config.dataset.image_size, 0)
+    state = create_train_state(variables, tuple(net.tasks), config, steps_per_epoch=1)
+    return state.replace(opt_state=_SGD.init(state.params)) if job.what == "gradients" else state
+
+
+def _step_function(job: Job, config: Any, net: Any, state: Any) -> Callable[..., Any]:
+    optimizer = _SGD if job.what == "gradients" else make_optimizer(config, state.params, steps_per_epoch=1)
+    return functools.partial(train.train_step, net=net, optimizer=optimizer, config=config)
+
+
+def repeated(step: Callable[..., Any], state: Any) -> Callable[[], Any]:
+    """Returns a function without arguments that calls `state = step(state)`, whose memory may be reused."""
+    held = [state]
+
+    def once() -> Any:
+        held[0] = step(held[0])
+        return held[0]
+
+    return once
+
+
+def _step(job: Job) -> Callable[[], Any]:
+    step, state = training(job)
+    batch = networks.batch(job)
+    return repeated(lambda state: step(state, batch)[0], state)
+
+
+def _inference(job: Job) -> Callable[[], Any]:
+    """From uint8 images to the heads' outputs; "lim_jax_folded" has batch norm folded into the convolutions."""
+    config = networks.configuration(job)
+    model = networks.build(config).model
+    variables = initial_variables(model, config.dataset.image_size, 0)
+    if job.contender == "lim_jax_folded":
+        model, variables = compaction.fold_batch_norm(model, variables)
+    variables = jax.device_put(variables)
+    forward = jax.jit(lambda weights, images: model.apply(weights, models.normalize_images(images)))
+    images = networks.batch(job)["image"]
+    return lambda: forward(variables, images)
+
+
+def _optimizer(job: Job) -> Callable[[], Any]:
+    """Adam with decoupled weight decay and the proximal step; "optax" is `optax.adamw` alone."""
+    params, gradients = jax.device_put(networks.parameters_and_gradients(job))
+    if job.contender == "optax":
+        tx = optax.adamw(1e-4, weight_decay=0.1)
+    else:
+        groups = sparsity.backbone_groups(params)
+        tx = sparsity.proximal_adam(1e-4, job.strength, groups, weight_decay=0.1)
+
+    def update(state: Any, gradients: Any) -> Any:
+        params, opt_state = state
+        updates, opt_state = tx.update(gradients, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    compiled = jax.jit(update, donate_argnums=0)
+    state = (jax.tree.map(jnp.asarray, params), jax.jit(tx.init)(params))
+    return repeated(lambda state: compiled(state, gradients), state)
