@@ -11,7 +11,9 @@ What compaction needs is here too: a convolution may read some of its input's ch
 addition a channel that is one everywhere, and may have no channels left. Parameters without elements do not exist.
 """
 
+import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +33,7 @@ from flax import linen as nn
 TAPS_BELOW = 0.75
 
 BATCH_NORM_EPSILON = 1e-5
+BATCH_NORM_MOMENTUM = 0.9  # what the running moments keep of themselves at a step
 
 kernel_init = nn.initializers.he_normal()
 
@@ -53,11 +56,11 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
     """
     kernel_size = kernel.shape[0]
     if kernel_size == 1:
-        return jnp.einsum("nhwc,co->nhwo", x[:, ::stride, ::stride], kernel[0, 0])
+        return convolve_by_taps(x[:, ::stride, ::stride], kernel, 1)
     height, width = x.shape[1:3]
     share = visible_share(height, dilation, kernel_size) * visible_share(width, dilation, kernel_size)
     if stride == 1 and dilation > 1 and share < TAPS_BELOW:
-        return convolve_by_taps(x, kernel, dilation=dilation)
+        return convolve_by_taps(x, kernel, dilation)
     return convolve_by_op(x, kernel, stride=stride, dilation=dilation)
 
 
@@ -74,21 +77,74 @@ def convolve_by_op(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation
     )
 
 
-def convolve_by_taps(x: jax.Array, kernel: jax.Array, *, dilation: int) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve_by_taps(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
     """`convolve` with stride 1 as a sum of matrix products, one per tap that sees the image."""
-    size, half = x.shape[1:3], kernel.shape[0] // 2
     total = jnp.zeros((), x.dtype)
-    for i in range(kernel.shape[0]):
-        for j in range(kernel.shape[1]):
-            offset = ((i - half) * dilation, (j - half) * dilation)
-            if abs(offset[0]) >= size[0] or abs(offset[1]) >= size[1]:
-                continue
-            rows, columns = (slice(max(o, 0), n + min(o, 0)) for o, n in zip(offset, size, strict=True))
-            seen = jnp.einsum("nhwc,co->nhwo", x[:, rows, columns], kernel[i, j])
-            # Output cell p reads input cell p + offset: what was seen lands `-offset` away from where it was.
-            margins = [(max(-o, 0), max(o, 0)) for o in offset]
-            total = total + jnp.pad(seen, [(0, 0), *margins, (0, 0)])
+    for tap in _taps(x.shape[1:3], kernel.shape[0], dilation):
+        total = total + _place(jnp.einsum("nhwc,co->nhwo", x[tap.read], kernel[tap.place]), tap.write, x.shape)
     return total
+
+
+def _taps_forward(x: jax.Array, kernel: jax.Array, dilation: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return convolve_by_taps(x, kernel, dilation), (x, kernel)
+
+
+def _taps_backward(
+    dilation: int, inputs: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The gradients of `convolve_by_taps`.
+
+    JAX would derive the kernel's as (g^T x)^T, for which XLA makes a transposed copy of g on a CPU. As x^T g, the
+    whole training step of a bottleneck takes 40 instead of 46 ms (16×16, 1024 channels, batch 4), 130 instead of 152
+    (2048 channels, rate 4), 19 instead of 23 (32×32, 256 channels).
+    """
+    x, kernel = inputs
+    x_gradient, by_tap = jnp.zeros((), x.dtype), {}
+    for tap in _taps(x.shape[1:3], kernel.shape[0], dilation):
+        seen = gradient[tap.write]
+        x_gradient = x_gradient + _place(jnp.einsum("nhwo,co->nhwc", seen, kernel[tap.place]), tap.read, x.shape)
+        by_tap[tap.place] = jnp.einsum("nhwc,nhwo->co", x[tap.read], seen)
+    unseen = jnp.zeros(kernel.shape[2:], kernel.dtype)
+    parts = [by_tap.get(place, unseen) for place in np.ndindex(*kernel.shape[:2])]
+    return x_gradient, jnp.stack(parts).reshape(kernel.shape)
+
+
+convolve_by_taps.defvjp(_taps_forward, _taps_backward)
+
+
+class _Tap(NamedTuple):
+    """One position of a kernel.
+
+    Attributes:
+      place: its row and column in the kernel.
+      read: the part of the input (N, H, W, C) that it sees.
+      write: the part of the output that this contributes to, of the same size.
+    """
+
+    place: tuple[int, int]
+    read: tuple[slice, ...]
+    write: tuple[slice, ...]
+
+
+def _taps(size: tuple[int, int], kernel_size: int, dilation: int) -> list[_Tap]:
+    """Returns the taps that see something of an image of (height, width); output cell p reads cell p + offset."""
+    found = []
+    for place in np.ndindex(kernel_size, kernel_size):
+        offset = [(position - kernel_size // 2) * dilation for position in place]
+        if all(abs(o) < n for o, n in zip(offset, size, strict=True)):
+            read, write = (
+                (slice(None), *(slice(max(o, 0), n + min(o, 0)) for o, n in zip(signed, size, strict=True)))
+                for signed in (offset, [-o for o in offset])
+            )
+            found.append(_Tap(place, read, write))
+    return found
+
+
+def _place(part: jax.Array, where: tuple[slice, ...], shape: Sequence[int]) -> jax.Array:
+    """Returns `part` (N, h, w, C) at its place in an image of zeros of the height and width in `shape`."""
+    margins = [(w.start, n - w.stop) for w, n in zip(where[1:], shape[1:3], strict=True)]
+    return jnp.pad(part, [(0, 0), *margins, (0, 0)])
 
 
 def max_pool(x: jax.Array, *, window: int, stride: int, padding: int = 0) -> jax.Array:
@@ -173,17 +229,89 @@ class ConvNorm(nn.Module):
         x = _products(self, x)
         if self.folded or not self.features:
             return _add_bias(self, x)
-        normalize = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=BATCH_NORM_EPSILON,
-            # mean(x²) - mean(x)² would cancel where values hardly differ, as after the pooling of a small batch.
-            use_fast_variance=False,
-            dtype=self.dtype,
-            axis_name=axis_name,
-            name="bn",
-        )
-        return normalize(x)
+        return BatchNorm(name="bn")(x, train, axis_name)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last; parameters and statistics have the names of `nn.BatchNorm`.
+
+    The computation is float32's, the result has the dtype of the input.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
+        """Normalises `x` (..., C); arguments as of `ConvNorm`."""
+        shape = x.shape[-1:]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        running_variance = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        if not train:
+            return _scale_and_shift(x, scale, bias, running_mean.value, running_variance.value)
+        normalized, mean, variance = normalize_batch(x, scale, bias, axis_name)
+        if not self.is_initializing():
+            for running, new in ((running_mean, mean), (running_variance, variance)):
+                running.value = BATCH_NORM_MOMENTUM * running.value + (1 - BATCH_NORM_MOMENTUM) * new
+        return normalized
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalize_batch(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, axis_name: str | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalises `x` (..., C) by its own moments, in float32 at least.
+
+    Returns:
+      The normalised values, in the dtype of `x`, and the mean and the (biased) variance, (C,), which are those of the
+      global batch if `axis_name` is given. Nothing is differentiated through the last two.
+    """
+    mean, variance = _moments(x, axis_name)
+    return _scale_and_shift(x, scale, bias, mean, variance), mean, variance
+
+
+def _normalize_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, axis_name: str | None):
+    outputs = normalize_batch(x, scale, bias, axis_name)
+    return outputs, (x, scale, *outputs[1:])
+
+
+def _normalize_backward(axis_name: str | None, residuals: tuple[jax.Array, ...], gradients: tuple[jax.Array, ...]):
+    """Two sums over the batch, and one pass for the gradient of `x`; all else that was needed is `x` itself."""
+    x, scale, mean, variance = residuals
+    gradient = gradients[0].astype(mean.dtype)
+    rate = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+    standard = (x - mean) * rate
+    axes = tuple(range(x.ndim - 1))
+    scale_gradient = jnp.sum(gradient * standard, axes)
+    bias_gradient = jnp.sum(gradient, axes)
+    means = (scale_gradient / (x.size // x.shape[-1]), bias_gradient / (x.size // x.shape[-1]))
+    along_scale, along_bias = means if axis_name is None else jax.lax.pmean(means, axis_name)
+    x_gradient = (gradient - along_bias - standard * along_scale) * (scale * rate)
+    return x_gradient.astype(x.dtype), scale_gradient, bias_gradient
+
+
+normalize_batch.defvjp(_normalize_forward, _normalize_backward)
+
+
+def _moments(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
+    """Returns mean and variance of all axes but the last.
+
+    mean(x²) - mean(x)² would cancel where values hardly differ, as after the pooling of a small batch.
+    """
+    axes = tuple(range(x.ndim - 1))
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+    def global_mean(values: jax.Array) -> jax.Array:
+        local = jnp.mean(values, axes)
+        return local if axis_name is None else jax.lax.pmean(local, axis_name)
+
+    mean = global_mean(x)
+    return mean, global_mean(jnp.square(x - mean))
+
+
+def _scale_and_shift(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, mean: jax.Array, variance: jax.Array
+) -> jax.Array:
+    return ((x - mean) * (jax.lax.rsqrt(variance + BATCH_NORM_EPSILON) * scale) + bias).astype(x.dtype)
 
 
 def _products(layer: Conv | ConvNorm, x: jax.Array) -> jax.Array:

@@ -31,7 +31,7 @@ def test_sum_of_taps_is_the_convolution(size, rate):
     x = reference_weights.normal("x", (2, *size, 3))
     kernel = reference_weights.normal("kernel", (3, 3, 3, 4))
     expected = value_and_gradients(lambda x, k: layers.convolve_by_op(x, k, dilation=rate), x, kernel)
-    assert_close(value_and_gradients(lambda x, k: layers.convolve_by_taps(x, k, dilation=rate), x, kernel), expected)
+    assert_close(value_and_gradients(lambda x, k: layers.convolve_by_taps(x, k, rate), x, kernel), expected)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,32 @@ def test_batch_norm_uses_the_moments_of_the_global_batch():
         0.1 * jnp.mean(layers.convolve(x, variables["params"]["kernel"]), axis=(0, 1, 2)),
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
+def test_batch_norm_is_that_of_flax(train, dtype, tolerance):
+    """Values, running moments and gradients, where the mean is large against the deviation."""
+    x = (30 + reference_weights.normal("x", (4, 5, 6, 7))).astype(dtype)
+    ours, theirs = (
+        layers.BatchNorm(),
+        nn.BatchNorm(not train, momentum=layers.BATCH_NORM_MOMENTUM, epsilon=1e-5, use_fast_variance=False),
+    )
+    variables = theirs.init(jax.random.key(0), x)
+    noise = {name: reference_weights.normal(name, (7,)) for name in ("scale", "bias", "mean", "var")}
+    variables = jax.tree.map_with_path(lambda path, leaf: leaf + jnp.abs(noise[path[-1].key]), variables)
+    assert jax.tree.structure(ours.init(jax.random.key(0), x)) == jax.tree.structure(variables)
+
+    def results(apply):
+        def normalized(params, x):
+            return apply({**variables, "params": params}, x)[0].astype(jnp.float32)
+
+        return [*value_and_gradients(normalized, variables["params"], x), apply(variables, x)[1]]
+
+    actual = results(lambda v, x: ours.apply(v, x, train, mutable=["batch_stats"]))
+    expected = results(lambda v, x: theirs.apply(v, x.astype(jnp.float32), mutable=["batch_stats"]))
+    assert {leaf.dtype for leaf in jax.tree.leaves(actual[1::2])} == {jnp.dtype("float32")}
+    assert_close(jax.tree.leaves(actual), jax.tree.leaves(expected), tolerance)
 
 
 def test_batch_norm_of_a_single_value_is_its_bias():
