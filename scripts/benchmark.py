@@ -18,7 +18,7 @@ it, where torch is installed. Each contender has a process of its own; they take
 
 `roofline` counts the operations and bytes of a training step, and the time that an A100 needs for them at least.
 
-`scaling` times growing batches and images, and draws the figure of docs/performance.md.
+`scaling` times growing batches and images, and draws a figure of that.
 
 `table` does the comparisons and `startup` and ends with a Markdown table of the ratios beside their targets.
 

@@ -10,6 +10,8 @@ import numpy as np
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, ScalarFormatter
 
 _BAND = 0.25
 _COLORS = {"gradients": "#D55E00", "inference": "#0072B2"}  # Okabe-Ito
@@ -26,10 +28,10 @@ def draw(lines: Sequence[Mapping[str, Any]], file: pathlib.Path) -> None:
             _draw_costs(axis, sweep, what, [p for p in points if p["sweep"] == sweep and p["what"] == what])
     size = next(p["image_size"] for p in points if p["sweep"] == "batch_size")
     axes[0].set(xlabel=f"images per batch, {size}×{size} pixels", ylabel="milliseconds per image")
-    axes[1].set(xlabel="height and width in pixels, one image", ylabel="microseconds per pixel")
+    axes[1].set(xlabel="side of one image in pixels", ylabel="microseconds per pixel")
     for what in _COLORS:
         _draw_memory(axes[2], what, [p for p in points if p["what"] == what])
-    axes[2].set(xlabel="megapixels per batch", ylabel="peak memory in GB", xscale="log", yscale="log")
+    axes[2].set(xlabel="megapixels per batch", ylabel="peak memory in GB", ylim=(0, None))
     for axis, letter in zip(axes, "abc", strict=True):
         axis.set_title(letter, loc="left", fontsize=9, fontweight="bold")
         axis.tick_params(labelsize=7)
@@ -37,6 +39,8 @@ def draw(lines: Sequence[Mapping[str, Any]], file: pathlib.Path) -> None:
         axis.yaxis.label.set_size(8)
         axis.grid(which="major", alpha=0.3, linewidth=0.5)
     handles, labels = axes[0].get_legend_handles_labels()
+    handles.append(Patch(color="0.5", alpha=0.25, linewidth=0))
+    labels.append(f"median ± {100 * _BAND:.0f} %")
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     figure.savefig(file, dpi=200)
     plt.close(figure)
@@ -53,6 +57,8 @@ def _draw_costs(axis: Axes, sweep: str, what: str, points: Sequence[Mapping[str,
     style = {"color": _COLORS[what], "marker": _MARKERS[what], "markersize": 4, "linewidth": 1.2}
     axis.errorbar(x, middle, errors, label=_NAMES[what], **style)
     axis.set(xscale="log", yscale="log", xticks=x, xticklabels=[str(value) for value in x])
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(ScalarFormatter())
     axis.minorticks_off()
 
 
@@ -63,5 +69,5 @@ def _draw_memory(axis: Axes, what: str, points: Sequence[Mapping[str, Any]]) -> 
     axis.plot(pixels, memory, _MARKERS[what], color=_COLORS[what], markersize=4)
     if len(points) > 1:
         line = np.polynomial.Polynomial.fit(pixels, memory, 1)
-        along = np.geomspace(pixels.min(), pixels.max(), 50)
-        axis.plot(along, line(along), color=_COLORS[what], linewidth=0.8, linestyle="--")
+        ends = np.array([0, pixels.max()])
+        axis.plot(ends, line(ends), color=_COLORS[what], linewidth=0.8, linestyle="--")
