@@ -5,6 +5,7 @@ a function of this process's whole batch. The state is neither stacked nor shard
 one replicated copy (`in_axes=None`, `out_axes=None`), which is what the proximal step, checkpoints and surgery want.
 """
 
+import ctypes
 import dataclasses
 import os
 import pathlib
@@ -18,6 +19,7 @@ from lim_jax.errors import UserError
 
 AXIS = "batch"
 _WORTH_CACHING = 0.1  # seconds of compilation
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # parameters of mallopt, from glibc's malloc.h
 
 Device: TypeAlias = Any  # jax.Device, which type checkers take for a variable
 
@@ -49,6 +51,21 @@ def use_compilation_cache(directory: str) -> None:
         place = cache / "lim_jax" / "xla" if directory == "auto" else pathlib.Path(directory)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_CACHING)
         jax.config.update("jax_compilation_cache_dir", str(place))
+
+
+def keep_freed_memory() -> None:
+    """Makes the C library keep memory that is freed, where the CPU is the device; does nothing without glibc.
+
+    XLA frees the temporary arrays of a step at its end, and allocates them again in the next one. glibc would return them
+    to the system and get them back page by page.
+    """
+    if jax.default_backend() != "cpu":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_ARENA_MAX, 1)
 
 
 @dataclasses.dataclass(frozen=True)

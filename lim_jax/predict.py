@@ -100,6 +100,7 @@ def predict_files(
     settings = config.load(workdir)
     size = _network_size(image_size, settings)
     devices.use_compilation_cache(settings.compilation_cache_dir)
+    devices.keep_freed_memory()
     trained = checkpoints.load_network(workdir)
     predictor = prediction.Predictor(trained.network, trained.weights, size, batch_size)
     shown = "their own size" if size is None else "{}×{}".format(*size)

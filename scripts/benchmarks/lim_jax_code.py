@@ -17,7 +17,8 @@ _SGD = optax.sgd(1e-6)
 
 
 def prepare(job: Job) -> Callable[[], Any]:
-    """Returns a function that runs the job once; what it returns has to be waited for."""
+    """Returns a function that runs the job once, as lim_jax's verbs would; what it returns has to be waited for."""
+    devices.keep_freed_memory()
     return {"step": _step, "gradients": _step, "inference": _inference, "optimizer": _optimizer}[job.what](job)
 
 
