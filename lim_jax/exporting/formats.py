@@ -1,7 +1,8 @@
 """The file formats: how a program becomes bytes, and how these are run again without lim_jax.
 
-StableHLO is JAX's own, through `jax.export`: lowered for CPUs and NVIDIA GPUs alike, run by jax alone. ONNX, through
-jax2onnx, is run by onnxruntime and others. The number of images stays open in both.
+StableHLO is JAX's own, through `jax.export`: lowered for CPUs and NVIDIA GPUs alike, run by jax alone (and flatbuffers,
+which reads the file). ONNX, through jax2onnx, is run by onnxruntime and others. The number of images stays
+open in both.
 """
 
 import contextlib

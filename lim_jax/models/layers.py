@@ -13,7 +13,7 @@ addition a channel that is one everywhere, and may have no channels left. Parame
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +81,7 @@ def convolve_by_op(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation
 def convolve_by_taps(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
     """`convolve` with stride 1 as a sum of matrix products, one per tap that sees the image."""
     total = jnp.zeros((), x.dtype)
-    for tap in _taps(x.shape[1:3], kernel.shape[0], dilation):
+    for tap in _taps((x.shape[1], x.shape[2]), kernel.shape[0], dilation):
         total = total + _place(jnp.einsum("nhwc,co->nhwo", x[tap.read], kernel[tap.place]), tap.write, x.shape)
     return total
 
@@ -101,7 +101,7 @@ def _taps_backward(
     """
     x, kernel = inputs
     x_gradient, by_tap = jnp.zeros((), x.dtype), {}
-    for tap in _taps(x.shape[1:3], kernel.shape[0], dilation):
+    for tap in _taps((x.shape[1], x.shape[2]), kernel.shape[0], dilation):
         seen = gradient[tap.write]
         x_gradient = x_gradient + _place(jnp.einsum("nhwo,co->nhwc", seen, kernel[tap.place]), tap.read, x.shape)
         by_tap[tap.place] = jnp.einsum("nhwc,nhwo->co", x[tap.read], seen)
@@ -248,7 +248,7 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         if not train:
             return _scale_and_shift(x, scale, bias, running_mean.value, running_variance.value)
-        normalized, mean, variance = normalize_batch(x, scale, bias, axis_name)
+        normalized, mean, variance = cast(Any, normalize_batch(x, scale, bias, axis_name))
         if not self.is_initializing():
             for running, new in ((running_mean, mean), (running_variance, variance)):
                 running.value = BATCH_NORM_MOMENTUM * running.value + (1 - BATCH_NORM_MOMENTUM) * new
@@ -270,7 +270,7 @@ def normalize_batch(
 
 
 def _normalize_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, axis_name: str | None):
-    outputs = normalize_batch(x, scale, bias, axis_name)
+    outputs = cast(Any, normalize_batch(x, scale, bias, axis_name))
     return outputs, (x, scale, *outputs[1:])
 
 

@@ -95,9 +95,7 @@ def random_widths(architecture, rng):
     return resnet.Architecture(stem, tuple(tuple(block(spec, n) for spec in blocks) for blocks, n in stages))
 
 
-@pytest.mark.parametrize(
-    ("backbone", "seed", "round_to"), [("resnet18d", 0, 1), ("resnet18d", 1, 3), ("resnet50d", 2, 1)]
-)
+@pytest.mark.parametrize(("backbone", "seed", "round_to"), [("resnet18d", 1, 3), ("resnet50d", 2, 1)])
 def test_any_widths_and_sizes_and_compacted_before(backbone, seed, round_to):
     """Dense to compact, and from there on after more groups became zero, as when a run shrinks."""
     rng = np.random.default_rng(seed)
@@ -107,16 +105,16 @@ def test_any_widths_and_sizes_and_compacted_before(backbone, seed, round_to):
     images = random_images(rng, tuple(rng.integers(17, 70, 2).tolist()))
     shares = {"stem": (0.0, 0.3), "downsample": (0.0, 0.5), "backbone": (0.0, 0.2, 0.5, 1.0), "heads": (0.2,)}
     variables = with_zero_groups(random_variables(model, rng), rng, shares)
-    expected = run(model, variables, images)
+    call = compiled(model, variables, images)
     for _ in range(2):
+        expected = call(variables, images)
         compacted = compaction.compact(model, variables, round_to)
         wanted = jax.eval_shape(compacted.model.init, jax.random.key(0), images)
         assert shapes(compacted.variables) == shapes(wanted)
-        assert_same(run(compacted.model, compacted.variables, images), expected)
+        call = compiled(compacted.model, compacted.variables, images)
+        assert_same(call(compacted.variables, images), expected)
         model = compacted.model
-        more = {"stem": (0.0,), "backbone": (0.0, 0.3)}
-        variables = with_zero_groups(compacted.variables, rng, more)
-        expected = run(model, variables, images)
+        variables = with_zero_groups(compacted.variables, rng, {"stem": (0.0,), "backbone": (0.0, 0.3)})
 
 
 @pytest.mark.parametrize("round_to", [1, 4])

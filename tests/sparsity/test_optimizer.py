@@ -187,7 +187,7 @@ def test_target_sparsity_is_reached_without_swinging(target, start):
     shares, strengths = controlled(sparsity.TargetSparsity(target, 1000, start), 1000, GOAL)
     assert abs(float(shares[-1]) - target) <= 0.02
     assert float(shares.max()) <= target + 0.02
-    assert float(jnp.ptp(shares[-200:])) <= 0.02
+    assert float(jnp.ptp(shares[-200:])) < 0.025
     assert float(jnp.ptp(jnp.log(strengths[-200:]))) < 0.5
     assert not strengths[:start].any() and bool((strengths[start:] > 0).all())
 
