@@ -67,7 +67,7 @@ def _draw_memory(axis: Axes, what: str, points: Sequence[Mapping[str, Any]]) -> 
     pixels = np.array([p["batch_size"] * p["image_size"] ** 2 / 1e6 for p in points])
     memory = np.array([p["peak_memory_mb"] / 1024 for p in points])
     axis.plot(pixels, memory, _MARKERS[what], color=_COLORS[what], markersize=4)
-    if len(points) > 1:
+    if len(set(pixels)) > 1:
         line = np.polynomial.Polynomial.fit(pixels, memory, 1)
         ends = np.array([0, pixels.max()])
         axis.plot(ends, line(ends), color=_COLORS[what], linewidth=0.8, linestyle="--")

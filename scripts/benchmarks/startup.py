@@ -3,6 +3,7 @@
 import argparse
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -81,7 +82,9 @@ def _start(command: list[str]) -> tuple[float, float]:
             if _FIRST_STEP in line:
                 elapsed = time.perf_counter() - started
                 break
-        process.kill()
+        os.kill(
+            process.pid, signal.SIGKILL
+        )  # not process.kill(): that would reap one that has ended, without its memory
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if elapsed is None:
