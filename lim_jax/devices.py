@@ -56,8 +56,8 @@ def use_compilation_cache(directory: str) -> None:
 def keep_freed_memory() -> None:
     """Makes the C library keep memory that is freed, where the CPU is the device; does nothing without glibc.
 
-    XLA frees the temporary arrays of a step at its end, and allocates them again in the next one. glibc would return them
-    to the system and get them back page by page.
+    XLA frees the temporary arrays of a step at its end, and allocates them again in the next one. glibc would return
+    them to the system and get them back page by page.
     """
     if jax.default_backend() != "cpu":
         return

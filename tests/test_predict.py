@@ -73,7 +73,9 @@ def test_the_command_line(workdir, tmp_path):
     assert "3 images predicted, 2 skipped" in run.stdout and "imported set()" in run.stdout
     skipped = [line for line in run.stderr.splitlines() if "skipped" in line]
     assert len(skipped) == 2 and "broken.png" in skipped[0] + skipped[1] and "missing.jpg" in skipped[0] + skipped[1]
-    assert "Traceback" not in run.stderr and len(run.stderr.splitlines()) == 3
+    assert (
+        "Traceback" not in run.stderr and len(run.stderr.splitlines()) == 4
+    )  # two more: what is done, the first image
     endings = ["_segmentation.png", "_depth.png", "_normals.png", "_smiling.png", "_panel.png", ".npz"]
     wanted = {name + ending for name in ("a", "a_2", "b") for ending in endings}
     legends = {f"{name}_legend.png" for name in ("segmentation", "depth", "normals")}

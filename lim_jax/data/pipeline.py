@@ -15,6 +15,8 @@ from absl import flags
 from lim_jax.data.specs import Example, TargetSpec
 from lim_jax.errors import UserError
 
+_ENDLESS = 2**24  # epochs: without a number, grain cannot make batches of one example (its length overflows)
+
 
 class Source(Protocol):
     """Random access to examples."""
@@ -65,7 +67,7 @@ def train_iterator(
     if len(source) == 0:
         raise UserError("there is nothing to train on: the training split is empty; check dataset.source_dir")
     local = _local_batch_size(batch_size, process_count)
-    examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+    examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat(_ENDLESS)
     if augmentation is not None:
         examples = examples.random_map(augmentation)
     shares = examples.batch(local)[process_index::process_count]

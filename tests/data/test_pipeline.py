@@ -50,7 +50,7 @@ def _train(length, count, **settings):
     return [_numbers(next(batches)) for _ in range(count)]
 
 
-@pytest.mark.parametrize(("length", "batch_size"), [(12, 4), (10, 4), (3, 8), (1, 4), (33, 16)])
+@pytest.mark.parametrize(("length", "batch_size"), [(12, 4), (10, 4), (3, 8), (1, 4), (33, 16), (5, 1)])
 def test_every_epoch_has_every_example_once(length, batch_size):
     stream = list(itertools.chain(*_train(length, 4 * length, batch_size=batch_size, seed=3)))
     epochs = [stream[i : i + length] for i in range(0, 4 * length, length)]
