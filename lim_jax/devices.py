@@ -19,7 +19,8 @@ from lim_jax.errors import UserError
 
 AXIS = "batch"
 _WORTH_CACHING = 0.1  # seconds of compilation
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # parameters of mallopt, from glibc's malloc.h
+# Parameters of mallopt, from glibc's malloc.h: what keeps freed memory, and glibc's own setting.
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = (-1, 2**31 - 1, 128 * 1024), (-4, 0, 65536), (-8, 1, 0)
 
 Device: TypeAlias = Any  # jax.Device, which type checkers take for a variable
 
@@ -57,15 +58,18 @@ def keep_freed_memory() -> None:
     """Makes the C library keep memory that is freed, where the CPU is the device; does nothing without glibc.
 
     XLA frees the temporary arrays of a step at its end, and allocates them again in the next one. glibc would return
-    them to the system and get them back page by page.
+    them to the system and get them back page by page. To be called before a device is used: XLA's threads have to
+    find the setting, since a thread that has got a heap of its own always returns large arrays.
     """
-    if jax.default_backend() != "cpu":
-        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_MMAP_MAX, 0)
-        mallopt(_ARENA_MAX, 1)
+    if mallopt is None:
+        return
+    options = (_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX)
+    for parameter, keeping, _ in options:
+        mallopt(parameter, keeping)
+    if jax.default_backend() != "cpu":
+        for parameter, _, default in options:
+            mallopt(parameter, default)
 
 
 @dataclasses.dataclass(frozen=True)

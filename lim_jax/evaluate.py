@@ -31,12 +31,12 @@ def main(argv: Sequence[str]) -> None:
     workdir = pathlib.Path(flags.FLAGS.workdir)
     from lim_jax import checkpoints, config, data, devices, evaluation, results
 
+    devices.keep_freed_memory()
     settings = config.load(workdir)
     trained = checkpoints.load_network(workdir)
     if flags.FLAGS.data_dir is not None:
         settings = config.with_value(settings, "dataset.data_dir", flags.FLAGS.data_dir)
     dataset = data.load(settings.dataset, tuple(trained.network.tasks))
-    devices.keep_freed_memory()
     evaluator = evaluation.Evaluator(trained.network, devices.chosen(settings.num_devices, settings.batch_size))
     measured = evaluator(trained.weights, evaluation.split_batches(dataset, flags.FLAGS.split, settings))
     print(results.metrics_table(trained.network, {flags.FLAGS.split: measured}))

@@ -128,8 +128,8 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     """
     config = config_lib.checked(config)
     _open_workdir(workdir, config)
-    on = devices.chosen(config.num_devices, config.batch_size)
     devices.keep_freed_memory()
+    on = devices.chosen(config.num_devices, config.batch_size)
     devices.use_compilation_cache(config.compilation_cache_dir)
     dataset = data.load(config.dataset, config.tasks)
     with checkpoints.Checkpoints(workdir, tuple(config.tasks)) as kept:
