@@ -169,10 +169,10 @@ class Block(nn.Module):
             x = _conv_norm(self, conv, f"conv{i}")(x, train, axis_name)
         if self.spec.downsample:
             conv = ConvSpec(self.spec.features, 1, stride=self.spec.stride, inputs=self.spec.downsample_inputs)
-            return nn.relu(x + _conv_norm(self, conv, "downsample")(identity, train, axis_name))
-        if not identity.shape[-1]:  # what came in was constant, and the residual path has it in its biases
-            return nn.relu(x)
-        return nn.relu(x + identity[..., : self.spec.features])
+            x = x + _conv_norm(self, conv, "downsample")(identity, train, axis_name)
+        elif identity.shape[-1]:  # otherwise what came in was constant, and the residual path has it in its biases
+            x = x + identity[..., : self.spec.features]
+        return layers.stored_relu(x) if train else nn.relu(x)
 
 
 class ResNet(nn.Module):

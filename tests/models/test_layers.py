@@ -76,6 +76,21 @@ def test_max_pool(size, window, stride, padding):
     assert_close(actual, expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_stored_relu_is_relu(dtype):
+    x = jnp.asarray([-3e38, -2.5, -1e-30, -0.0, 0.0, 1e-30, 0.3, 3e38], dtype)
+    weights = jnp.arange(1, 9, dtype=dtype)
+
+    def value_and_gradient(relu):
+        y, pull = jax.vjp(relu, x)
+        return y, *pull(weights)
+
+    expected, actual = value_and_gradient(nn.relu), value_and_gradient(layers.stored_relu)
+    for want, got in zip(expected, actual, strict=True):
+        assert got.dtype == want.dtype
+        np.testing.assert_array_equal(np.float32(got), np.float32(want))
+
+
 def test_batch_norm_uses_the_moments_of_the_global_batch():
     devices = 4
     if jax.device_count() < devices:
