@@ -260,3 +260,14 @@ def test_replicas_under_pmap_agree_with_one_device():
 def test_mistakes_are_named(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_temporary_memory_does_not_grow_with_the_number_of_layers():
+    def temporary(layers):
+        params = {f"layer{i}": {"kernel": jax.ShapeDtypeStruct((256, 256), jnp.float32)} for i in range(layers)}
+        tx = sparsity.proximal_adam(1e-3, 1e-3, [("kernel", 0)])
+        state = jax.eval_shape(tx.init, params)
+        return jax.jit(tx.update, donate_argnums=(0, 1)).lower(params, state, params).compile().memory_analysis()
+
+    few, many = (temporary(layers).temp_size_in_bytes for layers in (4, 16))
+    assert many < 1.5 * few
