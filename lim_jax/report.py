@@ -156,27 +156,33 @@ def metric_curves(tasks: Mapping[str, Task], history: History) -> "Figure":
 
 
 def sparsity_curves(history: History) -> "Figure":
-    """Draws group and parameter sparsity over the epochs (the paper's figure 3c), and λ where it changes."""
+    """Draws group and parameter sparsity over the epochs (the paper's figure 3c), groups that died and revived, and λ
+    where it changes."""
     strengths = [(record["epoch"], record["strength"]) for record in history]
     changes = len({value for _, value in strengths}) > 1
-    figure = _figure(4.5, 3.9 if changes else 2.7)
-    ratios = [2, 1] if changes else [1]
-    all_axes = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    ratios = [2, 1, 1] if changes else [2, 1]
+    figure = _figure(4.5, 1.3 * sum(ratios))
+    share, moves, *others = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
     for key, color, label in (
         ("group_percent", _BLUE, "groups"),
         ("parameter_percent", _VERMILION, "parameters"),
     ):
         points = [(record["epoch"], record["sparsity"][key]) for record in history]
-        _curve(all_axes[0], points, color, f"{label}: {points[-1][1]:.1f} % at the end")
-    all_axes[0].set(ylabel="zero in the backbone, %", ylim=(-2, 102))
-    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    if changes:
-        _curve(all_axes[1], strengths, _GREEN, "λ")
-        all_axes[1].set(ylabel="strength λ")
-        _scale(all_axes[1], [value for _, value in strengths])
-    else:
-        all_axes[0].set_title(f"strength λ = {strengths[0][1]:.3g}")
-    all_axes[-1].set_xlabel("epoch")
+        _curve(share, points, color, f"{label}: {points[-1][1]:.1f} % at the end")
+    share.set(ylabel="zero in the backbone, %", ylim=(-2, 102))
+    figure.legend(*share.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    for key, color, label in (("died", _PURPLE, "became zero"), ("revived", _ORANGE, "revived")):
+        _curve(moves, [(record["epoch"], record["sparsity"][key]) for record in history], color, label)
+    moves.set(ylabel="groups an epoch")
+    moves.set_ylim(bottom=0)
+    moves.legend(loc="upper right")
+    for axes in others:
+        _curve(axes, strengths, _GREEN, "λ")
+        axes.set(ylabel="strength λ")
+        _scale(axes, [value for _, value in strengths])
+    if not changes:
+        share.set_title(f"strength λ = {strengths[0][1]:.3g}")
+    figure.axes[-1].set_xlabel("epoch")
     return figure
 
 
@@ -395,7 +401,7 @@ def _scale(axes: "Axes", values: Sequence[float]) -> None:
 
     if values and min(values) > 0 and max(values) > 10 * min(values):
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 200 * min(values) else (1,)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from lim_jax import checkpoints, compaction, evaluation, export, exporting, models, network
+from lim_jax import checkpoints, compaction, evaluation, export, exporting, models, network, predict
 from lim_jax import config as config_lib
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
@@ -149,6 +149,10 @@ def test_files_run_without_lim_jax_and_predict_the_same(runs, tmp_path, monkeypa
                 _assert_alike(found[f"{name}/{batch}/{task}"], wanted[:batch])
     for task, wanted in expected["rooms"].items():
         _assert_alike(found[f"readme/{task}"], wanted[:1])
+    predict.predict_files(runs["dense"], [str(tmp_path / "room.png")], tmp_path / "predicted", raw=True, panel=False)
+    with np.load(tmp_path / "predicted" / "room.npz") as raw:
+        for task in SPECS:
+            _assert_alike(found[f"readme/{task}"][0], raw[task])
 
 
 def _run_without_lim_jax(folder, format_name, image):

@@ -35,7 +35,12 @@ def make_history(names, epochs, validate_every=1):
             "step": 10 * epoch,
             "train": {name: {"loss": 0.1 + decay} for name in names},
             "total": {"train": decay - 0.5},
-            "sparsity": {"group_percent": 70 * (1 - decay), "parameter_percent": 80 * (1 - decay)},
+            "sparsity": {
+                "group_percent": 70 * (1 - decay),
+                "parameter_percent": 80 * (1 - decay),
+                "died": round(100 * decay),
+                "revived": round(40 * decay),
+            },
             "strength": 1e-5,
             "learning_rate": 1e-4,
             "network": {"parameters": 1000 - 500 * (epoch > epochs / 2), "channels": 100},
@@ -218,7 +223,9 @@ def test_sparsity(changing):
         record["strength"] *= record["epoch"] if changing else 1
     figure = drawn(report.sparsity_curves, history)
     assert_legible(figure)
-    assert len(figure.axes) == 1 + changing
+    assert len(figure.axes) == 2 + changing
+    for line, key in zip(figure.axes[1].lines, ("died", "revived"), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), [record["sparsity"][key] for record in history])
     groups, parameters = (line.get_ydata() for line in figure.axes[0].lines)
     np.testing.assert_allclose(groups, [record["sparsity"]["group_percent"] for record in history])
     np.testing.assert_allclose(parameters, [record["sparsity"]["parameter_percent"] for record in history])

@@ -46,7 +46,7 @@ class DeepLab(nn.Module):
             layer = layers.ConvNorm(
                 self.channels, kernel_size, 1, dilation, self.dtype, folded=self.folded, name=name, **attributes
             )
-            return nn.relu(layer(x, train, axis_name))
+            return layers.relu(layer(x, train, axis_name), train)
 
         def dropout(name: str, x: jax.Array) -> jax.Array:
             return layers.Dropout(self.dropout, name=name)(x, train, axis_name)

@@ -165,14 +165,14 @@ class Block(nn.Module):
         """Maps (N, H, W, C) to (N, ceil(H / stride), ceil(W / stride), features)."""
         identity = x
         for i, conv in enumerate(self.spec.convs, start=1):
-            x = x if i == 1 else nn.relu(x)
+            x = x if i == 1 else layers.relu(x, train)
             x = _conv_norm(self, conv, f"conv{i}")(x, train, axis_name)
         if self.spec.downsample:
             conv = ConvSpec(self.spec.features, 1, stride=self.spec.stride, inputs=self.spec.downsample_inputs)
             x = x + _conv_norm(self, conv, "downsample")(identity, train, axis_name)
         elif identity.shape[-1]:  # otherwise what came in was constant, and the residual path has it in its biases
             x = x + identity[..., : self.spec.features]
-        return layers.stored_relu(x) if train else nn.relu(x)
+        return layers.relu(x, train)
 
 
 class ResNet(nn.Module):
@@ -202,7 +202,7 @@ class ResNet(nn.Module):
         """
         x = images
         for i, conv in enumerate(self.architecture.stem, start=1):
-            x = nn.relu(_conv_norm(self, conv, f"stem_conv{i}")(x, train, axis_name))
+            x = layers.relu(_conv_norm(self, conv, f"stem_conv{i}")(x, train, axis_name), train)
         x = layers.max_pool(x, window=3, stride=2, padding=1)
         for stage, blocks in enumerate(self.architecture.stages, start=1):
             for i, block in enumerate(blocks):
