@@ -132,6 +132,10 @@ def test_the_table_compares_everything(monkeypatch, capsys):
 
 
 def test_scaling_draws_its_figure(monkeypatch, capsys, tmp_path):
+    def gradients_only(job):  # the table's test runs the other jobs
+        return worker.prepared(job) if job.what == "gradients" else lambda: None
+
+    monkeypatch.setattr(InThisProcess, "prepared", staticmethod(functools.cache(gradients_only)))
     options = ["--rounds=1", "--batch_sizes=1", "--image_sizes=32", f"--plot={tmp_path / 'scaling.png'}"]
     lines, _ = measured(["scaling", *options, *OPTIONS], monkeypatch, capsys)
     points = [(line["what"], line["sweep"], line["batch_size"]) for line in lines if "us_per_pixel" in line]
