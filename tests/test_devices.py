@@ -1,3 +1,5 @@
+"""What lim_jax asks of the C library: that a step on a CPU does not get its memory again page by page."""
+
 import platform
 import subprocess
 import sys
