@@ -8,15 +8,12 @@ import concurrent.futures
 import contextlib
 import gc
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import jax
 import numpy as np
-
-from lim_jax import devices
 
 logger = logging.getLogger(__name__)
 
@@ -38,32 +35,54 @@ def batch_shapes(example: Any, batch_size: int) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch_size, *np.shape(leaf)), leaf.dtype), example)
 
 
+class Lowerable(Protocol):
+    """A function of `lim_jax.devices`."""
+
+    def lower(self, *shapes: Any) -> Callable[[], Callable[..., Any]]:
+        """Traces it for arguments of these shapes and dtypes; the result compiles it when it is called."""
+        ...
+
+
 class Ahead:
-    """A function of `devices.distribute` that is being compiled; calling it waits until it is."""
+    """A function that is being compiled; calling it waits until it is."""
 
-    def __init__(self, function: devices.Distributed, name: str, *shapes: Any, meanwhile: Callable[[], Any]):
-        """Starts compiling.
-
-        Args:
-          function: what to compile.
-          name: of the function, for people.
-          *shapes: its arguments, or anything with their shapes and dtypes; calls must have the same.
-          meanwhile: called in a thread as soon as only XLA works.
-        """
-        self._function, self._name, self._shapes, self._meanwhile = function, name, shapes, meanwhile
-        threads = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="compilation")
-        self._compiled = threads.submit(self._compile)
-        threads.shutdown(wait=False)
+    def __init__(self, compiled: concurrent.futures.Future[Callable[..., Any]]):
+        self._compiled = compiled
 
     def __call__(self, *arguments: Any) -> Any:
         """Calls the compiled function; what went wrong when it was compiled is raised here."""
         return self._compiled.result()(*arguments)
 
-    def _compile(self) -> Callable[..., Any]:
-        started = time.monotonic()
-        with without_garbage_collection():
-            compile_lowered = self._function.lower(*self._shapes)
-        threading.Thread(target=self._meanwhile).start()
-        compiled = compile_lowered()
-        logger.info("compiled %s in %.1f s", self._name, time.monotonic() - started)
-        return compiled
+
+def ahead(name: str, *functions: tuple[Lowerable, tuple[Any, ...]]) -> list[Ahead]:
+    """Starts compiling functions: traces one after the other, and compiles each while the next ones are traced.
+
+    Args:
+      name: of all of them together, for people.
+      *functions: pairs of a function and its arguments, or anything with their shapes and dtypes; calls must have the
+        same.
+    """
+    started = time.monotonic()
+    tracing = concurrent.futures.ThreadPoolExecutor(1, "tracing")
+    compiling = concurrent.futures.ThreadPoolExecutor(len(functions), "compilation")
+    lowered = [tracing.submit(_lower, function, shapes) for function, shapes in functions]
+    compiled = [compiling.submit(_compile, compile_lowered) for compile_lowered in lowered]
+    tracing.submit(_report, name, started, compiled)
+    for threads in (tracing, compiling):
+        threads.shutdown(wait=False)
+    return [Ahead(result) for result in compiled]
+
+
+def _lower(function: Lowerable, shapes: tuple[Any, ...]) -> Callable[[], Callable[..., Any]]:
+    with without_garbage_collection():
+        return function.lower(*shapes)
+
+
+def _compile(lowered: concurrent.futures.Future[Callable[[], Callable[..., Any]]]) -> Callable[..., Any]:
+    return lowered.result()()
+
+
+def _report(name: str, started: float, compiled: Sequence[concurrent.futures.Future[Any]]) -> None:
+    concurrent.futures.wait(compiled)
+    if not any(result.exception() for result in compiled):
+        logger.info("compiled %s in %.1f s", name, time.monotonic() - started)

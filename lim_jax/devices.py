@@ -88,7 +88,7 @@ class Distributed:
 
         What that returns is called as this object is.
         """
-        *replicated, batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arguments)
+        *replicated, batch = _shapes(arguments)
         lowered = self.mapped.lower(*replicated, jax.tree.map(self._share, batch))
         return lambda: dataclasses.replace(self, mapped=lowered.compile())
 
@@ -97,9 +97,23 @@ class Distributed:
         return jax.ShapeDtypeStruct((self.num_devices, examples // self.num_devices, *rest), leaf.dtype)
 
 
-def distribute(
-    step: Callable[..., Any], devices: Sequence[Device], num_replicated: int, *, donate_first: bool = False
-) -> Distributed:
+@dataclasses.dataclass(frozen=True)
+class OnEach:
+    """A function of replicated arguments alone, made by `on_each`, which every device computes for itself."""
+
+    jitted: Any
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Calls the function."""
+        return self.jitted(*arguments)
+
+    def lower(self, *arguments: Any) -> Callable[[], Callable[..., Any]]:
+        """As `Distributed.lower`."""
+        lowered = self.jitted.lower(*_shapes(arguments))
+        return lambda: dataclasses.replace(self, jitted=lowered.compile())
+
+
+def distribute(step: Callable[..., Any], devices: Sequence[Device], num_replicated: int) -> Distributed:
     """Returns `step(*replicated, batch)` over `devices`: the batch is split, everything else is replicated.
 
     Args:
@@ -107,7 +121,6 @@ def distribute(
         (reduced over `AXIS`; nothing checks that they are).
       devices: of this process.
       num_replicated: number of arguments before the batch.
-      donate_first: the first argument's memory may be reused for the result.
     """
     mapped = jax.pmap(
         step,
@@ -115,9 +128,36 @@ def distribute(
         in_axes=(*(None,) * num_replicated, 0),
         out_axes=None,
         devices=devices if jax.process_count() == 1 else None,  # across processes, pmap takes all devices
-        donate_argnums=(0,) if donate_first else (),
     )
     return Distributed(mapped, len(devices))
+
+
+def on_each(function: Callable[..., Any], devices: Sequence[Device], *, donate_first: bool = False) -> OnEach:
+    """Returns `function(*replicated)`, computed on each of `devices`; its result is replicated like its arguments.
+
+    Args:
+      function: of replicated arguments.
+      devices: of this process.
+      donate_first: the first argument's memory may be reused for the result.
+    """
+    placement = _replicated(devices)
+    donated = (0,) if donate_first else ()
+    return OnEach(jax.jit(function, in_shardings=placement, out_shardings=placement, donate_argnums=donated))
+
+
+def reduction_axis() -> str | None:
+    """Returns what a step function reduces over: `AXIS`, or None on a single device, where XLA would copy all of it."""
+    return AXIS if jax.lax.axis_size(AXIS) > 1 else None
+
+
+def total(tree: Any, axis_name: str | None) -> Any:
+    """Sums over the axis, if there is one."""
+    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def mean(tree: Any, axis_name: str | None) -> Any:
+    """Averages over the axis, if there is one."""
+    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
 def replicate(tree: Any, devices: Sequence[Device]) -> Any:
@@ -125,8 +165,16 @@ def replicate(tree: Any, devices: Sequence[Device]) -> Any:
 
     They are compiled anew for every placement that they meet, so whatever comes from the host goes through here.
     """
+    return jax.device_put(tree, _replicated(devices))
+
+
+def _replicated(devices: Sequence[Device]) -> jax.sharding.Sharding:
     mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
-    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), tree)
 
 
 def split(batch: Any, num_devices: int) -> Any:

@@ -5,6 +5,7 @@ import importlib
 import json
 import logging
 import pathlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 PyTree = Any
 _FILE = "results.json"
+_WRITERS = "clu.metric_writers"
 _EXAMPLES_SHOWN = 4
 _WORTH_A_WORD = 1.0  # seconds of compiling
 
@@ -49,7 +51,7 @@ def describe(workdir: pathlib.Path, network: Network, params: PyTree, dataset: D
     if jax.process_index() == 0:
         for sentence in statistics.training_warnings(dataset):
             logger.warning("warning: %s", sentence)
-        overview = parameter_overview.get_parameter_overview(params)
+        overview = parameter_overview.get_parameter_overview(params, include_stats=False)
         (workdir / "parameters.txt").write_text(overview + "\n")
 
 
@@ -71,7 +73,8 @@ class EventWriter:
 
     @functools.cached_property
     def _writer(self) -> Any:
-        return import_writers().create_default_writer(self._workdir, just_logging=jax.process_index() > 0)
+        writers = importlib.import_module(_WRITERS)
+        return writers.create_default_writer(self._workdir, just_logging=jax.process_index() > 0)
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes numbers by name."""
@@ -82,9 +85,10 @@ class EventWriter:
         self._writer.write_histograms(step, values)
 
 
-def import_writers() -> Any:
-    """Imports clu's writers, and with them TensorFlow; may be called ahead in a thread."""
-    return importlib.import_module("clu.metric_writers")
+@functools.cache
+def import_writers_meanwhile() -> None:
+    """Imports clu's writers, and with them TensorFlow, in a thread, so that `EventWriter` finds them; once."""
+    threading.Thread(target=importlib.import_module, args=(_WRITERS,)).start()
 
 
 def write_record(writer: EventWriter, record: Mapping[str, Any]) -> None:

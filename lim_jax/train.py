@@ -1,4 +1,4 @@
-"""Trains a network to the end of its run, and reports: the loop, its two step functions, and resuming.
+"""Trains a network to the end of its run, and reports: the loop, and resuming.
 
 `train_and_evaluate` is what `python -m lim_jax.main` calls. All decisions that depend on the past (early
 stopping, frozen heads, learning rate) are functions of the history (`lim_jax.history`), which is part of every
@@ -7,7 +7,6 @@ with the same bits as one that was not.
 """
 
 import dataclasses
-import functools
 import logging
 import os
 import pathlib
@@ -15,13 +14,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from lim_jax import (
     checkpoints,
@@ -32,7 +29,6 @@ from lim_jax import (
     evaluation,
     initialization,
     loss_weighting,
-    models,
     network,
     results,
 )
@@ -45,71 +41,11 @@ from lim_jax.group_watch import GroupWatch
 from lim_jax.progress import Progress
 from lim_jax.shrinking import Shrinking, num_channels
 from lim_jax.train_state import TrainState, create_train_state, initial_variables, last_strength, make_optimizer
+from lim_jax.train_step import TrainStep
 
 logger = logging.getLogger(__name__)
 
 PyTree = Any
-
-
-def train_step(
-    state: TrainState,
-    batch: Mapping[str, Any],
-    *,
-    net: network.Network,
-    optimizer: optax.GradientTransformation,
-    config: Config,
-) -> tuple[TrainState, PyTree]:
-    """One step on one device's share of the batch, reduced over `devices.AXIS`.
-
-    Losses are means over the valid pixels or examples of the *global* batch, and batch norm uses its moments,
-    so the step does not depend on the number of devices.
-
-    Returns:
-      The new state and sums: `{"losses": {task: (sum, weight)}, "total": (value, 1)}`.
-    """
-    images = models.normalize_images(batch["image"])
-    dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-
-    def objective(params: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
-        logits, updated = net.model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            images,
-            train=True,
-            axis_name=devices.AXIS,
-            mutable=["batch_stats"],
-            rngs={"dropout": dropout_key},
-        )
-        sums = {name: task.loss(logits[name], batch["targets"][name]) for name, task in net.tasks.items()}
-        sums = jax.lax.psum(sums, devices.AXIS)
-        losses = {name: total / jnp.maximum(weight, 1) for name, (total, weight) in sums.items()}
-        weights = {name: weight for name, (_, weight) in sums.items()}
-        log_variances = params["loss_weighting"] if config.loss_weighting == "uncertainty" else None
-        return loss_weighting.combine(losses, weights, log_variances), (updated["batch_stats"], sums)
-
-    (total, (batch_stats, sums)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-    # Every device differentiated the global loss with respect to its own copy of the parameters.
-    gradients, batch_stats = jax.lax.pmean((gradients, batch_stats), devices.AXIS)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    new = TrainState(
-        step=state.step + 1,
-        params=optax.apply_updates(
-            state.params, _only_active(state.active, updates, jax.tree.map(jnp.zeros_like, updates))
-        ),
-        batch_stats=_only_active(state.active, batch_stats, state.batch_stats),
-        opt_state=opt_state,
-        active=state.active,
-    )
-    return new, {"losses": sums, "total": (total, jnp.float32(1))}
-
-
-def _only_active(active: Mapping[str, jax.Array], new: PyTree, old: PyTree) -> PyTree:
-    """Takes a task's head from `old` where the task is not active, everything else from `new`."""
-    chosen = dict(new)
-    for task, is_active in active.items():
-        head = f"heads_{task}"
-        if head in new:
-            chosen[head] = jax.tree.map(functools.partial(jnp.where, is_active), new[head], old[head])
-    return chosen
 
 
 def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
@@ -244,12 +180,10 @@ class _Run:
         original = self.shrinking.original
         self.net, self.evaluate = net, evaluation.Evaluator(net, self.devices)
         self.optimizer = make_optimizer(self.config, state.params, self.steps_per_epoch, original)
-        step = functools.partial(train_step, net=net, optimizer=self.optimizer, config=self.config)
-        self.train_step: Callable[..., Any] = devices.distribute(step, self.devices, 1, donate_first=True)
+        self.train_step = TrainStep(net, self.optimizer, self.config, self.devices)
         if trains and jax.process_count() == 1:  # with several, pmap turns each one's batch into its share of an array
-            batch = compilation.batch_shapes(self.dataset.sources["train"][0], self.config.batch_size)
-            self.train_step = compilation.Ahead(
-                self.train_step, "the training step", state, batch, meanwhile=results.import_writers
+            self.train_step.compile_ahead(
+                state, compilation.batch_shapes(self.dataset.sources["train"][0], self.config.batch_size)
             )
         self._is_new = True
 
@@ -320,6 +254,7 @@ class _Run:
         new = {"losses": {task: list(pair) for task, pair in host["losses"].items()}, "total": list(host["total"])}
         self.epoch_sums = new if self.epoch_sums is None else jax.tree.map(lambda a, b: a + b, self.epoch_sums, new)
         if self.progress.step_done(step):
+            results.import_writers_meanwhile()  # not before the first step, which would be later for it
             logger.info("epoch %d, step %d: %s", len(self.history) + 1, step, self.progress.line())
 
     def _leave_if_interrupted(self) -> None:

@@ -46,27 +46,25 @@ def test_nothing_is_compiled_after_the_first_epoch(compilations, data_dir, tmp_p
     assert report == second
 
 
-def test_a_function_is_compiled_ahead(compilations, caplog):
+def test_functions_are_compiled_ahead(compilations, caplog):
     on = jax.local_devices()[:2]
     step = devices.distribute(lambda state, batch: state + jax.lax.psum(batch.sum(), devices.AXIS), on, 1)
     state, batch = np.ones(3, np.float32), np.ones((4, 5), np.float32)
-    imported = []
+    double = devices.on_each(lambda state: 2 * state, on, donate_first=True)
     with caplog.at_level(logging.INFO, logger="lim_jax"):
-        ahead = compilation.Ahead(step, "the step", state, batch, meanwhile=lambda: imported.append(1))
+        step, double = compilation.ahead("the steps", (step, (state, batch)), (double, (state,)))
         for _ in range(2):
-            state = ahead(devices.replicate(state, on), batch)
-    np.testing.assert_array_equal(state, np.full(3, 41, np.float32))
-    assert "compiled the step in" in caplog.text
-    assert imported == [1]
-    assert len(compilations) == 1
+            state = double(step(devices.replicate(state, on), batch))
+    np.testing.assert_array_equal(state, np.full(3, 124, np.float32))
+    assert "compiled the steps in" in caplog.text
+    assert len(compilations) == 2
 
 
 def test_what_cannot_be_compiled_says_so_when_it_is_called():
     def step(state, batch):
         raise ValueError("no such layer")
 
-    ahead = compilation.Ahead(
-        devices.distribute(step, jax.local_devices()[:1], 1), "it", np.ones(1), np.ones((1, 1)), meanwhile=dict
-    )
+    arguments = np.ones(1), np.ones((1, 1))
+    (ahead,) = compilation.ahead("it", (devices.distribute(step, jax.local_devices()[:1], 1), arguments))
     with pytest.raises(ValueError, match="no such layer"):
-        ahead(np.ones(1), np.ones((1, 1)))
+        ahead(*arguments)

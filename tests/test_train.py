@@ -1,6 +1,5 @@
 """The real training loop on tiny networks: results, devices, frozen heads, interruption, another run's weights."""
 
-import functools
 import json
 import os
 import pathlib
@@ -18,6 +17,7 @@ from lim_jax import config as config_lib
 from lim_jax.data import pipeline
 from lim_jax.errors import UserError
 from lim_jax.train_state import create_train_state, initial_variables, make_optimizer
+from lim_jax.train_step import TrainStep
 from tests.training import tiny_config
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -40,8 +40,7 @@ def run_steps(config, num_devices, num_steps, dtype="float32", change=lambda sta
     state = change(create_train_state(variables, config.tasks, config, steps_per_epoch=3))
     on = jax.local_devices()[:num_devices]
     optimizer = make_optimizer(config, state.params, steps_per_epoch=3)
-    step = functools.partial(train.train_step, net=net, optimizer=optimizer, config=config)
-    step = devices.distribute(step, on, 1, donate_first=True)
+    step = TrainStep(net, optimizer, config, on)
     batches = pipeline.train_iterator(dataset.sources["train"], batch_size=config.batch_size, seed=0)
     states = [jax.device_get(state)]
     for _ in range(num_steps):

@@ -34,11 +34,14 @@ References:
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from lim_jax.sparsity import group_sums
+from lim_jax.sparsity.group_sums import Axes
 
 # Steps after the start that reach the root to rounding, measured with metrics spread over 1e-8 .. 1e-2 and points over
 # 1e-4 .. 1 inside a group. Few elements can be arranged badly (two that are decades apart), many average out.
@@ -48,14 +51,6 @@ LONGEST_HALLEY_STEP = 4.0  # times Newton's
 NEWTON_STEPS = 9  # where ‖u‖ is no start (group MCP)
 NEWTON_STEPS_SMALL_GROUPS = 15
 SMALL_GROUP = 64
-
-# Sums over a group first add up at most `ROWS` rows of `LANES` neighbours, one row to the other. Of all forms of
-# several sums in one pass that were tried, XLA makes vector instructions on CPUs of this one only: 0.2 instead of 2 ns
-# an element. It does so for products of few factors; `slope` in `_secular_root` is there for that.
-LANES = 16
-ROWS = 16
-
-Axes = tuple[int, ...]
 
 
 class Block(NamedTuple):
@@ -78,7 +73,7 @@ class Block(NamedTuple):
     def group_size(self) -> int:
         """The number of elements of one group, over all arrays."""
         parts = zip(self.arrays, self.axes, strict=True)
-        return sum(math.prod(array.shape[axis] for axis in _inside(array, kept)) for array, kept in parts)
+        return sum(math.prod(array.shape[axis] for axis in group_sums.inside(array, kept)) for array, kept in parts)
 
     @property
     def penalized_size(self) -> int:
@@ -217,8 +212,8 @@ def group_lasso(block: Block, threshold: jax.Array | float) -> list[jax.Array]:
     theta = jnp.where(survives, theta, 0.0)
     solution = []
     for u, d, kept in zip(problem.arrays, problem.metrics, axes, strict=True):
-        force = d * _spread(theta, u, kept)
-        solution.append(u * (force / (force + _spread(t, u, kept))))
+        force = d * group_sums.spread(theta, u, kept)
+        solution.append(u * (force / (force + group_sums.spread(t, u, kept))))
     return _finish(block, problem, solution)
 
 
@@ -251,18 +246,18 @@ def group_mcp(
     safe = jnp.where(to_zero | (t <= 0), 1.0, t)
     norm = jnp.where(to_zero, 2.0, problem.gradient_norm)
     triples = zip(problem.arrays, problem.metrics, axes, strict=True)
-    slopes = [d - _spread(curvature, u, kept) for u, d, kept in triples]
+    slopes = [d - group_sums.spread(curvature, u, kept) for u, d, kept in triples]
     upper = jnp.minimum(jnp.where(to_zero, 1.0, flat_from), problem.array_norm)
     moment = problem.moment - curvature * problem.gradient_norm**2
     theta = _secular_root(problem, slopes, safe, norm, moment, upper, from_above=False)
     between = []
     for u, d, e, kept in zip(problem.arrays, problem.metrics, slopes, axes, strict=True):
-        root = _spread(theta, u, kept)
-        between.append(u * _ratio(d * root, e * root + _spread(safe, u, kept)))
+        root = group_sums.spread(theta, u, kept)
+        between.append(u * _ratio(d * root, e * root + group_sums.spread(safe, u, kept)))
 
     def objective(arrays: Sequence[jax.Array]) -> jax.Array:
         parts = list(zip(arrays, problem.arrays, problem.metrics, strict=True))
-        distance, squares = _totals(lambda w, u, d: (d * (w - u) ** 2, w * w), parts, axes)
+        distance, squares = group_sums.totals(lambda w, u, d: (d * (w - u) ** 2, w * w), parts, axes)
         size = jnp.minimum(jnp.sqrt(squares), flat_from)
         return 0.5 * distance + t * size - 0.5 * curvature * size**2
 
@@ -271,8 +266,8 @@ def group_mcp(
     flat = (problem.array_norm >= flat_from) & (0.5 * t * flat_from <= other)
     solution = []
     for u, w, kept in zip(problem.arrays, between, axes, strict=True):
-        w = jnp.where(_spread(to_zero, u, kept), 0.0, w)
-        solution.append(jnp.where(_spread(flat, u, kept), u, w))
+        w = jnp.where(group_sums.spread(to_zero, u, kept), 0.0, w)
+        solution.append(jnp.where(group_sums.spread(flat, u, kept), u, w))
     return _finish(block, problem, solution)
 
 
@@ -294,18 +289,18 @@ class _Problem(NamedTuple):
 
 def _scale(block: Block, threshold: jax.Array | float) -> _Problem:
     arrays, axes = [_wide(u) for u in block.arrays], block.axes
-    array_scale = _unit([jnp.abs(u) for u in arrays], axes)
+    array_scale = group_sums.unit([jnp.abs(u) for u in arrays], axes)
     # Multiplying by the inverse of a power of two is exact, and cheap enough to be repeated in every pass instead of
     # stored.
-    arrays = [u * _spread(1.0 / array_scale, u, kept) for u, kept in zip(arrays, axes, strict=True)]
+    arrays = [u * group_sums.spread(1.0 / array_scale, u, kept) for u, kept in zip(arrays, axes, strict=True)]
     if block.metrics is None:
         metrics = [jnp.ones((), u.dtype) for u in arrays]
         metric_scale = jnp.ones_like(array_scale)
     else:
         metrics = [_wide(d) for d in block.metrics]
-        metric_scale = _unit(metrics, axes)
-        metrics = [d * _spread(1.0 / metric_scale, d, kept) for d, kept in zip(metrics, axes, strict=True)]
-    gradient, moment, array = _totals(
+        metric_scale = group_sums.unit(metrics, axes)
+        metrics = [d * group_sums.spread(1.0 / metric_scale, d, kept) for d, kept in zip(metrics, axes, strict=True)]
+    gradient, moment, array = group_sums.totals(
         lambda u, d: ((u * d) ** 2, (u * d) ** 2 * d, u * u), list(zip(arrays, metrics, strict=True)), axes
     )
     scaled = jnp.asarray(threshold, array_scale.dtype) / array_scale / metric_scale
@@ -317,8 +312,8 @@ def _finish(block: Block, problem: _Problem, solution: Sequence[jax.Array]) -> l
     """Returns to the caller's units and dtypes, and to u itself where nothing is penalised."""
     result = []
     for w, u, kept in zip(solution, block.arrays, problem.axes, strict=True):
-        w = (w * _spread(problem.array_scale, w, kept)).astype(u.dtype)
-        result.append(jnp.where(_spread(problem.threshold > 0, u, kept), w, u))
+        w = (w * group_sums.spread(problem.array_scale, w, kept)).astype(u.dtype)
+        result.append(jnp.where(group_sums.spread(problem.threshold > 0, u, kept), w, u))
     return result
 
 
@@ -332,9 +327,10 @@ def _secular_root(
     *,
     from_above: bool,
 ) -> jax.Array:
-    """Returns, per group, the first root in [0, upper] of `g(θ) = ‖a / (slope·θ + t)‖^-1 = 1`, for `norm = ‖a‖ > t >
-    0`."""
+    """Returns, per group, the first root in [0, upper] of `g(θ) = ‖a / (slope·θ + t)‖^-1 = 1`.
 
+    It holds that `norm = ‖a‖ > t > 0`.
+    """
     axes = problem.axes
     inputs = list(zip(problem.arrays, problem.metrics, slopes, strict=True))
 
@@ -342,10 +338,11 @@ def _secular_root(
         def terms(u: jax.Array, d: jax.Array, e: jax.Array, theta: jax.Array, t: jax.Array) -> tuple[jax.Array, ...]:
             bottom = e * theta + t
             inverse = 1.0 / bottom if from_above else _ratio(1.0, bottom)
+            # Products of few factors: `group_sums.LANES`.
             square, slope = (u * d * inverse) ** 2, e * inverse
             return square, square * slope, square * slope * slope
 
-        square, slope, curvature = _totals(terms, inputs, axes, theta, t)
+        square, slope, curvature = group_sums.totals(terms, inputs, axes, theta, t)
         step = _ratio(square * (jnp.sqrt(square) - 1.0), slope)
         if curved:
             # f g'' / (2 g'²) of f = g - 1, from the three sums.
@@ -382,71 +379,6 @@ def _single(u: jax.Array, metric: jax.Array | None, group_axis: int | tuple[int,
 def _wide(array: jax.Array) -> jax.Array:
     """Computes in float32 what comes in less, since a threshold is often below bfloat16's resolution of u."""
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
-
-
-def _inside(array: jax.Array, kept: Axes) -> Axes:
-    return tuple(axis for axis in range(array.ndim) if axis not in kept)
-
-
-def _totals(
-    terms: Callable[..., tuple[jax.Array, ...]],
-    arrays: Sequence[tuple[jax.Array, ...]],
-    axes: Sequence[Axes],
-    *per_group: jax.Array,
-) -> tuple[jax.Array, ...]:
-    """Sums the quantities `terms(*arrays, *per group)` over each group of all arrays, in one pass over the arrays."""
-
-    totals = []
-    for together, kept in zip(arrays, axes, strict=True):
-        quantities = terms(*together, *(_spread(value, together[0], kept) for value in per_group))
-        totals.append(_sum_inside(quantities, kept))
-    return functools.reduce(_add, totals)
-
-
-def _add(left: tuple[jax.Array, ...], right: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    return tuple(x + y for x, y in zip(left, right, strict=True))
-
-
-def _sum_inside(quantities: tuple[jax.Array, ...], kept: Axes) -> tuple[jax.Array, ...]:
-    """Sums arrays of one shape over all axes but `kept`."""
-    shape, inside = quantities[0].shape, _inside(quantities[0], kept)
-    lanes = LANES if inside and inside[-1] == len(shape) - 1 else 1  # otherwise the groups themselves are neighbours
-    units = shape[inside[-1]] // lanes if inside else 0
-    if units < 2:
-        return _reduce(quantities, inside)
-    axis, blocks = inside[-1], -(-units // ROWS)
-    rows = units // blocks
-    whole = blocks * rows * lanes
-
-    def folded(array: jax.Array) -> jax.Array:
-        return array.reshape(*shape[:axis], blocks, rows, *([lanes] * (lanes > 1)), *shape[axis + 1 :])
-
-    sums = _reduce(tuple(folded(jax.lax.slice_in_dim(array, 0, whole, axis=axis)) for array in quantities), (axis + 1,))
-    left = (*inside[:-1], axis, *([axis + 1] * (lanes > 1)))
-    sums = tuple(jnp.sum(part, left) for part in sums)  # one by one: XLA would merge two sums of several
-    if whole == shape[axis]:
-        return sums
-    rest = tuple(jax.lax.slice_in_dim(array, whole, shape[axis], axis=axis) for array in quantities)
-    return _add(sums, _reduce(rest, inside))
-
-
-def _reduce(quantities: tuple[jax.Array, ...], axes: Axes) -> tuple[jax.Array, ...]:
-    """Sums arrays of one shape over `axes`, all at once."""
-    return tuple(jax.lax.reduce(quantities, tuple(jnp.zeros((), x.dtype) for x in quantities), _add, axes))
-
-
-def _unit(arrays: Sequence[jax.Array], axes: Sequence[Axes]) -> jax.Array:
-    """The power of two next to the largest entry of each group of arrays ≥ 0 (1 for zeros): dividing by it is exact."""
-    largest = [jnp.max(x, axis=_inside(x, kept), initial=0.0) for x, kept in zip(arrays, axes, strict=True)]
-    _, exponent = jnp.frexp(functools.reduce(jnp.maximum, largest))
-    limits = jnp.finfo(arrays[0].dtype)
-    exponent = jnp.clip(exponent, limits.minexp + 2, limits.maxexp - 2)
-    return jnp.ldexp(jnp.ones(exponent.shape, arrays[0].dtype), exponent)
-
-
-def _spread(per_group: jax.Array, array: jax.Array, kept: Axes) -> jax.Array:
-    """Shapes one value per group so that it broadcasts against `array`."""
-    return jnp.expand_dims(per_group, _inside(array, kept))
 
 
 def _ratio(numerator: jax.Array | float, denominator: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ import optax
 
 from benchmarks import networks
 from benchmarks.job import Job
-from lim_jax import compaction, devices, models, sparsity, train
+from lim_jax import compaction, devices, models, sparsity, train_step
 from lim_jax.train_state import create_train_state, initial_variables, make_optimizer
 
 _SGD = optax.sgd(1e-6)
@@ -30,8 +30,10 @@ def training(job: Job) -> tuple[Callable[..., Any], Any]:
     config = networks.configuration(job)
     net = networks.build(config)
     on = jax.local_devices()[:1]
-    state = devices.replicate(_first_state(job, config, net), on)
-    return devices.distribute(_step_function(job, config, net, state), on, 1, donate_first=True), state
+    shapes = jax.eval_shape(lambda: _first_state(job, config, net))
+    step = train_step.TrainStep(net, _optimizer_of(job, config, shapes), config, on)
+    step.compile_ahead(shapes, networks.batch(job))
+    return step, devices.replicate(_first_state(job, config, net), on)
 
 
 def abstract_training(job: Job) -> tuple[Any, Any]:
@@ -39,11 +41,13 @@ def abstract_training(job: Job) -> tuple[Any, Any]:
     config = networks.configuration(job)
     net = networks.build(config)
     state = jax.eval_shape(lambda: _first_state(job, config, net))
-    step = _step_function(job, config, net, state)
+    optimizer = _optimizer_of(job, config, state)
 
     def on_one_device(state: Any, batch: Any) -> Any:
         shares = jax.tree.map(lambda leaf: leaf[None], batch)
-        return jax.vmap(step, (None, 0), (None, None), axis_name=devices.AXIS)(state, shares)
+        differentiate = functools.partial(train_step.differentiate, net=net, config=config)
+        found = jax.vmap(differentiate, (None, 0), None, axis_name=devices.AXIS)(state, shares)
+        return train_step.update(state, found.gradients, found.batch_stats, optimizer=optimizer), found.sums
 
     return jax.jit(on_one_device), state
 
@@ -54,9 +58,8 @@ def _first_state(job: Job, config: Any, net: Any) -> Any:
     return state.replace(opt_state=_SGD.init(state.params)) if job.what == "gradients" else state
 
 
-def _step_function(job: Job, config: Any, net: Any, state: Any) -> Callable[..., Any]:
-    optimizer = _SGD if job.what == "gradients" else make_optimizer(config, state.params, steps_per_epoch=1)
-    return functools.partial(train.train_step, net=net, optimizer=optimizer, config=config)
+def _optimizer_of(job: Job, config: Any, state: Any) -> Any:
+    return _SGD if job.what == "gradients" else make_optimizer(config, state.params, steps_per_epoch=1)
 
 
 def repeated(step: Callable[..., Any], state: Any) -> Callable[[], Any]:
