@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from lim_jax import devices
+
 logger = logging.getLogger(__name__)
 
 
@@ -79,7 +81,9 @@ def _lower(function: Lowerable, shapes: tuple[Any, ...]) -> Callable[[], Callabl
 
 
 def _compile(lowered: concurrent.futures.Future[Callable[[], Callable[..., Any]]]) -> Callable[..., Any]:
-    return lowered.result()()
+    compiled = lowered.result()()
+    devices.return_freed_memory()
+    return compiled
 
 
 def _report(name: str, started: float, compiled: Sequence[concurrent.futures.Future[Any]]) -> None:
