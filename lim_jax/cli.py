@@ -13,10 +13,10 @@ from typing import NoReturn
 from absl import app, flags
 from absl import logging as absl_logging
 
+from lim_jax import full_disk
 from lim_jax.errors import UserError
 
 EXIT_USER_ERROR = 2
-_DISK_FULL = "No space left on device"
 
 
 def run(main: Callable[[Sequence[str]], object], define_flags: Callable[[], None]) -> None:
@@ -32,13 +32,14 @@ def _exit_clearly(main: Callable[[Sequence[str]], object], argv: Sequence[str]) 
     try:
         if len(argv) > 1:
             raise UserError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
-        main(argv)
+        with full_disk.HeldBack():
+            main(argv)
     except UserError as error:
         _fail(str(error))
     except Exception as error:
-        if _DISK_FULL not in str(error):
+        if (advice := full_disk.advice(error)) is None:
             raise
-        _fail("the disk is full: free some space and run the same command again")  # its own text has many lines
+        _fail(advice)  # its own text has many lines
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
@@ -55,6 +56,7 @@ def _last_line(error: Exception) -> str:
 
 
 def _fail(message: str) -> NoReturn:
+    logging.getLogger("lim_jax").setLevel(logging.ERROR)  # threads that are still at work have nothing to add
     print(f"error: {message}", file=sys.stderr)
     sys.exit(EXIT_USER_ERROR)
 

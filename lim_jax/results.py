@@ -1,5 +1,6 @@
 """What a run leaves for people: lines while it runs, TensorBoard events, `results.json`, tables and figures."""
 
+import contextlib
 import functools
 import importlib
 import json
@@ -88,7 +89,12 @@ class EventWriter:
 @functools.cache
 def import_writers_meanwhile() -> None:
     """Imports clu's writers, and with them TensorFlow, in a thread, so that `EventWriter` finds them; once."""
-    threading.Thread(target=importlib.import_module, args=(_WRITERS,)).start()
+    threading.Thread(target=_try_to_import_writers).start()
+
+
+def _try_to_import_writers() -> None:
+    with contextlib.suppress(Exception):  # `EventWriter` meets it again, unless the process is ending
+        importlib.import_module(_WRITERS)
 
 
 def write_record(writer: EventWriter, record: Mapping[str, Any]) -> None:

@@ -1,8 +1,10 @@
 """The real training loop on tiny networks: results, devices, frozen heads, interruption, another run's weights."""
 
+import errno
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -146,6 +148,25 @@ def test_a_killed_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text()) == expected
     weights, again = (checkpoints.load_network(folder, checkpoints.LATEST).weights for folder in (workdir, tmp_path))
     jax.tree.map(np.testing.assert_array_equal, weights, again)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process, as only Linux can")
+def test_a_run_that_cannot_write_says_so_in_one_line_and_keeps_its_checkpoint(data_dir, tmp_path):
+    """No file may grow once the first checkpoint is there: the next one fails as it would on a full disk."""
+    command = [sys.executable, "-m", "lim_jax.main", f"--config=tests/training.py:{data_dir}", f"--workdir={tmp_path}"]
+    command.append("--config.num_epochs=50")  # the limit comes in the middle, however late
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (tmp_path / "checkpoints" / "3").is_dir():
+        time.sleep(0.01)
+    _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (10_000, hard))
+    shown = process.communicate()[1]
+    assert shown.splitlines()[-1].startswith("error: a file would get larger than is allowed"), shown
+    assert "Traceback" not in shown
+    assert os.strerror(errno.EFBIG) not in shown
+    assert process.returncode == 2
+    assert not (tmp_path / "results.json").exists()
+    assert checkpoints.load_network(tmp_path, checkpoints.LATEST).step >= 3
 
 
 def test_evaluate_gives_the_same_numbers_again(trained):
