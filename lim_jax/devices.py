@@ -73,9 +73,9 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Gives back once what `keep_freed_memory` kept, for when much has been freed that no step will need, by a compiler.
+    """Gives back what `keep_freed_memory` has kept until now: for when a compiler is done.
 
-    What is in pieces too small for a step's arrays would stay for good, a third of the memory that training takes.
+    Its memory is in pieces too small for a step's arrays. Kept, they are a quarter of what a training process holds.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

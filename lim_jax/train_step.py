@@ -43,11 +43,12 @@ def differentiate(state: TrainState, batch: Batch, *, net: Network, config: Conf
     so the result does not depend on the number of devices.
     """
     axis = devices.reduction_axis()
+    model = models.recomputing(net.model) if config.recompute else net.model
     images = models.normalize_images(batch["image"])
     dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
     def objective(params: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
-        logits, updated = net.model.apply(
+        logits, updated = model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             images,
             train=True,

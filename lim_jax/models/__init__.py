@@ -8,6 +8,7 @@ from lim_jax.models.multitask import (
     from_json,
     head,
     normalize_images,
+    recomputing,
     to_json,
     with_dtype,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "from_json",
     "head",
     "normalize_images",
+    "recomputing",
     "to_json",
     "torch_weights",
     "with_dtype",

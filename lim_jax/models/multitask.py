@@ -83,6 +83,11 @@ def with_dtype(model: MultiTaskModel, dtype: str) -> MultiTaskModel:
     return MultiTaskModel(model.backbone.clone(dtype=dtype), heads)
 
 
+def recomputing(model: MultiTaskModel) -> MultiTaskModel:
+    """Returns the same model, whose gradients take less memory and more time (`resnet.ResNet.recompute`)."""
+    return MultiTaskModel(model.backbone.clone(recompute=True), model.heads)
+
+
 def to_json(model: MultiTaskModel) -> dict[str, Any]:
     """Describes a model completely, in JSON-serialisable values; `from_json` is the inverse."""
     if not isinstance(model.backbone, ResNet):

@@ -172,7 +172,7 @@ class Block(nn.Module):
             x = x + _conv_norm(self, conv, "downsample")(identity, train, axis_name)
         elif identity.shape[-1]:  # otherwise what came in was constant, and the residual path has it in its biases
             x = x + identity[..., : self.spec.features]
-        return layers.relu(x, train)
+        return layers.stored_relu(x)  # without training too: what follows reads it twice
 
 
 class ResNet(nn.Module):
@@ -182,11 +182,13 @@ class ResNet(nn.Module):
       architecture: the widths, strides and dilations.
       dtype: dtype of the computation and of the features.
       folded: batch norm is folded into the convolutions, for inference only (`compaction.fold_batch_norm`).
+      recompute: a gradient computes what lies inside a block again instead of having kept it: less memory, more time.
     """
 
     architecture: Architecture
     dtype: str = "float32"
     folded: bool = False
+    recompute: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
@@ -204,9 +206,10 @@ class ResNet(nn.Module):
         for i, conv in enumerate(self.architecture.stem, start=1):
             x = layers.relu(_conv_norm(self, conv, f"stem_conv{i}")(x, train, axis_name), train)
         x = layers.max_pool(x, window=3, stride=2, padding=1)
+        block_type: Any = nn.remat(Block, static_argnums=(2, 3)) if self.recompute else Block
         for stage, blocks in enumerate(self.architecture.stages, start=1):
             for i, block in enumerate(blocks):
-                x = Block(block, self.dtype, self.folded, name=f"layer{stage}_{i}")(x, train, axis_name)
+                x = block_type(block, self.dtype, self.folded, name=f"layer{stage}_{i}")(x, train, axis_name)
         return x
 
 
