@@ -15,8 +15,6 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from lim_jax import devices
-
 logger = logging.getLogger(__name__)
 
 
@@ -81,9 +79,7 @@ def _lower(function: Lowerable, shapes: tuple[Any, ...]) -> Callable[[], Callabl
 
 
 def _compile(lowered: concurrent.futures.Future[Callable[[], Callable[..., Any]]]) -> Callable[..., Any]:
-    compiled = lowered.result()()
-    devices.return_freed_memory()
-    return compiled
+    return lowered.result()()
 
 
 def _report(name: str, started: float, compiled: Sequence[concurrent.futures.Future[Any]]) -> None:

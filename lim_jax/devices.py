@@ -72,16 +72,6 @@ def keep_freed_memory() -> None:
             mallopt(parameter, default)
 
 
-def return_freed_memory() -> None:
-    """Gives back what `keep_freed_memory` has kept until now: for when a compiler is done.
-
-    Its memory is in pieces too small for a step's arrays. Kept, they are a quarter of what a training process holds.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-
-
 @dataclasses.dataclass(frozen=True)
 class Distributed:
     """A step function over devices, made by `distribute`: called with the replicated arguments and a whole batch."""
