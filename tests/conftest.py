@@ -1,7 +1,9 @@
 """Eight simulated devices for every test, set before JAX is imported anywhere; one compilation cache for all."""
 
+import atexit
 import os
 import pathlib
+import shutil
 import tempfile
 
 import pytest
@@ -17,7 +19,9 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 # The workers of one test run, and the processes that they start, share what they compile.
-os.environ.setdefault("XDG_CACHE_HOME", tempfile.mkdtemp(prefix="lim_jax_tests_"))
+if "XDG_CACHE_HOME" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="lim_jax_tests_")
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
