@@ -46,7 +46,8 @@ def abstract_training(job: Job) -> tuple[Any, Any]:
     def on_one_device(state: Any, batch: Any) -> Any:
         shares = jax.tree.map(lambda leaf: leaf[None], batch)
         differentiate = functools.partial(train_step.differentiate, net=net, config=config)
-        found = jax.vmap(differentiate, (None, 0), None, axis_name=devices.AXIS)(state, shares)
+        found = jax.vmap(differentiate, (None, 0), axis_name=devices.AXIS)(state, shares)
+        found = jax.tree.map(lambda leaf: leaf[0], found)
         return train_step.update(state, found.gradients, found.batch_stats, optimizer=optimizer), found.sums
 
     return jax.jit(on_one_device), state
