@@ -172,7 +172,7 @@ class Block(nn.Module):
             x = x + _conv_norm(self, conv, "downsample")(identity, train, axis_name)
         elif identity.shape[-1]:  # otherwise what came in was constant, and the residual path has it in its biases
             x = x + identity[..., : self.spec.features]
-        return layers.stored_relu(x)  # without training too: what follows reads it twice
+        return layers.relu(x, train)
 
 
 class ResNet(nn.Module):
