@@ -39,7 +39,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.head_channels = 256  # of the DeepLab heads
     config.model.dropout_rate = 0.3  # of the DeepLab heads; the classifier head has its own 0.6 and 0.4
     config.dtype = "float32"  # of the computation, float32 | bfloat16; parameters stay float32
-    config.recompute = False  # compute activations again for gradients: less memory of a GPU, more time
+    config.recompute = False  # compute activations again for gradients, to save memory of GPUs; no effect on CPUs
 
     config.batch_size = 16  # over all devices of all processes
     config.num_epochs = 1000

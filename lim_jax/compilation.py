@@ -1,7 +1,7 @@
 """Compiles a function before its first call, in the background, and says how long that took.
 
-XLA needs no Python lock, neither to compile nor to load what the compilation cache holds: meanwhile parameters are
-drawn and modules imported.
+XLA needs no Python lock, neither to compile nor to load what the compilation cache holds: meanwhile other functions are
+traced and parameters drawn.
 """
 
 import concurrent.futures
