@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from lim_jax import devices
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,18 +46,22 @@ class Lowerable(Protocol):
 
 
 class Ahead:
-    """A function that is being compiled; calling it waits until it is."""
+    """A function that is being compiled; calling it waits until it is, and all that are compiled together with it."""
 
-    def __init__(self, compiled: concurrent.futures.Future[Callable[..., Any]]):
-        self._compiled = compiled
+    def __init__(self, compiled: concurrent.futures.Future[Callable[..., Any]], all_done: concurrent.futures.Future):
+        self._compiled, self._all_done = compiled, all_done
 
     def __call__(self, *arguments: Any) -> Any:
         """Calls the compiled function; what went wrong when it was compiled is raised here."""
+        self._all_done.result()
         return self._compiled.result()(*arguments)
 
 
 def ahead(name: str, *functions: tuple[Lowerable, tuple[Any, ...]]) -> list[Ahead]:
     """Starts compiling functions: traces one after the other, and compiles each while the next ones are traced.
+
+    What takes longest to compile comes first. None is called before all are compiled, so that the memory of a compiler
+    and that of a running function are not needed at the same time.
 
     Args:
       name: of all of them together, for people.
@@ -67,10 +73,10 @@ def ahead(name: str, *functions: tuple[Lowerable, tuple[Any, ...]]) -> list[Ahea
     compiling = concurrent.futures.ThreadPoolExecutor(len(functions), "compilation")
     lowered = [tracing.submit(_lower, function, shapes) for function, shapes in functions]
     compiled = [compiling.submit(_compile, compile_lowered) for compile_lowered in lowered]
-    tracing.submit(_report, name, started, compiled)
+    all_done = tracing.submit(_finish, name, started, compiled)
     for threads in (tracing, compiling):
         threads.shutdown(wait=False)
-    return [Ahead(result) for result in compiled]
+    return [Ahead(result, all_done) for result in compiled]
 
 
 def _lower(function: Lowerable, shapes: tuple[Any, ...]) -> Callable[[], Callable[..., Any]]:
@@ -82,7 +88,8 @@ def _compile(lowered: concurrent.futures.Future[Callable[[], Callable[..., Any]]
     return lowered.result()()
 
 
-def _report(name: str, started: float, compiled: Sequence[concurrent.futures.Future[Any]]) -> None:
+def _finish(name: str, started: float, compiled: Sequence[concurrent.futures.Future[Any]]) -> None:
     concurrent.futures.wait(compiled)
+    devices.return_freed_memory()
     if not any(result.exception() for result in compiled):
         logger.info("compiled %s in %.1f s", name, time.monotonic() - started)

@@ -72,6 +72,16 @@ def keep_freed_memory() -> None:
             mallopt(parameter, default)
 
 
+def return_freed_memory() -> None:
+    """Returns to the system what was freed so far, although `keep_freed_memory` keeps it: for when a compiler is done.
+
+    Its memory is in pieces, into which the arrays of a training step do not fit. Does nothing without glibc.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Distributed:
     """A step function over devices, made by `distribute`: called with the replicated arguments and a whole batch."""

@@ -2,7 +2,7 @@
 
 The two are programs of their own. XLA takes a time to load a program that grows with its matrix products times its
 instructions; the former are all in the first and three quarters of the latter in the second, so that two load in a
-third of the time of one that is both, and at the same time.
+third of the time of one that is both, and at the same time. The update, which takes longer, is compiled first.
 """
 
 import functools
@@ -105,10 +105,10 @@ class TrainStep:
 
     def compile_ahead(self, state: TrainState, batch: Batch) -> None:
         """Starts compiling for a state and a batch of these shapes; they, or anything with shapes and dtypes."""
-        self._differentiate, self._update = compilation.ahead(
+        self._update, self._differentiate = compilation.ahead(
             "the training step",
-            (self._differentiate, (state, batch)),
             (self._update, (state, state.params, state.batch_stats)),
+            (self._differentiate, (state, batch)),
         )
 
 
