@@ -40,7 +40,7 @@ from lim_jax.errors import UserError
 from lim_jax.group_watch import GroupWatch
 from lim_jax.progress import Progress
 from lim_jax.shrinking import Shrinking, num_channels
-from lim_jax.train_state import TrainState, create_train_state, initial_variables, last_strength, make_optimizer
+from lim_jax.train_state import TrainState, create_train_state, last_strength, make_optimizer
 from lim_jax.train_step import TrainStep
 
 logger = logging.getLogger(__name__)
@@ -168,8 +168,8 @@ class _Run:
         return create_train_state(variables, self.config.tasks, self.config, self.steps_per_epoch)
 
     def _state_shapes(self, net: network.Network) -> TrainState:
-        config = self.config
-        variables = jax.eval_shape(lambda: initial_variables(net.model, config.dataset.image_size, config.seed))
+        size, seed = self.config.dataset.image_size, self.config.seed
+        variables = jax.eval_shape(lambda: initialization.fresh_variables(net.model, size, seed))
         return jax.eval_shape(self._initial_state, variables)
 
     def _use(self, net: network.Network, state: TrainState, *, trains: bool = True) -> None:

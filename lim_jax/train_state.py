@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -38,12 +37,6 @@ class TrainState:
     batch_stats: PyTree
     opt_state: PyTree
     active: Mapping[str, jax.Array]
-
-
-def initial_variables(model: nn.Module, image_size: tuple[int, int], seed: int) -> PyTree:
-    """Returns freshly drawn `{"params", "batch_stats"}` of `model` for images of `(height, width)`."""
-    images = jnp.zeros((1, *image_size, 3), jnp.float32)
-    return jax.jit(lambda key: model.init(key, images, train=False))(jax.random.key(seed))
 
 
 def sparse_groups(config: Config) -> Callable[[PyTree], PyTree]:

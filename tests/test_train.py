@@ -14,11 +14,11 @@ import jax
 import numpy as np
 import pytest
 
-from lim_jax import checkpoints, data, devices, network, sparsity, train
+from lim_jax import checkpoints, data, devices, initialization, network, sparsity, train
 from lim_jax import config as config_lib
 from lim_jax.data import pipeline
 from lim_jax.errors import UserError
-from lim_jax.train_state import create_train_state, initial_variables, make_optimizer
+from lim_jax.train_state import create_train_state, make_optimizer
 from lim_jax.train_step import TrainStep
 from tests.training import tiny_config
 
@@ -38,7 +38,7 @@ def run_steps(config, num_devices, num_steps, dtype="float32", change=lambda sta
     config = config_lib.checked(config)
     dataset = data.load(config.dataset, config.tasks)
     net = network.build(config_lib.with_value(config, "dtype", dtype), dataset.specs)
-    variables = initial_variables(net.model, config.dataset.image_size, config.seed)
+    variables = initialization.fresh_variables(net.model, config.dataset.image_size, config.seed)
     state = change(create_train_state(variables, config.tasks, config, steps_per_epoch=3))
     on = jax.local_devices()[:num_devices]
     optimizer = make_optimizer(config, state.params, steps_per_epoch=3)

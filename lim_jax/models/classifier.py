@@ -3,6 +3,8 @@
 Names: `conv`, `fc1`, `fc2`, each `kernel` and `bias`.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -43,6 +45,7 @@ class Classifier(nn.Module):
         x = nn.relu(conv(features))
         x = jnp.mean(layers.max_pool(x, window=2, stride=2), axis=(1, 2))
         x = layers.Dropout(self.dropout[0], name="dropout1")(x, train, axis_name)
-        x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, kernel_init=layers.kernel_init, name="fc1")(x))
+        dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=layers.kernel_init)
+        x = nn.relu(dense(self.hidden, name="fc1")(x))
         x = layers.Dropout(self.dropout[1], name="dropout2")(x, train, axis_name)
-        return nn.Dense(self.num_outputs, dtype=self.dtype, name="fc2")(x).astype(jnp.float32)
+        return dense(self.num_outputs, name="fc2")(x).astype(jnp.float32)

@@ -10,8 +10,8 @@ import optax
 
 from benchmarks import networks
 from benchmarks.job import Job
-from lim_jax import compaction, devices, models, sparsity, train_step
-from lim_jax.train_state import create_train_state, initial_variables, make_optimizer
+from lim_jax import compaction, devices, initialization, models, sparsity, train_step
+from lim_jax.train_state import create_train_state, make_optimizer
 
 _SGD = optax.sgd(1e-6)
 
@@ -54,7 +54,7 @@ def abstract_training(job: Job) -> tuple[Any, Any]:
 
 
 def _first_state(job: Job, config: Any, net: Any) -> Any:
-    variables = initial_variables(net.model, config.dataset.image_size, 0)
+    variables = initialization.fresh_variables(net.model, config.dataset.image_size, 0)
     state = create_train_state(variables, tuple(net.tasks), config, steps_per_epoch=1)
     return state.replace(opt_state=_SGD.init(state.params)) if job.what == "gradients" else state
 
@@ -84,7 +84,7 @@ def _inference(job: Job) -> Callable[[], Any]:
     """From uint8 images to the heads' outputs; "lim_jax_folded" has batch norm folded into the convolutions."""
     config = networks.configuration(job)
     model = networks.build(config).model
-    variables = initial_variables(model, config.dataset.image_size, 0)
+    variables = initialization.fresh_variables(model, config.dataset.image_size, 0)
     if job.contender == "lim_jax_folded":
         model, variables = compaction.fold_batch_norm(model, variables)
     variables = jax.device_put(variables)
