@@ -27,11 +27,12 @@ def assert_close(actual, expected, tolerance=1e-5):
 
 @pytest.mark.parametrize("rate", [1, 2, 4, 12, 24, 36])
 @pytest.mark.parametrize("size", [(16, 16), (9, 13), (30, 5)])
-def test_sum_of_taps_is_the_convolution(size, rate):
+@pytest.mark.parametrize("form", [layers.convolve_by_taps, layers.convolve_on_image])
+def test_a_form_is_the_convolution(form, size, rate):
     x = reference_weights.normal("x", (2, *size, 3))
     kernel = reference_weights.normal("kernel", (3, 3, 3, 4))
     expected = value_and_gradients(lambda x, k: layers.convolve_by_op(x, k, dilation=rate), x, kernel)
-    assert_close(value_and_gradients(lambda x, k: layers.convolve_by_taps(x, k, rate), x, kernel), expected)
+    assert_close(value_and_gradients(lambda x, k: form(x, k, rate), x, kernel), expected)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,7 @@ def test_sum_of_taps_is_the_convolution(size, rate):
         ((9, 13), 1, 2, 1),
         ((8, 6), 1, 2, 1),
         ((9, 12), 3, 2, 1),
+        ((9, 12), 3, 1, 1),
         ((8, 8), 3, 1, 4),
         ((1, 1), 3, 1, 12),
     ],
@@ -57,7 +59,18 @@ def test_convolve_is_the_convolution(size, kernel_size, stride, rate):
 
 @pytest.mark.parametrize(
     ("size", "rate", "products"),
-    [(16, 1, 1), (16, 2, 1), (16, 4, 9), (8, 2, 9), (32, 12, 9), (16, 12, 9), (32, 36, 1), (16, 24, 1), (33, 36, 1)],
+    [
+        (16, 1, 1),
+        (24, 2, 1),
+        (16, 2, 9),
+        (16, 4, 9),
+        (8, 2, 9),
+        (32, 12, 9),
+        (16, 12, 9),
+        (32, 36, 1),
+        (16, 24, 1),
+        (33, 36, 1),
+    ],
 )
 def test_taps_that_see_only_padding_are_not_computed(size, rate, products):
     x, kernel = jnp.zeros((1, size, size, 2)), jnp.zeros((3, 3, 2, 2))
