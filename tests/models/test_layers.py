@@ -59,17 +59,7 @@ def test_convolve_is_the_convolution(size, kernel_size, stride, rate):
 
 @pytest.mark.parametrize(
     ("size", "rate", "products"),
-    [
-        (16, 1, 1),
-        (16, 2, 1),
-        (16, 4, 9),
-        (8, 2, 9),
-        (32, 12, 9),
-        (16, 12, 9),
-        (32, 36, 1),
-        (16, 24, 1),
-        (33, 36, 1),
-    ],
+    [(16, 1, 1), (16, 2, 1), (16, 4, 9), (8, 2, 9), (32, 12, 9), (16, 12, 9), (32, 36, 1), (16, 24, 1), (33, 36, 1)],
 )
 def test_taps_that_see_only_padding_are_not_computed(size, rate, products):
     x, kernel = jnp.zeros((1, size, size, 2)), jnp.zeros((3, 3, 2, 2))
