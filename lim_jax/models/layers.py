@@ -12,7 +12,7 @@ addition a channel that is one everywhere, and may have no channels left. Parame
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -104,11 +104,12 @@ def _taps_backward(
     (2048 channels, rate 4), 19 instead of 23 (32×32, 256 channels).
     """
     x, kernel = inputs
-    x_gradient, by_tap = jnp.zeros((), x.dtype), {}
-    for tap in _taps((x.shape[1], x.shape[2]), kernel.shape[0], dilation):
-        seen = gradient[tap.write]
-        x_gradient = x_gradient + _place(jnp.einsum("nhwo,co->nhwc", seen, kernel[tap.place]), tap.read, x.shape)
-        by_tap[tap.place] = jnp.einsum("nhwc,nhwo->co", x[tap.read], seen)
+    taps = _taps((x.shape[1], x.shape[2]), kernel.shape[0], dilation)
+    seen = {tap.place: gradient[tap.write] for tap in taps}
+    x_gradient = _sum_in_place(
+        (tap.read, jnp.einsum("nhwo,co->nhwc", seen[tap.place], kernel[tap.place])) for tap in taps
+    )
+    by_tap = {tap.place: jnp.einsum("nhwc,nhwo->co", x[tap.read], seen[tap.place]) for tap in taps}
     return x_gradient, _kernel_of(by_tap, kernel)
 
 
@@ -170,17 +171,32 @@ class _Tap(NamedTuple):
 
 
 def _taps(size: tuple[int, int], kernel_size: int, dilation: int) -> list[_Tap]:
-    """Returns the taps that see something of an image of (height, width); output cell p reads cell p + offset."""
-    found = []
+    """Returns the taps that see something of an image of (height, width), that in the middle, which sees all, first.
+
+    Output cell p reads cell p + offset.
+    """
+    found, middle = [], kernel_size // 2
     for place in np.ndindex(kernel_size, kernel_size):
-        offset = [(position - kernel_size // 2) * dilation for position in place]
+        offset = [(position - middle) * dilation for position in place]
         if all(abs(o) < n for o, n in zip(offset, size, strict=True)):
             read, write = (
                 (slice(None), *(slice(max(o, 0), n + min(o, 0)) for o, n in zip(signed, size, strict=True)))
                 for signed in (offset, [-o for o in offset])
             )
             found.append(_Tap(place, read, write))
-    return found
+    return sorted(found, key=lambda tap: tap.place != (middle, middle))
+
+
+def _sum_in_place(parts: Iterable[tuple[tuple[slice, ...], jax.Array]]) -> jax.Array:
+    """Adds up parts of an image at their places, of which the first is all of it.
+
+    A sum of parts that are padded with zeros would be one operation for XLA, which needs them all at once: gradients of
+    resnet50d with three heads, batch 16, 256×256, take 5 % less memory this way, and a few percent less time.
+    """
+    (_, total), *others = parts
+    for where, part in others:
+        total = jax.lax.dynamic_update_slice(total, total[where] + part, [axis.start or 0 for axis in where] + [0])
+    return total
 
 
 def _place(part: jax.Array, where: tuple[slice, ...], shape: Sequence[int]) -> jax.Array:
@@ -346,14 +362,19 @@ def _normalize_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, axis_nam
 
 
 def _normalize_backward(axis_name: str | None, residuals: tuple[jax.Array, ...], gradients: tuple[jax.Array, ...]):
-    """Two sums over the batch, and one pass for the gradient of `x`; all else that was needed is `x` itself."""
+    """Two sums over the batch, and one pass for the gradient of `x`; all else that was needed is `x` itself.
+
+    The gradient of the scale is Σ g (x - mean) rate. As (Σ g x - mean Σ g) rate it is no less exact: both are off by
+    the rounding of the mean. XLA for CPUs stores the terms of a sum that have more than two factors, and did so for
+    all layers in the forward pass already (152 of 716 MB of temporary arrays of resnet50d, batch 4, 128×128).
+    """
     x, scale, mean, variance = residuals
     gradient = gradients[0].astype(mean.dtype)
     rate = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
     standard = (x - mean) * rate
     axes = tuple(range(x.ndim - 1))
-    scale_gradient = jnp.sum(gradient * standard, axes)
     bias_gradient = jnp.sum(gradient, axes)
+    scale_gradient = (jnp.sum(gradient * x, axes) - mean * bias_gradient) * rate
     means = (scale_gradient / (x.size // x.shape[-1]), bias_gradient / (x.size // x.shape[-1]))
     along_scale, along_bias = means if axis_name is None else jax.lax.pmean(means, axis_name)
     x_gradient = (gradient - along_bias - standard * along_scale) * (scale * rate)

@@ -142,6 +142,28 @@ def test_batch_norm_is_that_of_flax(train, dtype, tolerance):
     assert_close(jax.tree.leaves(actual), jax.tree.leaves(expected), tolerance)
 
 
+@pytest.mark.parametrize("mean", [0, 1, 30, 1000])
+@pytest.mark.parametrize("cells", [4, 1024, 20000])
+def test_gradients_of_batch_norm_are_as_exact_as_the_mean(cells, mean):
+    """Against float64; values with a standard deviation of one."""
+    x = np.asarray(mean + reference_weights.normal("x", (cells, 5)))
+    gradient, scale = np.asarray(reference_weights.normal("g", (cells, 5))), np.ones(5, np.float32)
+
+    def pulled_back(x, scale):
+        bias = jnp.zeros(5)
+        return jax.vjp(lambda x, scale: layers.normalize_batch(x, scale, bias, None)[0], x, scale)[1](gradient)
+
+    x_gradient, scale_gradient = jax.jit(pulled_back)(x, scale)
+    x, gradient = x.astype(np.float64), gradient.astype(np.float64)
+    rate = 1 / np.sqrt(x.var(0) + layers.BATCH_NORM_EPSILON)
+    standard = (x - x.mean(0)) * rate
+    along_scale = np.sum(gradient * standard, 0)
+    tolerance = 1e-6 * (1 + mean)
+    np.testing.assert_allclose(scale_gradient, along_scale, rtol=0, atol=tolerance * cells**0.5)
+    expected = (gradient - gradient.mean(0) - standard * along_scale / cells) * rate
+    np.testing.assert_allclose(x_gradient, expected, rtol=0, atol=tolerance * rate.max() ** 2)
+
+
 def test_batch_norm_of_a_single_value_is_its_bias():
     """As after the pooling of a batch of one image: no variance, but no division by zero either."""
     layer, x = layers.ConvNorm(4), jnp.ones((1, 1, 1, 3))
