@@ -138,10 +138,11 @@ class _Run:
         step = self.kept.step(checkpoints.LATEST)
         if step is None:
             net = initialization.network_of(self.config, self.dataset.specs)
-            shapes = self._state_shapes(net)
+            fresh = self._fresh_variables(net)
+            shapes = self._state_shapes(fresh)
             self.shrinking = Shrinking(self.config, shapes.params)
             self._use(net, shapes)  # compiles while parameters are drawn
-            self.state = self._initial_state(initialization.variables_of(self.config, net))
+            self.state = self._initial_state(initialization.variables_of(self.config, fresh))
         else:
             net = self._resume(step)
             self._use(net, self.state, trains=len(self.history) < self.config.num_epochs)
@@ -159,7 +160,8 @@ class _Run:
             )
         net = network.from_json(meta["architecture"])
         config = self.config
-        self.state, meta = self.kept.restore(step, self._state_shapes(net), self.iterator)
+        shapes = self._state_shapes(self._fresh_variables(net))
+        self.state, meta = self.kept.restore(step, shapes, self.iterator)
         self.history, self.epoch_sums, self.watch.pattern = meta["history"], meta["epoch_sums"], meta["zero_groups"]
         self.shrinking = Shrinking(config, self.state.params, meta.get("shrinking"))
         return net
@@ -167,10 +169,11 @@ class _Run:
     def _initial_state(self, variables: PyTree) -> TrainState:
         return create_train_state(variables, self.config.tasks, self.config, self.steps_per_epoch)
 
-    def _state_shapes(self, net: network.Network) -> TrainState:
-        size, seed = self.config.dataset.image_size, self.config.seed
-        variables = jax.eval_shape(lambda: initialization.fresh_variables(net.model, size, seed))
-        return jax.eval_shape(self._initial_state, variables)
+    def _fresh_variables(self, net: network.Network) -> initialization.FreshVariables:
+        return initialization.FreshVariables(net.model, self.config.dataset.image_size)
+
+    def _state_shapes(self, fresh: initialization.FreshVariables) -> TrainState:
+        return jax.eval_shape(self._initial_state, fresh.shapes)
 
     def _use(self, net: network.Network, state: TrainState, *, trains: bool = True) -> None:
         """Makes the functions that train and evaluate `net`, with a state shaped like `state`.

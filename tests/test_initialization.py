@@ -21,7 +21,7 @@ def model(tasks=tuple(TASKS)):
 
 @pytest.fixture(scope="module")
 def drawn():
-    return initialization.fresh_variables(model(), SIZE, 3)
+    return initialization.FreshVariables(model(), SIZE).draw(3)
 
 
 def leaves(variables):
@@ -62,9 +62,9 @@ def test_no_number_is_used_twice(drawn):
 
 
 def test_a_seed_decides_and_heads_do_not_change_the_backbone(drawn):
-    again = initialization.fresh_variables(model(), SIZE, 3)
+    again = initialization.FreshVariables(model(), SIZE).draw(3)
     jax.tree.map(np.testing.assert_array_equal, drawn, again)
-    other_seed = initialization.fresh_variables(model(), SIZE, 4)
+    other_seed = initialization.FreshVariables(model(), SIZE).draw(4)
     assert all(np.all(a != b) for a, b in zip(kernels(drawn).values(), kernels(other_seed).values(), strict=True))
-    alone = initialization.fresh_variables(model(("smiling",)), SIZE, 3)
+    alone = initialization.FreshVariables(model(("smiling",)), SIZE).draw(3)
     jax.tree.map(np.testing.assert_array_equal, drawn["params"]["backbone"], alone["params"]["backbone"])

@@ -38,7 +38,7 @@ def run_steps(config, num_devices, num_steps, dtype="float32", change=lambda sta
     config = config_lib.checked(config)
     dataset = data.load(config.dataset, config.tasks)
     net = network.build(config_lib.with_value(config, "dtype", dtype), dataset.specs)
-    variables = initialization.fresh_variables(net.model, config.dataset.image_size, config.seed)
+    variables = initialization.FreshVariables(net.model, config.dataset.image_size).draw(config.seed)
     state = change(create_train_state(variables, config.tasks, config, steps_per_epoch=3))
     on = jax.local_devices()[:num_devices]
     optimizer = make_optimizer(config, state.params, steps_per_epoch=3)

