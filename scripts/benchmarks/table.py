@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Runs `step`, `optimizer`, `inference` and `startup`, and prints a Markdown table after their lines."""
     kinds = ("step", "optimizer", "inference")
     measured = {what: comparison.compare(job_from(arguments, what), arguments.rounds) for what in kinds}
-    started = startup.measure(argparse.Namespace(**vars(arguments) | {"rounds": 1}))
+    started = startup.measure(arguments)
     rows = [_HEADER]
     for what, contenders in measured.items():
         for baseline in list(contenders)[1:]:
