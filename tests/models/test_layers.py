@@ -142,8 +142,8 @@ def test_batch_norm_is_that_of_flax(train, dtype, tolerance):
     assert_close(jax.tree.leaves(actual), jax.tree.leaves(expected), tolerance)
 
 
-@pytest.mark.parametrize("mean", [0, 1, 30, 1000])
-@pytest.mark.parametrize("cells", [4, 1024, 20000])
+@pytest.mark.parametrize("mean", [0, 30, 1000])
+@pytest.mark.parametrize("cells", [4, 20000])
 def test_gradients_of_batch_norm_are_as_exact_as_the_mean(cells, mean):
     """Against float64; values with a standard deviation of one."""
     x = np.asarray(mean + reference_weights.normal("x", (cells, 5)))
