@@ -53,13 +53,13 @@ class FreshVariables:
         def init(key: jax.Array) -> PyTree:
             variables = model.init(key, images, train=False)
             return jax.tree_util.tree_map_with_path(
-                lambda path, leaf: _Kernel(leaf.shape) if path[-1].key == "kernel" else leaf, variables
+                lambda path, leaf: _Kernel(leaf.shape, leaf.dtype) if path[-1].key == "kernel" else leaf, variables
             )
 
         # Traced once for shapes and numbers: that takes Python half a second, in which nothing else is traced.
         self._others = jax.jit(init).trace(jax.random.key(0))
         self.shapes = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), self._others.out_info, is_leaf=_is_kernel
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._others.out_info, is_leaf=_is_kernel
         )
 
     def draw(self, seed: int) -> PyTree:
@@ -77,6 +77,7 @@ class _Kernel:
     """In place of a kernel that is not drawn yet."""
 
     shape: tuple[int, ...]
+    dtype: Any
 
 
 def _is_kernel(leaf: Any) -> bool:

@@ -3,10 +3,12 @@
 import logging
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from lim_jax import compilation, devices, train
+from lim_jax import compilation, devices, sparsity, train
 from tests.training import tiny_config
 
 
@@ -44,6 +46,22 @@ def test_nothing_is_compiled_after_the_first_epoch(compilations, data_dir, tmp_p
     assert second > first
     assert third == second
     assert report == second
+
+
+@pytest.mark.parametrize("inject", [False, True])
+@pytest.mark.parametrize("penalty", ["group_lasso", "group_mcp"])
+def test_updates_outside_jit_compile_only_once(compilations, penalty, inject):
+    def make(learning_rate, strength):
+        return sparsity.proximal_adam(learning_rate, strength, [(".*", -2)], penalty=penalty)
+
+    tx = (optax.inject_hyperparams(make) if inject else make)(learning_rate=0.01, strength=0.01)
+    params = {"kernel": jnp.ones((3, 3, 4, 4))}
+    state = tx.init(params)
+    for _ in range(2):
+        _, state = tx.update(params, state, params)
+    before = len(compilations)
+    tx.update(params, state, params)
+    assert len(compilations) == before
 
 
 def test_functions_are_compiled_ahead(compilations, caplog):

@@ -196,6 +196,7 @@ def _sum_in_place(parts: Iterable[tuple[tuple[slice, ...], jax.Array]]) -> jax.A
 
     A sum of parts that are padded with zeros would be one operation for XLA, which needs them all at once: gradients of
     resnet50d with three heads, batch 16, 256×256, take 5 % less memory this way, and a few percent less time.
+    In the forward pass, whose parts are an eighth as large, it is no gain (0.99 of the time of inference).
     """
     (_, total), *others = parts
     for where, part in others:

@@ -116,9 +116,11 @@ def proximal(
         if chosen is not None:
             found = groups_lib.layers(groups, params)
             moments = second_moments(inner_state, found) if metric == "adam" else None
-            prox = _prox_by_shapes(chosen, rate, now)
+            by_shapes = _prox_by_shapes(chosen)
             root_of = functools.partial(root, count=count)
-            updates, arrays = _proximal_updates(prox, found, updates, params, moments, root_of, original)
+            updates, arrays = _proximal_updates(
+                lambda block: by_shapes(rate, now, *block), found, updates, params, moments, root_of, original
+            )
             if isinstance(strength, TargetSparsity):
                 target = strength.update(target, _share_of_zeros(chosen, found, arrays, original), count)
         return updates, ProximalState(count, now.astype(jnp.float32), target, inner_state)
@@ -242,16 +244,23 @@ def _moment_field(node: Any) -> str | None:
     return next((field for field in _SECOND_MOMENTS if field in fields), None)
 
 
-def _prox_by_shapes(
-    penalty: penalties.Penalty, rate: jax.Array, strength: jax.Array
-) -> Callable[[Block], list[jax.Array]]:
+def _prox_by_shapes(penalty: penalties.Penalty) -> Callable[..., list[jax.Array]]:
     """Returns the proximal step, which is traced once for all layers of equal shapes: 22 times for 55 of resnet50d."""
+    try:
+        return _jitted_prox(penalty)
+    except TypeError:  # a penalty with traced settings has no hash; its step is traced anew in each update
+        return _jitted_prox.__wrapped__(penalty)
+
+
+@functools.cache
+def _jitted_prox(penalty: penalties.Penalty) -> Callable[..., list[jax.Array]]:
+    """Kept between updates: one that is not itself compiled would compile this again each time."""
 
     @functools.partial(jax.jit, static_argnums=(4, 5))
     def prox(rate: Any, strength: Any, arrays: Any, metrics: Any, axes: Any, size: int | None) -> list[jax.Array]:
         return penalty.prox(Block(arrays, metrics, axes, size), rate, strength)
 
-    return lambda block: prox(rate, strength, *block)
+    return prox
 
 
 def _proximal_updates(

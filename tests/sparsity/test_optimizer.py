@@ -101,6 +101,14 @@ def test_combinations_make_exact_zeros(transform):
     assert zeros(params) == HALF
 
 
+def test_a_penalty_without_a_hash_has_the_same_step():
+    found = []
+    for gamma in (30.0, jnp.float32(30)):
+        params, _ = run(sparsity.proximal_adam(**ARGUMENTS | {"penalty": sparsity.GroupMCP(gamma)}))
+        found.append(params["conv"]["kernel"])
+    np.testing.assert_array_equal(*found)
+
+
 def test_learning_rate_is_edited_in_the_state_without_compiling_again():
     tx = optax.inject_hyperparams(sparsity.proximal_adam, static_args=("b1", "b2"))(**ARGUMENTS)
     step = jax.jit(lambda state: tx.update(GRADIENTS, state, PARAMS))
