@@ -20,8 +20,8 @@ from typing import Any
 
 from absl import flags
 
-from lim_jax import cli
 from lim_jax.errors import UserError
+from lim_jax.runtime import cli
 
 logger = logging.getLogger("lim_jax.compact")  # as a verb, its __name__ is "__main__"
 
@@ -75,7 +75,8 @@ def compact_run(
     Returns:
       The content of `compact.json`.
     """
-    from lim_jax import checkpoints, compaction, config, data
+    from lim_jax import compaction, config, data
+    from lim_jax.training import checkpoints
 
     settings = config.load(workdir)
     dense = checkpoints.load_network(workdir)
@@ -110,7 +111,7 @@ def compact_run(
         "layers": rows,
     }
     (output / _FILE).write_text(json.dumps(content, indent=2) + "\n")
-    from lim_jax import report
+    from lim_jax.figures import report
 
     report.write_compaction(output / "compact.png", content)
     print(_conclusion(content))

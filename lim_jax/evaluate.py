@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from lim_jax import cli
 from lim_jax.errors import UserError
+from lim_jax.runtime import cli
 
 _SPLITS = ("train", "validation", "test")
 
@@ -29,7 +29,10 @@ def main(argv: Sequence[str]) -> None:
     if flags.FLAGS.workdir is None:
         raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
     workdir = pathlib.Path(flags.FLAGS.workdir)
-    from lim_jax import checkpoints, config, data, devices, evaluation, results
+    from lim_jax import config, data
+    from lim_jax.prediction import evaluation
+    from lim_jax.runtime import devices
+    from lim_jax.training import checkpoints, results
 
     devices.keep_freed_memory()
     settings = config.load(workdir)

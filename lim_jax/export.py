@@ -19,8 +19,8 @@ from typing import Any
 
 from absl import flags
 
-from lim_jax import cli
 from lim_jax.errors import UserError
+from lim_jax.runtime import cli
 
 logger = logging.getLogger("lim_jax.export")  # as a verb, its __name__ is "__main__"
 
@@ -88,7 +88,8 @@ def export_run(
     Returns:
       The content of the model card.
     """
-    from lim_jax import checkpoints, config, exporting
+    from lim_jax import config, exporting
+    from lim_jax.training import checkpoints
 
     format_ = exporting.FORMATS[format_name]
     format_.require()

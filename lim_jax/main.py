@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from lim_jax import cli
 from lim_jax.errors import UserError
+from lim_jax.runtime import cli
 
 
 def default_workdir(config_flag: str) -> pathlib.Path:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"there is no configuration file {config_file}: try --config=configs/rooms.py")
     workdir = pathlib.Path(flags.FLAGS.workdir or default_workdir(config_file))
     gc.disable()  # there is no garbage yet
-    from lim_jax import train  # after the flags: a mistyped key need not wait for JAX to be imported
+    from lim_jax.training import loop as train  # after the flags: a mistyped key need not wait for JAX to be imported
 
     gc.freeze()  # what was imported stays
     gc.enable()

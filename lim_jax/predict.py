@@ -15,8 +15,8 @@ from typing import Any
 
 from absl import flags
 
-from lim_jax import cli
 from lim_jax.errors import UserError
+from lim_jax.runtime import cli
 
 logger = logging.getLogger("lim_jax.predict")  # also as __main__
 
@@ -88,14 +88,18 @@ def predict_files(
     Raises:
       UserError: no image can be read, or the arguments make no sense.
     """
-    from lim_jax import image_files
+    from lim_jax.prediction import image_files
 
     paths, problems = image_files.find(images)
     if not paths:
         problem = problems[0] if problems else "no images"
         raise UserError(f"{problem}: add --images=a.jpg,b.png (files, folders or patterns in quotes)")
     _make_output(output, images)
-    from lim_jax import checkpoints, config, devices, prediction, prediction_writer
+    from lim_jax import config
+    from lim_jax.prediction import predictor as prediction
+    from lim_jax.prediction import writer as prediction_writer
+    from lim_jax.runtime import devices
+    from lim_jax.training import checkpoints
 
     settings = config.load(workdir)
     size = _network_size(image_size, settings)
@@ -142,8 +146,10 @@ def _predict(predictor: Any, paths: Sequence[pathlib.Path], writer: Any, problem
     import cv2
     import jax
 
-    from lim_jax import image_files, pictures, progress
-    from lim_jax.data import files
+    from lim_jax.data.sources import files
+    from lim_jax.figures import pictures
+    from lim_jax.prediction import image_files
+    from lim_jax.runtime import progress
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what cannot be read is reported here
 

@@ -20,7 +20,8 @@ import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
-from lim_jax import checkpoints, report
+from lim_jax.figures import report
+from lim_jax.training import checkpoints
 
 _WITHOUT = flags.DEFINE_list("without", None, "Workdirs of runs without config.sparsity.compact_every_epochs.")
 _SHRINKING = flags.DEFINE_list("shrinking", None, "Workdirs of runs with it, of the same seeds.")

@@ -17,9 +17,9 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from lim_jax import checkpoints
 from lim_jax import config as config_lib
 from lim_jax.errors import UserError
+from lim_jax.training import checkpoints
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, with a line style each for print in grey.
 _STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", (0, (4, 1, 1, 1, 1, 1))))

@@ -7,11 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from lim_jax import checkpoints, compact, data, devices, evaluation, network, train
+from lim_jax import compact, data, network
 from lim_jax import config as config_lib
 from lim_jax.errors import UserError
+from lim_jax.prediction import evaluation
+from lim_jax.runtime import devices
+from lim_jax.training import checkpoints
+from lim_jax.training import loop as train
 from tests.models import reference_weights
-from tests.training import tiny_config
+from tests.training.tiny import tiny_config
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,14 @@ import jax
 import numpy as np
 import pytest
 
-from lim_jax import checkpoints, compaction, evaluation, export, exporting, models, network, predict
+from lim_jax import compaction, export, exporting, models, network, predict
 from lim_jax import config as config_lib
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
+from lim_jax.prediction import evaluation
+from lim_jax.training import checkpoints
 from tests.models import reference_weights
-from tests.training import tiny_config
+from tests.training.tiny import tiny_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 SPECS = {

@@ -10,12 +10,15 @@ import PIL.Image
 import pytest
 
 from lim_jax import config as config_lib
-from lim_jax import evaluation, image_files, network, pictures, predict, prediction
-from lim_jax.checkpoints import Trained, save_network
+from lim_jax import network, predict
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
+from lim_jax.figures import pictures
+from lim_jax.prediction import evaluation, image_files
+from lim_jax.prediction import predictor as prediction
+from lim_jax.training.checkpoints import Trained, save_network
 from tests.models import reference_weights
-from tests.training import tiny_config
+from tests.training.tiny import tiny_config
 
 SIZE = (32, 40)
 CLASSES = ("wall", "floor", "chair", "very long name of a piece of furniture")

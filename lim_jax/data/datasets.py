@@ -5,8 +5,10 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lim_jax.data import celebamask_hq, folder, nyu, records, rooms
+from lim_jax.data import records
 from lim_jax.data.pipeline import Source
+from lim_jax.data.rooms import dataset as rooms
+from lim_jax.data.sources import celebamask_hq, folder, nyu
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
 

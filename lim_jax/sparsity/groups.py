@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 
 from lim_jax.errors import UserError
-from lim_jax.sparsity.group_sums import Axes
+from lim_jax.ops.group_sums import Axes
 from lim_jax.sparsity.proximal import normalize_axes
 
 PyTree = Any

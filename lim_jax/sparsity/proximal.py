@@ -40,8 +40,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lim_jax.sparsity import group_sums
-from lim_jax.sparsity.group_sums import Axes
+from lim_jax.ops import group_sums
+from lim_jax.ops.group_sums import Axes
 
 # Steps after the start that reach the root to rounding, measured with metrics spread over 1e-8 .. 1e-2 and points over
 # 1e-4 .. 1 inside a group. Few elements can be arranged badly (two that are decades apart), many average out.

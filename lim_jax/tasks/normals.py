@@ -8,17 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lim_jax.tasks.base import (
-    Metric,
-    Metrics,
-    Sums,
-    Task,
-    count,
-    histogram,
-    histogram_median,
-    ratio,
-    sample_target,
-)
+from lim_jax.tasks.base import Metric, Metrics, Sums, Task, count, histogram, histogram_median, ratio, sample_target
 
 ANGLES = {"within_11.25": 11.25, "within_22.5": 22.5, "within_30": 30.0}
 _MEDIAN_BINS = 3600  # of 0.05 degrees

@@ -9,16 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lim_jax.data.specs import IGNORE
-from lim_jax.tasks.base import (
-    INVALID_COLOR,
-    Metric,
-    Metrics,
-    Sums,
-    Task,
-    count,
-    ratio,
-    sample_target,
-)
+from lim_jax.tasks.base import INVALID_COLOR, Metric, Metrics, Sums, Task, count, ratio, sample_target
 from lim_jax.tasks.palette import class_colors
 
 

@@ -10,7 +10,8 @@ import jax
 
 from benchmarks import lim_jax_code
 from benchmarks.job import job_from, report, spread
-from lim_jax.data import pipeline, records, rooms
+from lim_jax.data import pipeline, records
+from lim_jax.data.rooms import dataset as rooms
 
 _EXAMPLES = 64
 

@@ -10,8 +10,11 @@ import optax
 
 from benchmarks import networks
 from benchmarks.job import Job
-from lim_jax import compaction, devices, initialization, models, sparsity, train_step
-from lim_jax.train_state import create_train_state, make_optimizer
+from lim_jax import compaction, models, sparsity
+from lim_jax.runtime import devices
+from lim_jax.training import initialization
+from lim_jax.training import step as train_step
+from lim_jax.training.state import create_train_state, make_optimizer
 
 _SGD = optax.sgd(1e-6)
 

@@ -16,8 +16,9 @@ from flax import linen as nn
 from benchmarks import networks
 from benchmarks.job import OUTPUTS, Job
 from benchmarks.lim_jax_code import repeated
-from lim_jax import loss_weighting, models
+from lim_jax import models
 from lim_jax.models import resnet
+from lim_jax.training import loss_weighting
 
 _he_normal = nn.initializers.he_normal()
 

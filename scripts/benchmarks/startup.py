@@ -15,7 +15,7 @@ from benchmarks.job import job_from, report, spread
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _SPLITS = "16,4,4"
-_FIRST_STEP = "epoch 1, step 1:"  # the line that `lim_jax.train` logs when it is done
+_FIRST_STEP = "epoch 1, step 1:"  # the line that `lim_jax.training.loop` logs when it is done
 
 
 def run(arguments: argparse.Namespace) -> None:

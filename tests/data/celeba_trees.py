@@ -5,7 +5,7 @@ import pathlib
 import cv2
 import numpy as np
 
-from lim_jax.data import celebamask_hq
+from lim_jax.data.sources import celebamask_hq
 
 SIZE = (16, 16)  # of the images; masks are half of it, as in the original
 

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from configs import common
-from lim_jax.data import augmentation, pipeline, room_rendering, room_scenes, rooms
+from lim_jax.data import augmentation, pipeline
+from lim_jax.data.rooms import dataset as rooms
+from lim_jax.data.rooms import rendering as room_rendering
+from lim_jax.data.rooms import scenes as room_scenes
 from lim_jax.data.specs import TargetSpec
 
 SIZE = (48, 64)

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from lim_jax import checkpoints, train
-from tests.training import tiny_config
+from lim_jax.training import checkpoints
+from lim_jax.training import loop as train
+from tests.training.tiny import tiny_config
 
 SIZE = (32, 40)
 SPLITS = ("train",) * 12 + ("validation",) * 4 + ("test",) * 4

@@ -7,7 +7,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from lim_jax.data import pipeline, rooms
+from lim_jax.data import pipeline
+from lim_jax.data.rooms import dataset as rooms
 from lim_jax.data.specs import IGNORE, TargetSpec
 from lim_jax.errors import UserError
 

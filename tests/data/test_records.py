@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from lim_jax.data import records, rooms
+from lim_jax.data import records
+from lim_jax.data.rooms import dataset as rooms
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
 

@@ -1,0 +1,1 @@
+"""`rooms`, the embedded data set: rendered indoor scenes."""

@@ -1,0 +1,1 @@
+"""Figures and pictures: plain data in, matplotlib figures and PNG files out."""

@@ -1,0 +1,234 @@
+"""Draws predictions as images: one picture per task at the image's own size, legends, and a panel of them all.
+
+Pictures contain nothing but the prediction; what colours mean stands in legends beside them, in the words that the
+report uses. Everything is composed of arrays, as matplotlib would take longer to draw a panel than the network to
+predict it, and there may be thousands.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import cv2
+import matplotlib
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+from lim_jax.figures import color_keys
+from lim_jax.tasks.attribute import AttributeTask
+from lim_jax.tasks.base import Task
+from lim_jax.tasks.depth import DepthTask
+from lim_jax.tasks.normals import NormalsTask
+from lim_jax.tasks.segmentation import SegmentationTask
+
+Size = tuple[int, int]  # (height, width)
+
+SIDE = 640  # of the longer side of a picture in a panel, in pixels
+_NARROWEST = 400  # cell of a panel: a legend has to fit below a narrow picture
+_FONT = 20  # pixels: 7 points when a panel two pictures wide fills a page of 7 inches
+_LINE = 28
+_GAP = 20  # between the parts of a panel
+_SLIDE = 16 / 9  # a panel comes as close to this shape as its pictures allow
+_MOST_LINES = 8  # of a legend in a panel
+_STRIP = 2**18  # pixels that are coloured at once: intermediate results are float64
+_INK, _LIGHT, _DARK = (0, 0, 0), (230, 230, 230), (40, 40, 40)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reduced:
+    """An image at the resolution of a panel: uint8 `pixels` (h, w, 3), and the image's own `size`, (height, width)."""
+
+    pixels: np.ndarray
+    size: Size
+
+
+def task_picture(task: Task, prediction: np.ndarray, size: Size) -> np.ndarray:
+    """Draws the prediction of one task, uint8 (height, width, 3): coloured, or an attribute's answer as text."""
+    if isinstance(task, AttributeTask):
+        return _card(task, prediction, size)
+    rows = max(_STRIP // size[1], 1)
+    picture = np.empty((*size, 3), np.uint8)
+    for top in range(0, size[0], rows):
+        picture[top : top + rows] = task.picture(prediction[top : top + rows])
+    return picture
+
+
+def legend(task: Task) -> np.ndarray | None:
+    """Draws all that the colours of a task can mean, uint8 (h, w, 3); None for an attribute, which is text."""
+    drawn = _key(task, None, SIDE)
+    return None if drawn is None else np.asarray(_stacked([drawn], SIDE, margin=_GAP))
+
+
+def reduced(image: np.ndarray) -> Reduced:
+    """Returns what a panel shows of an image, uint8 (H, W, 3)."""
+    height, width = image.shape[:2]
+    scale = SIDE / max(height, width)
+    shape = max(round(height * scale), 1), max(round(width * scale), 1)
+    return Reduced(_resized(image, shape), (height, width))
+
+
+def panel(
+    image: Reduced,
+    tasks: Mapping[str, Task],
+    predictions: Mapping[str, np.ndarray],
+    pictures: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    """Draws the image and all tasks side by side, with titles and legends.
+
+    Args:
+      image: of `reduced`.
+      tasks: by name.
+      predictions: of the tasks, as `Task.predict` returns them, without the batch axis.
+      pictures: of the dense tasks, by `task_picture`.
+
+    Returns:
+      uint8 (height, width, 3). Attributes are written below the image.
+    """
+    shape = image.pixels.shape[0], image.pixels.shape[1]
+    cell_width = max(shape[1], _NARROWEST)
+    answers = [task.caption(predictions[name]) for name, task in tasks.items() if isinstance(task, AttributeTask)]
+    below = _entries([(answer, None) for answer in answers], cell_width) if answers else None
+    cells = [_cell("image", image.pixels, below, cell_width)]
+    for name, picture in pictures.items():
+        smooth = not isinstance(tasks[name], SegmentationTask)  # a mixture of two classes' colours may be a third's
+        below = _key(tasks[name], predictions[name], cell_width)
+        cells.append(_cell(name, _resized(picture, shape, smooth), below, cell_width))
+    return np.asarray(_grid(cells))
+
+
+def _card(task: AttributeTask, prediction: np.ndarray, size: Size) -> np.ndarray:
+    """Writes the answer on a card of the image's size: light for yes, dark for no, as large as fits."""
+    height, width = size
+    yes = float(prediction) > task.threshold
+    card = PIL.Image.new("RGB", (width, height), _LIGHT if yes else _DARK)
+    text = task.caption(prediction).replace(": ", "\n", 1)
+    draw = PIL.ImageDraw.Draw(card)
+    left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font=_font(100))
+    font = _font(max(int(80 * min(width / (right - left), height / (bottom - top), 1)), 1))
+    draw.multiline_text((width / 2, height / 2), text, _DARK if yes else _LIGHT, font, anchor="mm", align="center")
+    return np.asarray(card)
+
+
+def _key(task: Task, prediction: np.ndarray | None, width: int) -> PIL.Image.Image | None:
+    """Draws what a task's colours mean: of a prediction's classes, the largest first, or of all."""
+    if isinstance(task, SegmentationTask):
+        if prediction is None:
+            return _entries(color_keys.classes(task, range(task.num_outputs)), width)
+        pixels = np.bincount(prediction.ravel(), minlength=task.num_outputs)
+        present = [index for index in np.argsort(-pixels, kind="stable") if pixels[index]]
+        return _entries(color_keys.classes(task, present), width, _MOST_LINES)
+    if isinstance(task, NormalsTask):
+        return _entries(color_keys.directions(task), width)
+    return _depth_scale(task, width) if isinstance(task, DepthTask) else None
+
+
+def _entries(
+    entries: Sequence[tuple[str, np.ndarray | None]], width: int, most_lines: int | None = None
+) -> PIL.Image.Image:
+    """Writes entries one after the other, a patch of its colour before each, in lines as words in a paragraph."""
+    font, patch = _font(_FONT), _FONT
+    lines: list[list[tuple[int, str, np.ndarray | None]]] = [[]]
+    x = 0
+    for text, color in entries:
+        text = _shortened(text, font, width - 2 * patch)
+        length = round(font.getlength(text)) + (0 if color is None else round(1.4 * patch))
+        if x and x + length > width:
+            lines.append([])
+            x = 0
+        lines[-1].append((x, text, color))
+        x += length + _FONT
+    if most_lines is not None and len(lines) > most_lines:
+        hidden = sum(map(len, lines[most_lines - 1 :]))
+        lines[most_lines - 1 :] = [[(0, f"and {hidden} that cover less", None)]]
+    drawn = PIL.Image.new("RGB", (width, _LINE * len(lines)), "white")
+    draw = PIL.ImageDraw.Draw(drawn)
+    for number, line in enumerate(lines):
+        y = _LINE * number + _LINE / 2
+        for x, text, color in line:
+            if color is not None:
+                box = (x, y - patch / 2, x + patch - 1, y + patch / 2 - 1)
+                draw.rectangle(box, tuple(map(int, color)), outline=(100, 100, 100))
+                x += round(1.4 * patch)
+            draw.text((x, y), text, _INK, font, anchor="lm")
+    return drawn
+
+
+def _depth_scale(task: DepthTask, width: int) -> PIL.Image.Image:
+    """Draws the colours of depth from 0 to 1 with ticks and what they measure."""
+    font = _font(_FONT)
+    left, right = _FONT, width - _FONT
+    drawn = PIL.Image.new("RGB", (width, 3 * _LINE), "white")
+    values = np.linspace(0, 1, right - left + 1, dtype=np.float32)
+    values[0] = np.finfo(np.float32).tiny  # 0 itself is drawn as invalid
+    bar = task.picture(np.broadcast_to(values, (_FONT, len(values))))
+    drawn.paste(PIL.Image.fromarray(bar), (left, 4))
+    draw = PIL.ImageDraw.Draw(drawn)
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        x = left + tick * (right - left)
+        draw.line((x, _FONT + 4, x, _FONT + 9), _INK, 2)
+        draw.text((x, 1.5 * _LINE), f"{tick:g}", _INK, font, anchor="mm")
+    draw.text((width / 2, 2.5 * _LINE), color_keys.DEPTH, _INK, font, anchor="mm")
+    return drawn
+
+
+def _cell(title: str, picture: np.ndarray, below: PIL.Image.Image | None, width: int) -> PIL.Image.Image:
+    """Puts a title above a picture and its key below."""
+    parts = [_entries([(title, None)], width), PIL.Image.fromarray(picture)]
+    return _stacked(parts if below is None else [*parts, below], width)
+
+
+def _stacked(parts: Sequence[PIL.Image.Image], width: int, margin: int = 0) -> PIL.Image.Image:
+    gap = _GAP // 4
+    height = sum(part.height + gap for part in parts) - gap
+    whole = PIL.Image.new("RGB", (width + 2 * margin, height + 2 * margin), "white")
+    y = margin
+    for part in parts:
+        whole.paste(part, (margin, y))
+        y += part.height + gap
+    return whole
+
+
+def _grid(cells: Sequence[PIL.Image.Image]) -> PIL.Image.Image:
+    """Lays cells of one width out in rows, such that the whole comes close to a slide's shape with few places empty."""
+    number, width = len(cells), cells[0].width
+
+    def rows_of(columns: int) -> list[int]:
+        return [max(cell.height for cell in cells[first : first + columns]) for first in range(0, number, columns)]
+
+    def badness(columns: int) -> tuple[bool, float]:
+        heights = rows_of(columns)
+        shape = (columns * (width + _GAP)) / (sum(heights) + _GAP * len(heights))
+        return columns * len(heights) - number > 1, abs(np.log(shape / _SLIDE))
+
+    columns = min(range(1, number + 1), key=badness)
+    heights = rows_of(columns)
+    size = columns * (width + _GAP) + _GAP, sum(heights) + _GAP * (len(heights) + 1)
+    whole = PIL.Image.new("RGB", size, "white")
+    y = _GAP
+    for row, height in enumerate(heights):
+        for column, cell in enumerate(cells[row * columns : (row + 1) * columns]):
+            whole.paste(cell, (_GAP + column * (width + _GAP), y))
+        y += height + _GAP
+    return whole
+
+
+def _resized(picture: np.ndarray, size: Size, smooth: bool = True) -> np.ndarray:
+    shrinks = smooth and size[0] <= picture.shape[0] and size[1] <= picture.shape[1]
+    return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST)
+
+
+def _shortened(text: str, font: PIL.ImageFont.FreeTypeFont, width: float) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+@functools.lru_cache
+def _font(size: int) -> PIL.ImageFont.FreeTypeFont:
+    """Returns the font of the report's figures, which comes with matplotlib."""
+    return PIL.ImageFont.truetype(pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -1,0 +1,111 @@
+"""Look at your data: `python -m lim_jax.look --config=configs/rooms.py --output=DIR`.
+
+Prints what each split holds and what looks wrong with it, and writes the numbers to `DIR/data.json` and a few
+examples with all their targets to `DIR/examples.png`. This is a verb: unlike the rest of the package it
+may use what lies above the data.
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from lim_jax.errors import UserError
+from lim_jax.runtime import cli
+
+_EXAMPLES = 6  # in the picture
+
+
+def define_flags() -> None:
+    """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
+    config_flags.DEFINE_config_file("config", None, "A configuration file, e.g. configs/rooms.py[:variant].")
+    flags.DEFINE_string("output", None, "The folder for data.json and examples.png; made if needed.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the verb on the parsed flags."""
+    del argv
+    if flags.FLAGS["config"].value is None:
+        raise UserError("no configuration: add --config=configs/rooms.py (or nyu.py, celeba.py, or a file of yours)")
+    if flags.FLAGS.output is None:
+        raise UserError("no output: add --output=DIR, a folder for the numbers and the picture")
+    output = pathlib.Path(flags.FLAGS.output)
+    from lim_jax import config as config_lib
+    from lim_jax import data
+    from lim_jax.data import statistics
+
+    config = config_lib.checked(flags.FLAGS.config)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {output} ({error.strerror}): give another --output") from error
+    dataset = data.load(config.dataset, config.tasks)
+    splits = {split: statistics.describe(source, dataset.specs) for split, source in dataset.sources.items()}
+    found = statistics.warnings(splits)
+    (output / "data.json").write_text(json.dumps({"splits": splits, "warnings": found}, indent=2) + "\n")
+    draw_examples(dataset).savefig(output / "examples.png")
+    print(table(splits))
+    print("\n".join(f"warning: {sentence}" for sentence in found) or "nothing looks wrong")
+    print(f"also in {output / 'data.json'}; examples in {output / 'examples.png'}")
+
+
+def table(splits: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Returns the statistics as text, a paragraph per split."""
+    lines = []
+    for split, tasks in splits.items():
+        lines.append(f"{split}: {next(iter(tasks.values()))['examples']} examples")
+        for task, numbers in tasks.items():
+            lines.append(f"  {task}: {'; '.join(_phrases(numbers))}")
+    return "\n".join(lines)
+
+
+def _phrases(numbers: Mapping[str, Any]) -> list[str]:
+    phrases = [f"{numbers['labelled']} labelled"]
+    if not numbers["labelled"]:
+        return phrases
+    if "invalid" in numbers:
+        phrases.append(f"{100 * numbers['invalid']:.1f} % of their pixels invalid")
+    if "classes" in numbers:
+        shares = sorted(numbers["classes"].items(), key=lambda pair: -pair[1])
+        phrases.append(", ".join(f"{name} {100 * share:.1f} %" for name, share in shares if share > 0))
+    if "depth" in numbers:
+        phrases.append("{:.3g} to {:.3g} m, median {:.3g}".format(*(numbers["depth"][i] for i in (0, 2, 1))))
+    if "mean_normal" in numbers:
+        phrases.append("mean ({:.2f}, {:.2f}, {:.2f})".format(*numbers["mean_normal"]))
+        phrases.append(f"{100 * numbers['away']:.1f} % point away from the camera")
+    if "positive" in numbers:
+        phrases.append(f"{100 * numbers['positive']:.1f} % yes")
+    return phrases
+
+
+def draw_examples(dataset: Any) -> Any:
+    """Draws a few training examples with all their targets, a row each; returns a matplotlib figure."""
+    from matplotlib.figure import Figure
+
+    from lim_jax import tasks
+
+    source = dataset.sources["train"]
+    indices = np.unique(np.linspace(0, len(source) - 1, _EXAMPLES).astype(int))
+    made = {name: tasks.create(spec) for name, spec in dataset.specs.items()}
+    columns = 1 + len(made)
+    figure = Figure(figsize=(1.7 * columns, 1.7 * len(indices) + 0.3), layout="constrained")
+    axes = figure.subplots(len(indices), columns, squeeze=False)
+    for row, index in zip(axes, indices, strict=True):
+        example = source[int(index)]
+        pictures = {f"image {index} of train": example["image"]}
+        for name, task in made.items():
+            target = np.asarray(task.prepare_target(example["targets"][name][None]))[0]
+            pictures[name] = task.picture(target)
+        for place, (title, picture) in zip(row, pictures.items(), strict=True):
+            place.imshow(picture, interpolation="nearest")
+            place.set_title(title, fontsize=7)
+            place.set_axis_off()
+    return figure
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags)

@@ -1,0 +1,1 @@
+"""The operations that networks and proximal steps are made of."""

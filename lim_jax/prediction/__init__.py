@@ -1,0 +1,1 @@
+"""What a trained network says: evaluation on a split, prediction for image files."""

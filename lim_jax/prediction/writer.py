@@ -1,0 +1,107 @@
+"""Writes predictions to files, drawn and as numbers, in threads beside the network."""
+
+import collections
+import pathlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from lim_jax.figures import pictures
+from lim_jax.prediction import image_files
+from lim_jax.tasks.base import Task
+from lim_jax.tasks.segmentation import SegmentationTask
+
+_UNWRITTEN_PIXELS = 2**25  # predicted and not yet written; three tasks take 17 bytes each
+
+
+class Writer:
+    """Writes the predictions for a list of images; as a context manager, it ends when all files are there."""
+
+    def __init__(
+        self,
+        output: pathlib.Path,
+        tasks: Mapping[str, Task],
+        paths: Sequence[pathlib.Path],
+        raw: bool,
+        panel: bool,
+        threads: int,
+    ):
+        """Writes the legends.
+
+        Args:
+          output: an existing folder.
+          tasks: by name.
+          paths: all images that may come.
+          raw: also write `<name>.npz`.
+          panel: also write `<name>_panel.png`.
+          threads: that draw and write.
+        """
+        self._output, self._tasks, self._raw, self._panel = output, tasks, raw, panel
+        endings = [*(f"_{task}.png" for task in tasks), *["_panel.png"] * panel, *[".npz"] * raw]
+        drawn = {f"{name}_legend.png": pictures.legend(task) for name, task in tasks.items()}
+        legends = {file: legend for file, legend in drawn.items() if legend is not None}
+        names = image_files.result_names(paths, output, endings, legends)
+        self._names = dict(zip(paths, names, strict=True))
+        for file, legend in legends.items():
+            _write_png(output / file, legend)
+        self._pool = ThreadPoolExecutor(threads)
+        self._unwritten: collections.deque[tuple[int, Future[None]]] = collections.deque()
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        try:
+            if exception[0] is None:
+                self._wait(0)
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def write(self, path: pathlib.Path, image: pictures.Reduced, prediction: Mapping[str, np.ndarray]) -> None:
+        """Starts drawing and writing; waits first while too much is unwritten.
+
+        Args:
+          path: of the image, one of `paths`.
+          image: for the panel.
+          prediction: of `Predictor`.
+        """
+        pixels = image.size[0] * image.size[1]
+        self._wait(_UNWRITTEN_PIXELS - pixels)
+        self._unwritten.append((pixels, self._pool.submit(self._write, self._names[path], image, prediction)))
+
+    def _wait(self, pixels: int) -> None:
+        """Waits until at most so many pixels are unwritten; raises what went wrong in a thread."""
+        while self._unwritten and (self._unwritten[0][1].done() or sum(each for each, _ in self._unwritten) > pixels):
+            self._unwritten.popleft()[1].result()
+
+    def _write(self, name: str, image: pictures.Reduced, prediction: Mapping[str, np.ndarray]) -> None:
+        dense = {}
+        for task_name, task in self._tasks.items():
+            picture = pictures.task_picture(task, prediction[task_name], image.size)
+            _write_png(self._output / f"{name}_{task_name}.png", picture)
+            if task.spec.kind != "attribute":
+                dense[task_name] = picture
+        if self._panel:
+            panel = pictures.panel(image, self._tasks, prediction, dense)
+            _write_png(self._output / f"{name}_panel.png", panel)
+        if self._raw:
+            arrays = _arrays(self._tasks, prediction)
+            np.savez(self._output / f"{name}.npz", **arrays)  # pyright: ignore[reportArgumentType]
+
+
+def _arrays(tasks: Mapping[str, Task], prediction: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the content of an npz file: the predictions, and under `<task>.<what>` how to read them."""
+    arrays = {}
+    for name, task in tasks.items():
+        arrays[name] = np.asarray(prediction[name])
+        arrays[f"{name}.meaning"] = np.array(task.meaning)
+        if isinstance(task, SegmentationTask):
+            arrays[f"{name}.class_names"] = np.array(task.spec.class_names)
+    return arrays
+
+
+def _write_png(path: pathlib.Path, picture: np.ndarray) -> None:
+    """Writes uint8 (H, W, 3), RGB; what the disk refuses is an `OSError`, which OpenCV's own writing would hide."""
+    path.write_bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].data)

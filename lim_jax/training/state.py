@@ -1,0 +1,108 @@
+"""The state of training, and how it begins: parameters, batch statistics, optimizer, active heads.
+
+`params` is the model's parameter tree with one more branch, `loss_weighting`, that holds the learned `s_t`
+(DESIGN: uncertainty weighting). The optimizer is `lim_jax.sparsity.proximal_adam` behind
+`optax.inject_hyperparams`, so that learning rate and strength are data in the state, not compiled constants.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from lim_jax import sparsity
+from lim_jax.config import Config
+from lim_jax.training import loss_weighting
+
+PyTree = Any
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that a training step changes.
+
+    Attributes:
+      step: int32 scalar, number of finished steps.
+      params: float32 pytree: the model's parameters and `loss_weighting`.
+      batch_stats: float32 pytree: running means and variances of the batch norms.
+      opt_state: the optimizer's state.
+      active: {task: bool scalar}; the head of a task that is not active stays as it is.
+    """
+
+    step: jax.Array
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: PyTree
+    active: Mapping[str, jax.Array]
+
+
+def sparse_groups(config: Config) -> Callable[[PyTree], PyTree]:
+    """Returns the function from the network's parameters to their groups in the scope that `config` asks for."""
+    return functools.partial(sparsity.backbone_groups, scope=config.sparsity.scope)
+
+
+def make_optimizer(
+    config: Config, params: PyTree, steps_per_epoch: int, original: sparsity.Sizes | None = None
+) -> optax.GradientTransformation:
+    """Returns the optimizer that `config` asks for, for parameters shaped like `params`.
+
+    `original` has the sizes of the layers before groups were removed from the network, if they were.
+    """
+    wanted = config.sparsity
+    sparse = wanted.penalty != "none" and (wanted.strength > 0 or wanted.target > 0)
+    start = wanted.start_epoch * steps_per_epoch
+    decayed = {
+        name: jax.tree.map(lambda _, decay=name != "loss_weighting": decay, branch) for name, branch in params.items()
+    }
+    coupled = config.published.coupled_weight_decay_when_dense and not sparse
+
+    def build(learning_rate, strength):
+        if coupled:
+            decay = optax.add_decayed_weights(config.weight_decay, decayed)
+            return optax.chain(decay, optax.adam(learning_rate))
+        if wanted.target > 0:
+            strength = sparsity.TargetSparsity(wanted.target, config.num_epochs * steps_per_epoch, start)
+        elif start > 0:
+            strength = functools.partial(_from_step, start, strength)
+        return sparsity.proximal_adam(
+            learning_rate,
+            strength,
+            sparse_groups(config),
+            weight_decay=config.weight_decay,
+            weight_decay_mask=decayed,
+            penalty=wanted.penalty if sparse else "none",
+            metric=wanted.metric,
+            bias_corrected=wanted.bias_corrected,
+            original=original,
+        )
+
+    strength = float(wanted.strength) if sparse else 0.0
+    return optax.inject_hyperparams(build)(learning_rate=config.learning_rate, strength=strength)
+
+
+def last_strength(opt_state: PyTree) -> float:
+    """Returns the strength λ of the last step; 0 where the optimizer has no proximal step."""
+    try:
+        return float(sparsity.current_strength(opt_state))
+    except ValueError:
+        return 0.0
+
+
+def _from_step(start: int, value: jax.Array, count: jax.typing.ArrayLike) -> jax.Array:
+    return jnp.where(jnp.greater_equal(count, start), value, 0.0)
+
+
+def create_train_state(variables: PyTree, tasks: Sequence[str], config: Config, steps_per_epoch: int) -> TrainState:
+    """Returns the state before the first step, with the model's `variables`."""
+    params = dict(variables["params"], loss_weighting=loss_weighting.initial_log_variances(tasks))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables["batch_stats"],
+        opt_state=jax.jit(make_optimizer(config, params, steps_per_epoch).init)(params),
+        active={task: jnp.ones((), bool) for task in tasks},
+    )

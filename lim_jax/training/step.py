@@ -1,0 +1,124 @@
+"""One training step: the gradients of a batch over all devices, and the update of the state by them.
+
+The two are programs of their own. XLA takes a time to load a program that grows with its matrix products times its
+instructions; the former are all in the first and three quarters of the latter in the second, so that two load in a
+third of the time of one that is both, and at the same time. The update, which takes longer, is compiled first.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lim_jax import models
+from lim_jax.config import Config
+from lim_jax.network import Network
+from lim_jax.runtime import compilation, devices
+from lim_jax.training import loss_weighting
+from lim_jax.training.state import TrainState
+
+PyTree = Any
+Batch = Mapping[str, Any]
+
+
+class Differentiated(NamedTuple):
+    """What a batch says.
+
+    Attributes:
+      gradients: of the loss, like the state's `params`.
+      batch_stats: the state's, moved towards this batch's moments.
+      sums: `{"losses": {task: (sum, weight)}, "total": (value, 1)}`.
+    """
+
+    gradients: PyTree
+    batch_stats: PyTree
+    sums: PyTree
+
+
+def differentiate(state: TrainState, batch: Batch, *, net: Network, config: Config) -> Differentiated:
+    """Differentiates the loss of one device's share of the batch, reduced over `devices.AXIS`.
+
+    Losses are means over the valid pixels or examples of the *global* batch, and batch norm uses its moments,
+    so the result does not depend on the number of devices.
+    """
+    axis = devices.reduction_axis()
+    model = models.recomputing(net.model) if config.recompute else net.model
+    images = models.normalize_images(batch["image"])
+    dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+
+    def objective(params: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
+        logits, updated = model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            images,
+            train=True,
+            axis_name=axis,
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key},
+        )
+        sums = {name: task.loss(logits[name], batch["targets"][name]) for name, task in net.tasks.items()}
+        sums = devices.total(sums, axis)
+        losses = {name: total / jnp.maximum(weight, 1) for name, (total, weight) in sums.items()}
+        weights = {name: weight for name, (_, weight) in sums.items()}
+        log_variances = params["loss_weighting"] if config.loss_weighting == "uncertainty" else None
+        return loss_weighting.combine(losses, weights, log_variances), (updated["batch_stats"], sums)
+
+    (total, (batch_stats, sums)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+    # Every device differentiated the global loss with respect to its own copy of the parameters.
+    gradients, batch_stats = devices.mean((gradients, batch_stats), axis)
+    return Differentiated(gradients, batch_stats, {"losses": sums, "total": (total, jnp.float32(1))})
+
+
+def update(
+    state: TrainState, gradients: PyTree, batch_stats: PyTree, *, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """Returns the state after a step of `optimizer` along `gradients`; heads that are not active stay as they are."""
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    updates = _only_active(state.active, updates, jax.tree.map(jnp.zeros_like, updates))
+    return TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=_only_active(state.active, batch_stats, state.batch_stats),
+        opt_state=opt_state,
+        active=state.active,
+    )
+
+
+class TrainStep:
+    """The step of a network's training, over devices: (state, batch) -> (new state, sums of `Differentiated`).
+
+    The state is replicated (`devices.replicate`) and its memory is used for the new one; the batch is this process's.
+    """
+
+    def __init__(
+        self, net: Network, optimizer: optax.GradientTransformation, config: Config, on: Sequence[devices.Device]
+    ):
+        self._differentiate: Any = devices.distribute(
+            functools.partial(differentiate, net=net, config=config), on, num_replicated=1
+        )
+        self._update: Any = devices.on_each(functools.partial(update, optimizer=optimizer), on, donate_first=True)
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, PyTree]:
+        """Takes a step."""
+        gradients, batch_stats, sums = self._differentiate(state, batch)
+        return self._update(state, gradients, batch_stats), sums
+
+    def compile_ahead(self, state: TrainState, batch: Batch) -> None:
+        """Starts compiling for a state and a batch of these shapes; they, or anything with shapes and dtypes."""
+        self._update, self._differentiate = compilation.ahead(
+            "the training step",
+            (self._update, (state, state.params, state.batch_stats)),
+            (self._differentiate, (state, batch)),
+        )
+
+
+def _only_active(active: Mapping[str, jax.Array], new: PyTree, old: PyTree) -> PyTree:
+    """Takes a task's head from `old` where the task is not active, everything else from `new`."""
+    chosen = dict(new)
+    for task, is_active in active.items():
+        head = f"heads_{task}"
+        if head in new:
+            chosen[head] = jax.tree.map(functools.partial(jnp.where, is_active), new[head], old[head])
+    return chosen

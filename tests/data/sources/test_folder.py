@@ -1,0 +1,243 @@
+"""One's own images: what the manifest and the tasks file say is what is read, and one clear line for what is wrong."""
+
+import json
+import os
+import pathlib
+import re
+
+import cv2
+import ml_collections
+import numpy as np
+import PIL.Image
+import pytest
+
+from lim_jax.data import load
+from lim_jax.data.sources import folder
+from lim_jax.data.specs import IGNORE
+from lim_jax.errors import UserError
+from tests.data import folder_trees
+
+FACES = pathlib.Path(__file__).parents[3] / "../shared/data/faces_19class"
+
+
+def _config(tmp_path, source, image_size=folder_trees.SIZE):
+    return ml_collections.ConfigDict(
+        {
+            "name": "folder",
+            "data_dir": str(tmp_path / "records"),
+            "source_dir": str(source),
+            "image_size": image_size,
+        }
+    )
+
+
+@pytest.mark.parametrize(("manifest", "tasks"), [("manifest.csv", "tasks.json"), ("manifest.jsonl", "tasks.yaml")])
+def test_records_hold_the_source(tmp_path, manifest, tasks):
+    source = folder_trees.write(tmp_path / "source", manifest, tasks)
+    dataset = load(_config(tmp_path, source), tuple(folder_trees.TASKS))
+    assert {split: len(s) for split, s in dataset.sources.items()} == {"train": 3, "validation": 1, "test": 1}
+    assert dataset.specs["parts"].class_names == ("thing", "rest")
+    assert dataset.specs["parts"].colors == ((250, 0, 0), (0, 0, 250))
+    positions = {0: ("train", 0), 1: ("train", 1), 3: ("train", 2)}
+    for index, (split, position) in (positions | {4: ("validation", 0), 5: ("test", 0)}).items():
+        example = dataset.sources[split][position]
+        assert np.all(example["image"] == index + 1)
+        for task, spec in dataset.specs.items():
+            target, missing = example["targets"][task], spec.missing(folder_trees.SIZE)
+            assert (target.dtype, target.shape) == (missing.dtype, missing.shape)
+            assert np.array_equal(target, missing) != folder_trees.has(index, task)
+        if folder_trees.has(index, "smiling"):
+            assert example["targets"]["smiling"] == index % 2
+            parts = example["targets"]["parts"]
+            assert np.all(parts[:8] == 0) and np.all(parts[8] == IGNORE) and np.all(parts[9:] == 1)
+    depth = dataset.sources["train"][2]["targets"]["depth"]
+    np.testing.assert_allclose(depth[2:], 1.3, rtol=1e-6)
+    assert np.all(depth[:2] == 0)
+    normals = dataset.sources["train"][2]["targets"]["normals"]
+    np.testing.assert_allclose(normals[:, 1:], np.broadcast_to([0, 0, 1], normals[:, 1:].shape), atol=1e-4)
+    assert np.all(normals[:, 0] == 0)
+
+
+def test_training_leaves_out_what_is_not_labelled_for_its_tasks(tmp_path, messages):
+    source = folder_trees.write(tmp_path / "source")
+    dataset = load(_config(tmp_path, source), ("depth",))
+    assert [dataset.sources["train"][i]["image"][0, 0, 0] for i in range(len(dataset.sources["train"]))] == [1, 4]
+    assert any(message.startswith("folder: 2 of 4 training images are labelled") for message in messages)
+    text = (source / "manifest.csv").read_text()
+    (source / "manifest.csv").write_text(re.sub(r"(train.*?)depth/\d.png", r"\1", text))
+    with pytest.raises(UserError, match=r"no training image in .* is labelled for depth"):
+        load(_config(tmp_path, source), ("depth",))
+
+
+def test_classes_may_be_plain_names_and_tasks_yaml(tmp_path):
+    source = folder_trees.write(tmp_path / "source")
+    os.remove(source / "tasks.json")
+    (source / "tasks.yaml").write_text("parts:\n  type: segmentation\n  classes: [sky, sea]\n  ignore: [9, 300]\n")
+    target = load(_config(tmp_path, source), ("parts",)).sources["train"][0]["targets"]["parts"]
+    assert np.all(target[:4] == 1) and np.all(target[4:9] == IGNORE) and np.all(target[9:] == 0)
+
+
+def test_a_palette_image_counts_by_its_indices(tmp_path):
+    source = folder_trees.write(tmp_path / "source")
+    indices = np.zeros(folder_trees.SIZE, np.uint8)
+    indices[:4] = 1
+    image = PIL.Image.fromarray(indices)
+    image.putpalette([250, 0, 0, 0, 9, 0])
+    image.save(source / "parts/0.png")
+    target = load(_config(tmp_path, source), ("parts",)).sources["train"][0]["targets"]["parts"]
+    np.testing.assert_array_equal(target, 1 - indices)
+    (source / "parts/0.png").write_bytes((source / "parts/0.png").read_bytes()[:60])
+    with pytest.raises(UserError, match=r"parts/0\.png is not a readable image"):
+        load(_config(tmp_path, source), ("parts",))
+
+
+def test_changed_tasks_are_prepared_again(tmp_path):
+    source = folder_trees.write(tmp_path / "source")
+    first = load(_config(tmp_path, source), ("depth",)).sources["train"][0]["targets"]["depth"]
+    (source / "tasks.json").write_text(json.dumps({**folder_trees.TASKS, "depth": {"type": "depth"}}))
+    second = load(_config(tmp_path, source), ("depth",)).sources["train"][0]["targets"]["depth"]
+    np.testing.assert_allclose(second[2:], 1000 * first[2:], rtol=1e-6)
+
+
+def _tasks(**changes):
+    def spoil(root):
+        content = {name: fields for name, fields in (folder_trees.TASKS | changes).items() if fields is not None}
+        (root / "tasks.json").write_text(json.dumps(content))
+
+    return spoil
+
+
+def _manifest(old, new):
+    """Replaces text, a regular expression, in the manifest."""
+
+    def spoil(root):
+        path = root / "manifest.csv"
+        text = re.sub(old, new, path.read_text())
+        assert text != path.read_text()
+        path.write_text(text)
+
+    return spoil
+
+
+def _file(path, content):
+    def spoil(root):
+        if isinstance(content, str):
+            (root / path).write_text(content)
+        elif path.endswith(".npy"):
+            np.save(root / path, content)
+        else:
+            cv2.imwrite(str(root / path), content)
+
+    return spoil
+
+
+def _remove(path):
+    return lambda root: (root / path).unlink()
+
+
+def _segmentation(**fields):
+    return _tasks(parts={"type": "segmentation", **fields})
+
+
+H, W = folder_trees.SIZE
+ZEROS = np.zeros((H, W), np.uint8)
+NAN = np.full((H, W), np.nan, np.float32)
+BAD_SOURCES = {
+    "no tasks file": (_remove("tasks.json"), "tasks.yaml is missing: one of"),
+    "two tasks files": (_file("tasks.yaml", "a: b"), "tasks.yaml and tasks.json are both there"),
+    "no manifest": (_remove("manifest.csv"), "manifest.csv is missing: one of"),
+    "tasks are not YAML": (_file("tasks.json", "{"), "tasks.json is not valid YAML or JSON"),
+    "tasks are a list": (_file("tasks.json", "[]"), "does not map task names"),
+    "tasks are no text": (_file("tasks.json", ""), "does not map task names"),
+    "unknown type": (_tasks(depth={"type": "height"}), "'depth' has type 'height': write"),
+    "unknown option": (_tasks(depth={"type": "depth", "unit": "mm"}), "'depth' has 'unit': .* has range, scale"),
+    "odd task name": (_tasks(Depth={"type": "depth"}), "'Depth': a name has lower case"),
+    "reserved task name": (_tasks(best={"type": "depth"}), "'best'.*is not best, latest"),
+    "no classes": (_segmentation(), "not understood"),
+    "a label twice": (
+        _segmentation(classes=[{"name": "a", "labels": [1]}, {"name": "b", "labels": [1]}]),
+        "1 is given",
+    ),
+    "a class twice": (_segmentation(classes=["a", "a"]), "same name"),
+    "label is no number": (_segmentation(classes=[{"name": "a", "labels": ["sky"]}]), "'sky' is no label"),
+    "some colours": (
+        _segmentation(classes=["a", {"name": "b", "color": [0, 0, 0], "labels": [5]}]),
+        "give all classes",
+    ),
+    "range upside down": (_tasks(depth={"type": "depth", "range": [9, 1]}), "range is .from, to."),
+    "axes twice": (_tasks(normals={"type": "normals", "axes": ["x", "x", "y"]}), "axes are three of"),
+    "a task without column": (_tasks(colour={"type": "attribute"}), "no column 'colour'"),
+    "unknown split": (_manifest("validation", "valdation"), "line 6: split is 'valdation': write train"),
+    "empty split": (_manifest("validation", "train"), "no image of the validation split"),
+    "image without name": (_manifest("images/4.png", ""), "line 6 names no image"),
+    "short row": (_manifest(",yes\n", "\n"), "line .: not as many cells"),
+    "attribute is a word": (_manifest(",yes\n", ",often\n"), "smiling is 'often': write yes or no"),
+    "a task without labels": (_manifest("(yes|no)\n", "\n"), "labels no image for the task 'smiling'"),
+    "image twice": (_manifest("images/1.png", "images/0.png"), "0.png is listed twice in train"),
+    "train in test": (_manifest("images/5.png", "images/0.png"), "0.png is listed in train and in test"),
+    "image is missing": (_remove("images/3.png"), "cannot read .*images/3.png .No such file"),
+    "label is missing": (_remove("parts/3.png"), "cannot read .*parts/3.png .No such file"),
+    "image is no image": (_file("images/3.png", "GIF"), "images/3.png is not a readable image"),
+    "labels of another size": (_file("parts/3.png", np.zeros((H, W + 1))), "16×25 but its image 3.png is 16×24"),
+    "labels in colour": (_file("parts/3.png", np.dstack([ZEROS, ZEROS, ZEROS + 1])), "3 different channels"),
+    "label of no class": (
+        _segmentation(classes=["a", "b"], ignore=[300]),
+        "label 9, which no class of the task 'parts' has",
+    ),
+    "depth has NaN": (
+        lambda root: (_manifest("depth/3.png", "depth/3.npy")(root), _file("depth/3.npy", NAN)(root)),
+        "NaN or infinite depths",
+    ),
+    "depth is negative": (
+        lambda root: (_manifest("depth/3.png", "depth/3.npy")(root), _file("depth/3.npy", np.full((H, W), -1.0))(root)),
+        "negative depths",
+    ),
+    "normals are not unit": (_file("normals/3.npy", np.full((H, W, 3), 1.0)), "not unit, one of length 1.73"),
+    "normals are a plane": (_file("normals/3.npy", np.zeros((H, W))), "not a map of finite normals"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_SOURCES.values(), ids=BAD_SOURCES)
+def test_what_is_wrong_with_a_source_is_said_in_one_line(tmp_path, spoil, message):
+    source = folder_trees.write(tmp_path / "source")
+    spoil(source)
+    with pytest.raises(UserError, match=message) as caught:
+        load(_config(tmp_path, source), tuple(folder_trees.TASKS))
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "records").glob("*/*/*.*.*")), "no half-written records"
+
+
+BAD_LINES = {
+    "not JSON": ("{", "line 7 is not JSON"),
+    "not an object": ("[1]", "line 7 is not a JSON object"),
+    "no split": ('{"image": "images/0.png"}', "line 7: split is ''"),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_LINES.values(), ids=BAD_LINES)
+def test_bad_lines_of_a_json_manifest(tmp_path, line, message):
+    source = folder_trees.write(tmp_path / "source", "manifest.jsonl")
+    with (source / "manifest.jsonl").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(UserError, match=message):
+        load(_config(tmp_path, source), tuple(folder_trees.TASKS))
+
+
+def test_the_source_must_be_set_and_there(tmp_path):
+    for source, message in (("", "source_dir is not set"), (tmp_path / "nowhere", "is not a folder")):
+        with pytest.raises(UserError, match=message):
+            load(_config(tmp_path, source), ("depth",))
+
+
+def test_nineteen_labels_become_three_classes():
+    if not FACES.is_dir():
+        pytest.skip("faces_19class is not here")
+    other = {"name": "rest", "labels": "other"}
+    classes = [{"name": "skin", "labels": [1, 2, 4, 5, 6, 7, 10, 11, 12]}, {"name": "hair", "labels": [13]}, other]
+    target = folder.segmentation_target("segmentation", {"classes": classes})
+    image = sorted((FACES / "images").glob("*.jpg"))[0]
+    row = folder.Row(image, "train", {"segmentation": FACES / f"masks/{image.stem}.png"})
+    example = folder.read_row(row, {"segmentation": target}, (64, 64))
+    labels = example["targets"]["segmentation"]
+    assert set(np.unique(labels)) == {0, 1, 2}
+    assert labels[36, 32] == 0, "the middle of a face is skin"

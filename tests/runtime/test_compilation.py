@@ -1,0 +1,90 @@
+"""What is compiled, and when: once, ahead of the first step, and nothing after the first epoch."""
+
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lim_jax import sparsity
+from lim_jax.runtime import compilation, devices
+from lim_jax.training import loop as train
+from tests.training.tiny import tiny_config
+
+
+@pytest.fixture
+def compilations():
+    """A list that grows by one whenever XLA compiles a function, or loads it from the compilation cache."""
+    names = []
+
+    def listen(event, duration_secs, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_nothing_is_compiled_after_the_first_epoch(compilations, data_dir, tmp_path, monkeypatch):
+    """Every epoch trains, evaluates, watches the groups, saves and writes, all by what the first one compiled."""
+    compiled_before = []  # each epoch, and the report after the last one
+
+    def counting(function):
+        def call(*arguments, **options):
+            compiled_before.append(len(compilations))
+            return function(*arguments, **options)
+
+        return call
+
+    for owner, name in ((train._Run, "_begin_epoch"), (train.results, "finish")):
+        monkeypatch.setattr(owner, name, counting(getattr(owner, name)))
+    config = tiny_config(data_dir)
+    config.num_epochs, config.num_devices = 3, 2
+    train.train_and_evaluate(config, tmp_path)
+    first, second, third, report = compiled_before
+    assert second > first
+    assert third == second
+    assert report == second
+
+
+@pytest.mark.parametrize("inject", [False, True])
+@pytest.mark.parametrize("penalty", ["group_lasso", "group_mcp"])
+def test_updates_outside_jit_compile_only_once(compilations, penalty, inject):
+    def make(learning_rate, strength):
+        return sparsity.proximal_adam(learning_rate, strength, [(".*", -2)], penalty=penalty)
+
+    tx = (optax.inject_hyperparams(make) if inject else make)(learning_rate=0.01, strength=0.01)
+    params = {"kernel": jnp.ones((3, 3, 4, 4))}
+    state = tx.init(params)
+    for _ in range(2):
+        _, state = tx.update(params, state, params)
+    before = len(compilations)
+    tx.update(params, state, params)
+    assert len(compilations) == before
+
+
+def test_functions_are_compiled_ahead(compilations, caplog):
+    on = jax.local_devices()[:2]
+    step = devices.distribute(lambda state, batch: state + jax.lax.psum(batch.sum(), devices.AXIS), on, 1)
+    state, batch = np.ones(3, np.float32), np.ones((4, 5), np.float32)
+    double = devices.on_each(lambda state: 2 * state, on, donate_first=True)
+    with caplog.at_level(logging.INFO, logger="lim_jax"):
+        step, double = compilation.ahead("the steps", (step, (state, batch)), (double, (state,)))
+        for _ in range(2):
+            state = double(step(devices.replicate(state, on), batch))
+    np.testing.assert_array_equal(state, np.full(3, 124, np.float32))
+    assert "compiled the steps in" in caplog.text
+    assert len(compilations) == 2
+
+
+def test_what_cannot_be_compiled_says_so_when_it_is_called():
+    def step(state, batch):
+        raise ValueError("no such layer")
+
+    arguments = np.ones(1), np.ones((1, 1))
+    (ahead,) = compilation.ahead("it", (devices.distribute(step, jax.local_devices()[:1], 1), arguments))
+    with pytest.raises(ValueError, match="no such layer"):
+        ahead(*arguments)

@@ -1,0 +1,195 @@
+"""The benchmarks run, and their baseline computes what lim_jax computes. Nothing here depends on how long it takes."""
+
+import functools
+import json
+import pathlib
+import subprocess
+import sys
+
+import benchmark
+import jax
+import numpy as np
+import pytest
+from benchmarks import comparison, networks, plain_flax, roofline, scaling, startup, worker
+from benchmarks.job import OUTPUTS, Job
+
+ROOT = pathlib.Path(__file__).parents[2]
+SIZES = {"backbone": "resnet18d", "width_multiplier": 0.05, "head_channels": 8, "batch_size": 1, "image_size": 32}
+OPTIONS = [f"--{name}={value}" for name, value in SIZES.items()]
+
+
+class InThisProcess:
+    """Stands for `worker.Worker`, without a process: what is imported and compiled is shared by all tests."""
+
+    prepared = staticmethod(functools.cache(worker.prepared))
+
+    def __init__(self, job):
+        self._job = job
+
+    def __enter__(self):
+        self._run, self.machine = self.prepared(self._job), worker.machine()
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def seconds(self):
+        return worker.run_once(self._run)
+
+    def finish(self):
+        return worker.memory()
+
+
+def measured(arguments, monkeypatch, capsys):
+    """Runs the command with workers in this process; returns the JSON lines and what else was printed."""
+    for module in (comparison, scaling):
+        monkeypatch.setattr(module, "Worker", InThisProcess)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
+    benchmark.main()
+    printed = capsys.readouterr().out.splitlines()
+    return [json.loads(line) for line in printed if line.startswith("{")], [line for line in printed if line[:1] != "{"]
+
+
+def random_variables(model, images):
+    """Variables in which nothing is zero or one, so that everything counts."""
+    generator = np.random.default_rng(0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    return jax.tree.map(
+        lambda leaf: generator.uniform(0.05, 0.2, leaf.shape).astype(np.float32) - 0.1 * (leaf.ndim > 1), shapes
+    )
+
+
+@pytest.mark.parametrize("backbone", ["resnet18d", "resnet50d"])
+def test_plain_flax_computes_the_same(backbone):
+    job = Job("step", **(SIZES | {"backbone": backbone, "image_size": 120}))
+    config = networks.configuration(job)
+    config.model.dropout_rate = 0.0
+    ours, plain = networks.build(config).model, plain_flax.PlainModel(job, dropout=0.0)
+    images = np.random.default_rng(1).standard_normal((2, 120, 120, 3), np.float32)
+    variables = random_variables(ours, images)
+    renamed = plain_flax.from_lim_jax(variables)
+    assert jax.tree.structure(jax.eval_shape(plain.init, jax.random.key(0), images)) == jax.tree.structure(renamed)
+
+    def train_mode(model):
+        return jax.jit(lambda v: model.apply(v, images, train=True, mutable=["batch_stats"]))
+
+    for mode in (lambda model: jax.jit(lambda v: (model.apply(v, images), {})), train_mode):
+        (a, ours_updated), (b, plain_updated) = mode(ours)(variables), mode(plain)(renamed)
+        assert a.keys() == b.keys() == OUTPUTS.keys()
+        for task, outputs in OUTPUTS.items():
+            assert a[task].shape == (2, 15, 15, outputs)
+            np.testing.assert_allclose(a[task], b[task], rtol=0, atol=1e-4 * np.max(np.abs(a[task])))
+        if ours_updated:
+            stats = plain_flax.from_lim_jax({"params": {}, **ours_updated})["batch_stats"]
+            jax.tree.map(
+                lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5), stats, plain_updated["batch_stats"]
+            )
+
+
+def test_contenders_run_in_processes_of_their_own():
+    command = [sys.executable, "scripts/benchmark.py", "optimizer", "--rounds=2", *OPTIONS]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    ours, optax, ratio = map(json.loads, printed.splitlines())
+    assert (ours["contender"], optax["contender"], ratio["ratio"]) == ("lim_jax", "optax", "optax / lim_jax")
+    for line in (ours, optax):
+        assert line.items() >= SIZES.items()
+        assert 0 < line["min_s"] <= line["median_s"] <= line["max_s"]
+        assert line["rounds"] == 2
+        assert line["peak_memory_mb"] > 50
+        assert line.keys() >= {"device", "cores", "jax", "flax"}
+    assert optax["min_s"] / ours["max_s"] <= ratio["time"] * 1.001
+    assert ratio["time"] <= optax["max_s"] / ours["min_s"] * 1.001
+
+
+def test_a_worker_that_fails_ends_the_benchmark():
+    with pytest.raises(SystemExit, match="lim_jax optimizer"), worker.Worker(Job("optimizer", "lim_jax", "vgg16")):
+        pass
+
+
+def test_starts_are_timed(monkeypatch, capsys):
+    empty, filled, ratio = measured(["startup", *OPTIONS], monkeypatch, capsys)[0]
+    assert [line["cache"] for line in (empty, filled)] == ["empty", "filled"]
+    assert ratio["time"] == pytest.approx(empty["median_s"] / filled["median_s"], rel=1e-2)
+
+
+def test_the_table_compares_everything(monkeypatch, capsys):
+    seconds = {"ratio": "", "time": 3.0, "empty_s": 30.0, "filled_s": 10.0}
+    monkeypatch.setattr(startup, "measure", lambda arguments: seconds)
+    lines, table = measured(["table", "--rounds=1", *OPTIONS], monkeypatch, capsys)
+    contenders = [(line["what"], line["contender"]) for line in lines if "contender" in line]
+    assert contenders == [
+        ("step", "lim_jax"),
+        ("step", "flax"),
+        ("optimizer", "lim_jax"),
+        ("optimizer", "optax"),
+        ("inference", "lim_jax"),
+        ("inference", "lim_jax_folded"),
+        ("inference", "flax"),
+    ]
+    assert [row.split("|")[1].strip() for row in table if "|" in row][2:] == [
+        *("step", "optimizer", "inference", "inference", "first step after start")
+    ]
+
+
+def test_scaling_draws_its_figure(monkeypatch, capsys, tmp_path):
+    def gradients_only(job):  # the table's test runs the other jobs
+        return worker.prepared(job) if job.what == "gradients" else lambda: None
+
+    monkeypatch.setattr(InThisProcess, "prepared", staticmethod(functools.cache(gradients_only)))
+    options = ["--rounds=1", "--batch_sizes=1", "--image_sizes=32", f"--plot={tmp_path / 'scaling.png'}"]
+    lines, _ = measured(["scaling", *options, *OPTIONS], monkeypatch, capsys)
+    points = [(line["what"], line["sweep"], line["batch_size"]) for line in lines if "us_per_pixel" in line]
+    assert points == [
+        ("optimizer", "optimizer", 1),
+        ("gradients", "batch_size", 1),
+        ("inference", "batch_size", 1),
+        ("gradients", "image_size", 1),
+        ("inference", "image_size", 1),
+    ]
+    assert (tmp_path / "scaling.png").stat().st_size > 10_000
+
+
+def test_roofline_counts_what_a_gpu_would_multiply(monkeypatch, capsys):
+    lines, _ = measured(["roofline", *OPTIONS], monkeypatch, capsys)
+    assert [(line["contender"], line["dtype"]) for line in lines] == [
+        (contender, dtype) for contender in ("lim_jax", "flax") for dtype in ("float32", "tf32", "bfloat16")
+    ]
+    ours, plain = lines[0], lines[3]
+    assert ours["gflops"] <= ours["gflops_with_padding"]
+    # At 4×4 cells the dilated convolutions of the heads read nearly nothing but padding.
+    assert plain["gflops_with_padding"] - plain["gflops"] > 2 * (ours["gflops_with_padding"] - ours["gflops"])
+
+
+@pytest.mark.parametrize(("stride", "dilation", "size"), [(1, 1, 7), (2, 1, 7), (2, 1, 8), (1, 3, 7), (1, 9, 7)])
+def test_padding_is_what_xla_leaves_out(stride, dilation, size):
+    """With and without an image that is padded beforehand, XLA's own count differs by the operations on padding."""
+    kernel = np.ones((3, 3, 4, 5), np.float32)
+
+    def convolve(image, padding):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            image,
+            kernel,
+            (stride, stride),
+            [(padding, padding)] * 2,
+            rhs_dilation=(dilation,) * 2,
+            dimension_numbers=numbers,
+        )
+
+    def flops(padding, image):
+        return jax.jit(lambda image: convolve(image, padding)).lower(image).cost_analysis()["flops"]
+
+    image = np.ones((2, size, size, 4), np.float32)
+    padded = np.pad(image, [(0, 0), (dilation, dilation), (dilation, dilation), (0, 0)])
+    jaxpr = jax.make_jaxpr(lambda image: convolve(image, dilation))(image).jaxpr
+    assert sum(roofline.multiplied_padding(jaxpr)) == pytest.approx(flops(0, padded) - flops(dilation, image))
+
+
+def test_input_and_compact_run(monkeypatch, capsys, data_dir):
+    options = ["--rounds=1", "--workers=0", "--steps=1", f"--data_dir={data_dir}"]
+    lines, _ = measured(["input", *options, *OPTIONS], monkeypatch, capsys)
+    assert [line["read"] for line in lines] == ["one example", "batches", "beside training"]
+    options = ["--rounds=1", "--backbone=resnet18d", "--batch_size=1", "--image_size=32"]
+    dense, compact, ratio = measured(["compact", *options], monkeypatch, capsys)[0]
+    assert compact["gmacs"] < dense["gmacs"]
+    assert 50 < ratio["zero_group_percent"] < 80

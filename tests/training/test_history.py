@@ -1,0 +1,92 @@
+"""Early stopping, freezing and the learning rate, as functions of made-up histories."""
+
+import pytest
+
+from lim_jax.training import history
+
+
+def records(total, **tasks):
+    """A history with these validation losses per epoch; None: not evaluated (total) or not labelled (a task)."""
+    result = []
+    for index, loss in enumerate(total):
+        record = {"epoch": index + 1, "step": 10 * (index + 1), "train": {}, "total": {"train": 1.0}}
+        if loss is not None:
+            record["total"]["validation"] = loss
+            record["validation"] = {task: {"loss": losses[index]} for task, losses in tasks.items()}
+        result.append(record)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [
+        ([3, 2, 1], [0, 0, 0]),
+        ([1, 2, 3], [0, 1, 2]),
+        ([2, 3, 1, 1], [0, 1, 0, 1]),  # an equal loss is no progress
+        ([None, 2, None, 3], [0, 0, 1, 2]),
+        ([None, None], [0, 0]),
+        ([float("nan"), 2.0], [0, 0]),
+        ([], []),
+    ],
+)
+def test_waits_counts_epochs_since_the_best(total, expected):
+    assert history.waits(records(total)) == expected
+
+
+def test_epochs_off_the_target_sparsity_are_no_progress():
+    past = records([1, 3, 2, 4], depth=[1, 3, 2, 4])
+    for record, off_target in zip(past, [30.0, 1.0, 2.0, 0.0], strict=True):
+        record["sparsity"] = {"off_target": off_target}
+    assert history.waits(past) == history.waits(past, "depth") == [0, 0, 0, 1]
+    assert [history.is_best(past[:end]) for end in (1, 2, 3, 4)] == [False, True, True, False]
+
+
+def test_a_head_freezes_after_its_patience_and_stays_frozen():
+    past = records([4, 3, 2, 1, 0.5], depth=[1, 2, 2, 0.1, 0.1], normals=[5, 4, 3, 2, 1])
+    assert history.frozen_tasks(past[:2], ["depth", "normals"], 2) == frozenset()
+    assert history.frozen_tasks(past[:3], ["depth", "normals"], 2) == {"depth"}
+    assert history.frozen_tasks(past, ["depth", "normals"], 2) == {"depth"}
+    assert history.frozen_tasks(past, ["depth", "normals"], 0) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("total", "depth", "patience", "stops"),
+    [
+        ([1, 2, 3], [1, 0.9, 0.8], 2, True),  # no progress in total
+        ([3, 2, 1], [1, 1, 1], 2, True),  # the only head is frozen
+        ([3, 2, 1], [3, 2, 1], 2, False),
+        ([1, 2, 3], [1, 2, 3], 0, False),
+        ([1, 2], [1, 2], 2, False),
+        ([], [], 2, False),
+    ],
+)
+def test_training_stops_without_progress(total, depth, patience, stops):
+    assert history.should_stop(records(total, depth=depth), ["depth"], patience) == stops
+
+
+def test_a_task_without_labels_neither_freezes_nor_is_best():
+    past = records([1, 2, 3], depth=[None, None, None])
+    assert history.frozen_tasks(past, ["depth"], 1) == frozenset()
+    assert not history.is_best(past, "depth")
+
+
+@pytest.mark.parametrize(("total", "best"), [([3, 2], True), ([2, 3], False), ([2, None], False), ([1], True)])
+def test_is_best(total, best):
+    assert history.is_best(records(total)) == best
+
+
+@pytest.mark.parametrize(
+    ("total", "reductions"),
+    [
+        ([3, 2, 1], 0),
+        ([1, 2, 2], 1),
+        ([1, 2, 2, 2, 2], 2),  # the waiting starts anew
+        ([1, 2, 2, 0.5, 1], 1),
+        ([], 0),
+        ([1, None, None], 0),  # nothing is known of the last two
+        ([1, None, 2], 1),
+    ],
+)
+def test_plateau_reduces_the_rate_after_each_wait(total, reductions):
+    rate = history.plateau_learning_rate(records(total), 1.0, patience=2, factor=0.5)
+    assert rate == 0.5**reductions

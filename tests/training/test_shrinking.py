@@ -1,0 +1,203 @@
+"""A network that shrinks while it is trained: in the real loop, across interruptions, and what is reported of it."""
+
+import functools
+import itertools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lim_jax import config as config_lib
+from lim_jax import network, sparsity
+from lim_jax.data.specs import TargetSpec
+from lim_jax.errors import UserError
+from lim_jax.training import checkpoints
+from lim_jax.training import loop as train
+from lim_jax.training import results as results_lib
+from lim_jax.training.shrinking import Shrinking, num_channels
+from lim_jax.training.state import create_train_state, make_optimizer
+from tests.models import reference_weights
+from tests.test_group_watch import history_of
+from tests.training.tiny import tiny_config
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def shrinking_config(data_dir):
+    config = tiny_config(data_dir)
+    config.tasks = ("depth",)
+    config.num_epochs = 2
+    config.sparsity.strength = 1e-2
+    config.sparsity.scope = "backbone_and_heads"
+    config.sparsity.compact_every_epochs = 1
+    config.sparsity.patience_epochs = 1
+    return config
+
+
+get_config = shrinking_config
+
+
+@pytest.fixture(scope="module")
+def shrunk(tmp_path_factory, data_dir):
+    """A finished run: its workdir, its history and the results."""
+    workdir, config = tmp_path_factory.mktemp("run"), shrinking_config(data_dir)
+    results = train.train_and_evaluate(config, workdir)
+    return workdir, history_of(workdir, config), results
+
+
+def test_the_network_shrinks_and_is_reported_relative_to_the_original(shrunk):
+    workdir, history, results = shrunk
+    sizes = [(record["network"]["parameters"], record["network"]["channels"]) for record in history]
+    best, last = (checkpoints.load_network(workdir, which) for which in (checkpoints.BEST, checkpoints.LATEST))
+    sizes.append((results_lib.count(last.weights["params"]), num_channels(last.network)))
+    assert all(before > after for before, after in itertools.pairwise(sizes))
+    assert len(sizes) == 3
+    assert results["parameters"] == results_lib.count(best.weights["params"]) < sizes[0][0]
+    layers = results["sparsity"]["layers"]
+    original = network.build(config_lib.load(workdir), {"depth": TargetSpec("depth", "depth")}).model
+    like = jax.eval_shape(original.init, jax.random.key(0), jnp.zeros((1, 32, 40, 3)))["params"]
+    groups = sparsity.layer_sizes(like, lambda params: sparsity.backbone_groups(params, "backbone_and_heads"))
+    assert {name: layer["groups"] for name, layer in layers.items()} == {
+        name: size.groups for name, size in groups.items()
+    }
+    kernels = [
+        np.any(leaf, axis=(0, 1, 3)).sum()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(best.weights["params"]["backbone"])
+        if leaf.ndim == 4
+    ]
+    left = sum(layer["groups"] - layer["zero_groups"] for name, layer in layers.items() if name != "heads")
+    assert left == sum(kernels)
+    record = history[results["best_epoch"] - 1]
+    assert record["sparsity"]["group_percent"] == results["sparsity"]["group_percent"]
+    assert (workdir / "report" / "speed.png").is_file()
+
+
+def test_evaluate_gives_the_same_numbers_again(shrunk):
+    workdir, _, results = shrunk
+    command = [sys.executable, "-m", "lim_jax.evaluate", f"--workdir={workdir}", "--split=test"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert json.loads((workdir / "evaluation_test.json").read_text()) == results["test"]
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(shrunk, data_dir, tmp_path, monkeypatch):
+    """SIGTERM in the middle of the epoch after the network shrank."""
+    step_done = train.Progress.step_done
+
+    def is_terminated(self, step):
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step_done(self, step)
+
+    monkeypatch.setattr(train.Progress, "step_done", is_terminated)
+    with pytest.raises(SystemExit):
+        train.train_and_evaluate(shrinking_config(data_dir), tmp_path)
+    monkeypatch.undo()
+    results = train.train_and_evaluate(shrinking_config(data_dir), tmp_path)
+    workdir, history, expected = shrunk
+    assert results == expected
+    assert history_of(tmp_path, shrinking_config(data_dir)) == history
+    for which in (checkpoints.BEST, checkpoints.LATEST):
+        one, other = (checkpoints.load_network(folder, which) for folder in (workdir, tmp_path))
+        assert one.network.model == other.network.model
+        jax.tree.map(np.testing.assert_array_equal, one.weights, other.weights)
+
+
+def make_network(width=0.05):
+    config = config_lib.checked(tiny_config("unused"))
+    config = config_lib.with_value(config, "model.width_multiplier", width)
+    config = config_lib.with_value(config, "sparsity.compact_every_epochs", 2)
+    config = config_lib.with_value(config, "sparsity.patience_epochs", 2)
+    net = network.build(config, {"depth": TargetSpec("depth", "depth")})
+    variables = reference_weights.variables(net.model, np.zeros((1, 32, 40, 3), np.float32))
+    return config, net, variables
+
+
+def zeros_of(params):
+    return jax.device_get(sparsity.zero_groups(params, sparsity.backbone_groups))
+
+
+def test_only_groups_that_stayed_zero_are_removed():
+    config, net, variables = make_network()
+    kernel = variables["params"]["backbone"]["layer1_0"]["conv2"]["kernel"]
+    kernel[:, :, [0, 3, 5]] = 0
+    state = create_train_state(variables, ("depth",), config, steps_per_epoch=1)
+    shrinking = Shrinking(config, state.params)
+    assert not shrinking.is_due(1)
+    assert shrinking.is_due(2)
+    zeros = zeros_of(state.params)
+    later = dict(zeros, **{"backbone/layer1_0/conv2": np.isin(np.arange(8), [0, 4, 5])})
+    for found in (zeros, later):
+        shrinking.end_epoch(found)
+        shrinking = Shrinking(config, state.params, json.loads(json.dumps(shrinking.to_json())))
+    assert shrinking.zero_epochs["backbone/layer1_0/conv2"].tolist() == [2, 0, 0, 0, 1, 2, 0, 0]
+    smaller, new = shrinking.shrink(net, state)
+    expected = kernel[:, :, [1, 2, 3, 4, 6, 7]]
+    np.testing.assert_array_equal(new.params["backbone"]["layer1_0"]["conv2"]["kernel"], expected)
+    assert new.params["backbone"]["layer1_0"]["conv1"]["kernel"].shape[-1] == 6
+    assert shrinking.zero_epochs["backbone/layer1_0/conv2"].tolist() == [0, 0, 0, 1, 0, 0]
+    assert num_channels(smaller) == num_channels(net) - 2
+    assert shrinking.original["backbone/layer1_0/conv2"] == sparsity.LayerSize(8, 9 * 8)
+    assert shrinking.shrink(smaller, new) is None
+    wanted = jax.eval_shape(lambda: make_optimizer(config, new.params, 1, shrinking.original).init(new.params))
+    assert jax.tree.structure(new.opt_state) == jax.tree.structure(wanted)
+    jax.tree.map(lambda a, b: np.testing.assert_equal(np.shape(a), b.shape), new.opt_state, wanted)
+
+
+def test_a_network_of_zeros_stays_as_it_is():
+    config, net, variables = make_network()
+    params = dict(variables["params"], backbone=jax.tree.map(np.zeros_like, variables["params"]["backbone"]))
+    state = create_train_state(variables | {"params": params}, ("depth",), config, steps_per_epoch=1)
+    shrinking = Shrinking(config, state.params)
+    for _ in range(2):
+        shrinking.end_epoch(zeros_of(state.params))
+    assert shrinking.shrink(net, state) is None
+
+
+def test_counts_do_not_overflow():
+    config, _, variables = make_network()
+    shrinking = Shrinking(config_lib.with_value(config, "sparsity.patience_epochs", 255), variables["params"])
+    for _ in range(300):
+        shrinking.end_epoch({"backbone/stem_conv1": np.array([True, False, True])})
+    assert shrinking.zero_epochs["backbone/stem_conv1"].tolist() == [255, 0, 255]
+
+
+def test_penalty_and_target_go_by_the_original_network():
+    """Ten groups of eight, of which six lost half of their (zero) elements and four are gone: the same step."""
+    rng = np.random.default_rng(0)
+    params = {"a": rng.standard_normal((10, 8)).astype(np.float32)}
+    params["a"][6:] = 0
+    params["a"][:, 4:] = 0
+    small = {"a": params["a"][:6, :4]}
+    gradients = {"a": (rng.standard_normal((10, 8)) * (params["a"] != 0)).astype(np.float32)}
+    groups = {"a": sparsity.ROWS}
+    target = sparsity.TargetSparsity(0.9, 2000, initial_strength=1.0)
+    make = functools.partial(sparsity.proximal_adam, 0.1, target, groups, bias_corrected=True)
+    whole, smaller = make(), make(original=sparsity.layer_sizes(params, groups))
+    states = [whole.init(params), smaller.init(small)]
+    for _ in range(5):
+        updates, states[0] = whole.update(gradients, states[0], params)
+        params = optax.apply_updates(params, updates)
+        updates, states[1] = smaller.update({"a": gradients["a"][:6, :4]}, states[1], small)
+        small = optax.apply_updates(small, updates)
+        np.testing.assert_allclose(small["a"], params["a"][:6, :4], rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(states[0].target, states[1].target, rtol=1e-6)
+    assert 0.1 < states[1].target.sparsity < 1
+    counts = [
+        sparsity.sparsity_summary(tree, groups, sparsity.layer_sizes({"a": np.zeros((10, 8))}, groups))
+        for tree in (params, small)
+    ]
+    assert counts[0] == counts[1]
+
+
+def test_what_compact_leaves_is_a_network_not_a_run(shrunk, data_dir, tmp_path):
+    checkpoints.save_network(tmp_path, checkpoints.load_network(shrunk[0]))
+    with pytest.raises(UserError, match="init_from"):
+        train.train_and_evaluate(shrinking_config(data_dir), tmp_path)
