@@ -140,7 +140,8 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_pa
 def test_a_killed_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_path):
     """SIGKILL as soon as the first checkpoint is there, then the same command again."""
     workdir, _, expected = trained
-    command = [sys.executable, "-m", "lim_jax.main", f"--config=tests/training/tiny.py:{data_dir}", f"--workdir={tmp_path}"]
+    config = f"--config=tests/training/tiny.py:{data_dir}"
+    command = [sys.executable, "-m", "lim_jax.main", config, f"--workdir={tmp_path}"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     while process.poll() is None and not (tmp_path / "checkpoints" / "3").is_dir():
         time.sleep(0.01)
@@ -156,7 +157,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_path):
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process, as only Linux can")
 def test_a_run_that_cannot_write_says_so_in_one_line_and_keeps_its_checkpoint(data_dir, tmp_path):
     """No file may grow once the first checkpoint is there: the next one fails as it would on a full disk."""
-    command = [sys.executable, "-m", "lim_jax.main", f"--config=tests/training/tiny.py:{data_dir}", f"--workdir={tmp_path}"]
+    config = f"--config=tests/training/tiny.py:{data_dir}"
+    command = [sys.executable, "-m", "lim_jax.main", config, f"--workdir={tmp_path}"]
     command.append("--config.num_epochs=50")  # the limit comes in the middle, however late
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not (tmp_path / "checkpoints" / "3").is_dir():
