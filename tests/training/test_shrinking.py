@@ -25,7 +25,7 @@ from lim_jax.training import results as results_lib
 from lim_jax.training.shrinking import Shrinking, num_channels
 from lim_jax.training.state import create_train_state, make_optimizer
 from tests.models import reference_weights
-from tests.test_group_watch import history_of
+from tests.training.test_group_watch import history_of
 from tests.training.tiny import tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]
