@@ -19,6 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset.name = "nyu"  # rooms | nyu | celebamask_hq | folder
     config.dataset.data_dir = ""  # prepared records; empty = $TFDS_DATA_DIR or ~/tensorflow_datasets
     config.dataset.source_dir = ""  # the data set as downloaded, read once to prepare the records
+    config.dataset.follow_links = False  # whether lists and links in source_dir may lead out of it
     config.dataset.image_size = (256, 256)  # height, width
     config.dataset.split_sizes = (768, 128, 128)  # rooms only: images to render for train, validation, test
 

@@ -141,7 +141,6 @@ def _segmentation(**fields):
 
 H, W = folder_trees.SIZE
 ZEROS = np.zeros((H, W), np.uint8)
-NAN = np.full((H, W), np.nan, np.float32)
 BAD_SOURCES = {
     "no tasks file": (_remove("tasks.json"), "tasks.yaml is missing: one of"),
     "two tasks files": (_file("tasks.yaml", "a: b"), "tasks.yaml and tasks.json are both there"),
@@ -183,10 +182,6 @@ BAD_SOURCES = {
     "label of no class": (
         _segmentation(classes=["a", "b"], ignore=[300]),
         "label 9, which no class of the task 'parts' has",
-    ),
-    "depth has NaN": (
-        lambda root: (_manifest("depth/3.png", "depth/3.npy")(root), _file("depth/3.npy", NAN)(root)),
-        "NaN or infinite depths",
     ),
     "depth is negative": (
         lambda root: (_manifest("depth/3.png", "depth/3.npy")(root), _file("depth/3.npy", np.full((H, W), -1.0))(root)),

@@ -156,7 +156,6 @@ BAD_SOURCES = {
     "image is empty": ("3-task", _text("img/0001.png", ""), "not a readable image"),
     "depth is missing": ("NYUD-MT", _remove("depth/0001.npy"), "depth/0001.npy"),
     "depth is cut short": ("3-task", _cut("depth/0001.npy"), "as a NumPy array"),
-    "depth has NaN": ("3-task", _save("depth/0001.npy", ZEROS * np.nan), "NaN or infinite"),
     "depth of another size": ("3-task", _save("depth/0001.npy", ZEROS[:-1]), "23×32 but its image"),
     "labels of another size": ("3-task", _image("seg/0001.png", ZEROS[:, :-1]), "24×31 but its image"),
     "labels in colour": (
