@@ -29,6 +29,7 @@ _FREE_TO_CHANGE = (
     "init_from",
     "dataset.data_dir",
     "dataset.source_dir",
+    "dataset.follow_links",
     "dataset.num_threads",
     "dataset.prefetch_batches",
 )
@@ -64,6 +65,7 @@ _RULES = {
         lambda value: len(value) == 3 and all(isinstance(size, int) and size >= 1 for size in value),
         "three counts of images: train,validation,test",
     ),
+    "dataset.follow_links": _Rule(lambda value: isinstance(value, bool), "True or False"),
     "dataset.num_workers": _at_least(0),
     "dataset.num_threads": _at_least(1),
     "dataset.prefetch_batches": _at_least(1),

@@ -159,7 +159,7 @@ def _predict(predictor: Any, paths: Sequence[pathlib.Path], writer: Any, problem
 
     def inputs() -> Iterator[Any]:
         ahead = max(_AHEAD_BATCHES * predictor.batch_size, _THREADS)
-        for path, future in image_files.read_ahead(read, paths, _THREADS, ahead):
+        for path, future in image_files.read_ahead(read, paths, _THREADS, ahead, image_files.pixels):
             try:
                 item, image = future.result()
             except UserError as error:

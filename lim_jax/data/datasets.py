@@ -75,6 +75,7 @@ _DATASETS = {
     "nyu": _Opener(lambda config: nyu.SPECS, _prepare_nyu),
     "rooms": _Opener(lambda config: rooms.SPECS, _prepare_rooms),
 }
+NAMES = tuple(_DATASETS)  # also of the folders of their records
 
 
 def load(config: Any, tasks: Sequence[str]) -> Dataset:

@@ -45,9 +45,17 @@ def _exit_clearly(main: Callable[[Sequence[str]], object], argv: Sequence[str]) 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
     """absl's parser, with every complaint (also of the config file's own code) as one line."""
     try:
-        return flags.FLAGS(list(argv))
+        return flags.FLAGS([_with_quoted_tasks(argument) for argument in argv])
     except (flags.Error, KeyError, AttributeError, ValueError, TypeError, OSError) as error:
         _fail(_last_line(error) + " (python -m lim_jax.main --help lists the flags)")
+
+
+def _with_quoted_tasks(argument: str) -> str:
+    """Quotes the names in --config.tasks=smiling,5_o_clock_shadow: ml_collections takes the last for a number."""
+    name, _, value = argument.partition("=")
+    if name.lstrip("-") != "config.tasks" or not value.replace(",", "").replace("_", "").replace(" ", "").isalnum():
+        return argument
+    return f"{name}={tuple(word.strip() for word in value.split(',') if word.strip())!r}"
 
 
 def _last_line(error: Exception) -> str:

@@ -177,7 +177,9 @@ def read_normals(
         normals = np.where(invalid[..., None], np.float32(0), normals / np.float32(127.5) - 1)
     if normals.ndim != 3 or normals.shape[-1] != 3 or not np.isfinite(normals).all():
         raise UserError(f"{path} is not a map of finite normals, height×width×3")
-    length = np.linalg.norm(normals, axis=-1)
+    with np.errstate(over="ignore"):
+        length = np.linalg.norm(normals, axis=-1)
+    normals = np.where(np.isfinite(length)[..., None], normals, np.float32(0))
     low, high = NORMAL_LENGTHS
     odd = (length > 0) & ((length < low) | (length > high))
     if np.mean(odd) > FEW:
