@@ -28,6 +28,9 @@ _BYTES_PER_PIXEL = 16  # at most, of a file that is not compressed
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ENDS = {_JPEG: b"\xff\xd9", _PNG: b"IEND"}  # what a complete file has near its end
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_DEFLATE = 1032  # times, the most that PNG's compression makes of a byte
+_PIXELS_PER_JPEG_BYTE = 4096  # a block of 8×8 pixels takes a bit or more
 _UNSUPPORTED = {  # brands of the container format that phones write
     b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"heim": "HEIC", b"heis": "HEIC", b"mif1": "HEIC",
     b"msf1": "HEIC", b"avif": "AVIF", b"avis": "AVIF",
@@ -135,10 +138,20 @@ def _checked(path: pathlib.Path) -> tuple[bytes, Header]:
     """Reads the file, and refuses what is too large or cut short before it is decoded."""
     data = raw.read_bytes(path, max_pixels() * _BYTES_PER_PIXEL)
     header = _header(path, io.BytesIO(data))
+    if header.pixels > _most_pixels(data):
+        raise UserError(_damaged(path))
     for start, end in _ENDS.items():
         if data.startswith(start) and end not in data[-max(len(data) // 8, 1024) :]:
             raise UserError(_damaged(path))
     return data, header
+
+
+def _most_pixels(data: bytes) -> float:
+    """Returns how many pixels a PNG or a JPEG of so many bytes may have; a damaged header often claims more."""
+    if data.startswith(_PNG):
+        bits = data[24] * _PNG_CHANNELS.get(data[25], 1)
+        return len(data) * _DEFLATE * 8 / max(bits, 1)
+    return len(data) * _PIXELS_PER_JPEG_BYTE if data.startswith(_JPEG) else float("inf")
 
 
 def _header(path: pathlib.Path, file: BinaryIO) -> Header:
