@@ -80,7 +80,7 @@ def _measure_depth(target: np.ndarray, spec: TargetSpec) -> dict[str, Any] | Non
         return None
     largest = valid.max()
     depth = (valid.min(), np.median(valid), largest)
-    far = largest > _FAR * np.quantile(valid, 0.99)
+    far = largest > _FAR * np.quantile(valid, 0.99, method="lower")
     return {"depth": depth, "invalid": 1 - valid.size / target.size, "seen": (_cells(target) > 0).any(), "far": far}
 
 

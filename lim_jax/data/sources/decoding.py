@@ -27,7 +27,7 @@ _WIDTH, _HEIGHT = 256, 257  # TIFF's tags
 _BYTES_PER_PIXEL = 16  # at most, of a file that is not compressed
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_ENDS = {_JPEG: b"\xff\xd9", _PNG: b"IEND"}  # what a complete file has near its end
+_JPEG_END = b"\xff\xd9"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _DEFLATE = 1032  # times, the most that PNG's compression makes of a byte
 _PIXELS_PER_JPEG_BYTE = 4096  # a block of 8×8 pixels takes a bit or more
@@ -138,12 +138,23 @@ def _checked(path: pathlib.Path) -> tuple[bytes, Header]:
     """Reads the file, and refuses what is too large or cut short before it is decoded."""
     data = raw.read_bytes(path, max_pixels() * _BYTES_PER_PIXEL)
     header = _header(path, io.BytesIO(data))
-    if header.pixels > _most_pixels(data):
+    if header.pixels > _most_pixels(data) or not _is_whole(data):
         raise UserError(_damaged(path))
-    for start, end in _ENDS.items():
-        if data.startswith(start) and end not in data[-max(len(data) // 8, 1024) :]:
-            raise UserError(_damaged(path))
     return data, header
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether a PNG has all its chunks (OpenCV makes room for whatever length one claims), and a JPEG its end."""
+    if data.startswith(_JPEG):
+        return _JPEG_END in data[-max(len(data) // 8, 1024) :]
+    if not data.startswith(_PNG):
+        return True
+    begin = 8  # of a chunk: length, name, content, checksum
+    while begin + 12 <= len(data):
+        if data[begin + 4 : begin + 8] == b"IEND":
+            return True
+        begin += 12 + int.from_bytes(data[begin : begin + 4], "big")
+    return False
 
 
 def _most_pixels(data: bytes) -> float:

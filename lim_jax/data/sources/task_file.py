@@ -40,6 +40,7 @@ _OPTIONS = {
 }
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
+_SHORT.maxlevel = 2
 
 
 @dataclasses.dataclass(frozen=True)
