@@ -14,7 +14,7 @@ import PIL.Image
 import pytest
 
 from lim_jax.data import load, statistics
-from lim_jax.data.sources import folder
+from lim_jax.data.sources import folder, task_file
 from lim_jax.data.specs import IGNORE
 from lim_jax.errors import UserError
 from tests.data import folder_trees
@@ -375,7 +375,7 @@ def test_nineteen_labels_become_three_classes():
         pytest.skip("faces_19class is not here")
     other = {"name": "rest", "labels": "other"}
     classes = [{"name": "skin", "labels": [1, 2, 4, 5, 6, 7, 10, 11, 12]}, {"name": "hair", "labels": [13]}, other]
-    target = folder.segmentation_target("segmentation", {"classes": classes})
+    target = task_file.segmentation_target("segmentation", {"classes": classes})
     image = sorted((FACES / "images").glob("*.jpg"))[0]
     row = folder.Row(image, "train", {"segmentation": FACES / f"masks/{image.stem}.png"})
     example = folder.read_row(row, {"segmentation": target}, (64, 64))
