@@ -212,7 +212,7 @@ def prepare_source(
     if not (folder / named.name / str(builder.VERSION)).exists() and folder.is_dir():
         former = folder / f"{size}-{former_digest()}" / str(builder.VERSION)
         if former.is_dir() and fingerprint.newest <= former.stat().st_mtime:
-            _LOG.warning(
+            _LOG.info(
                 "%s was prepared by an earlier version, which let depths of 65535 count, and did not turn labels when "
                 "EXIF turned their image: remove it to prepare it again",
                 former,
