@@ -6,9 +6,9 @@
     groups_per_layer, compaction_panel                               a network layer by layer; `compaction`
     prediction_panel, target_panel                                   examples; `examples`
 
-`style` is how they all look: draw within `style.context()`. `pictures` draws predictions for image files without
-matplotlib, `color_keys` and it say what colours mean, `tables` writes results as text. Names are imported when they
-are first asked for.
+`style` is how they all look: draw within `style.context()`. `pictures` composes predictions for image files as arrays;
+`color_keys`, and `pictures` for its own, draw what colours mean; `tables` writes results as text. Names are imported
+when they are first asked for.
 """
 
 from typing import TYPE_CHECKING

@@ -28,10 +28,11 @@ text: `caption`, `background`, `is_wrong`. `dense_tasks` and `image_tasks` pick 
 All but `summarize`, `baseline_logits` and what shows and describes are pure and run on the device; the best constant
 prediction goes through `loss` and `metrics` after `np.broadcast_to(constant, logits.shape)`.
 
-To add a task: say in `lim_jax.data.specs` how its target is stored and what marks it as invalid (a kind in `KINDS`,
+To add a task: say in `lim_jax.data.specs` what its target looks like and what marks it as invalid (a kind in `KINDS`,
 an array in `TargetSpec.missing`); derive a class from `DenseTask` or `ImageTask` in a new file here, which pyright and
-Python hold to its interface; and give it a line in `_TASKS` below. Training, evaluation, prediction, figures
-and export need nothing more. A data set that has such targets says so in its specs.
+Python hold to its interface; and give it a line in `_TASKS` below. Records, training, evaluation, prediction, figures
+and export need nothing more. A data set that has such targets says so in its specs; where mirroring or enlarging an
+image changes the numbers of its target, as with normals, `lim_jax.data.augmentation` has to know.
 """
 
 from typing import Any
