@@ -56,7 +56,7 @@ def _draw_groups(axes: "Axes", layers: Layers, most: int) -> None:
     places = range(len(layers))
     axes.bar(places, total, width=0.8, color=style.PALE_BLUE, label="before: all groups")
     axes.bar(places, live, width=0.8, color=style.BLUE, label="after: groups that are not zero")
-    for index in np.flatnonzero(live == 0):
+    for index in np.flatnonzero(live == 0).tolist():
         axes.text(
             index, 0, "0", ha="center", va="bottom", color=style.VERMILION, fontweight="bold", fontsize=style.SMALL
         )
