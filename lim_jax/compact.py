@@ -140,9 +140,10 @@ def _images(dataset: Any, size: tuple[int, int]) -> PyTree:
     """Returns uint8 images (N, H, W, 3), spread over the test split, and as many of random pixels."""
     import numpy as np
 
+    from lim_jax.data import pipeline
+
     source = dataset.sources["test"]
-    chosen = np.unique(np.linspace(0, len(source) - 1, _IMAGES_COMPARED).astype(int))
-    real = np.stack([source[int(index)]["image"] for index in chosen])
+    real = np.stack([source[index]["image"] for index in pipeline.evenly_spaced(source, _IMAGES_COMPARED)])
     noise = np.random.default_rng(0).integers(0, 256, (len(real), *size, 3), np.uint8)
     return np.concatenate([real, noise])
 

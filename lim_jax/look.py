@@ -10,7 +10,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
@@ -84,27 +83,13 @@ def _phrases(numbers: Mapping[str, Any]) -> list[str]:
 
 def draw_examples(dataset: Any) -> Any:
     """Draws a few training examples with all their targets, a row each; returns a matplotlib figure."""
-    from matplotlib.figure import Figure
-
     from lim_jax import tasks
+    from lim_jax.data import pipeline
+    from lim_jax.figures import examples
 
     source = dataset.sources["train"]
-    indices = np.unique(np.linspace(0, len(source) - 1, _EXAMPLES).astype(int))
-    made = {name: tasks.create(spec) for name, spec in dataset.specs.items()}
-    columns = 1 + len(made)
-    figure = Figure(figsize=(1.7 * columns, 1.7 * len(indices) + 0.3), layout="constrained")
-    axes = figure.subplots(len(indices), columns, squeeze=False)
-    for row, index in zip(axes, indices, strict=True):
-        example = source[int(index)]
-        pictures = {f"image {index} of train": example["image"]}
-        for name, task in made.items():
-            target = np.asarray(task.prepare_target(example["targets"][name][None]))[0]
-            pictures[name] = task.picture(target)
-        for place, (title, picture) in zip(row, pictures.items(), strict=True):
-            place.imshow(picture, interpolation="nearest")
-            place.set_title(title, fontsize=7)
-            place.set_axis_off()
-    return figure
+    chosen = {f"image {index} of train": source[index] for index in pipeline.evenly_spaced(source, _EXAMPLES)}
+    return examples.target_panel({name: tasks.create(spec) for name, spec in dataset.specs.items()}, chosen)
 
 
 if __name__ == "__main__":

@@ -22,20 +22,20 @@ class Network:
     model: models.MultiTaskModel
     tasks: Mapping[str, tasks.Task]
 
-    def logits(self, weights: Any, images: jax.Array) -> dict[str, jax.Array]:
+    def logits(self, variables: Any, images: jax.Array) -> dict[str, jax.Array]:
         """Returns the heads' outputs in evaluation mode.
 
         Args:
-          weights: `{"params", "batch_stats"}`.
+          variables: `{"params", "batch_stats"}`.
           images: (N, H, W, 3), uint8 or float in 0..255.
         """
-        return cast(Any, self.model.apply(weights, models.normalize_images(images), train=False))
+        return cast(Any, self.model.apply(variables, models.normalize_images(images), train=False))
 
 
 def build(config: Config, specs: Mapping[str, TargetSpec]) -> Network:
     """Returns the network that `config` describes for the targets `specs`."""
-    made = {name: tasks.create(spec, **_task_settings(config, spec)) for name, spec in specs.items()}
-    heads = {name: task.head(**_head_settings(config, task)) for name, task in made.items()}
+    made = {name: tasks.from_config(spec, config) for name, spec in specs.items()}
+    heads = {name: task.head(**task.head_settings(config)) for name, task in made.items()}
     backbone = models.backbone(config.model.backbone, config.model.width_multiplier, dtype=config.dtype)
     return Network(models.MultiTaskModel(backbone, heads), made)
 
@@ -71,19 +71,6 @@ def from_json(fields: Mapping[str, Any]) -> Network:
         for name, task in fields["tasks"].items()
     }
     return Network(models.from_json(fields["model"]), made)
-
-
-def _task_settings(config: Config, spec: TargetSpec) -> dict[str, Any]:
-    if spec.kind == "segmentation":
-        return {"label_smoothing": config.label_smoothing}
-    return {"double_sigmoid": config.published.double_sigmoid} if spec.kind == "attribute" else {}
-
-
-def _head_settings(config: Config, task: tasks.Task) -> dict[str, Any]:
-    settings = {"channels": config.model.head_channels, "dtype": config.dtype}
-    if task.head_name == "deeplab":
-        settings["dropout"] = config.model.dropout_rate
-    return settings
 
 
 def _fields(task: tasks.Task) -> dict[str, Any]:

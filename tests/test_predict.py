@@ -290,7 +290,7 @@ def test_the_panel_shows_everything(trained):
     assert 1 < panel.shape[1] / panel.shape[0] < 2.5
     only = pictures.panel(image, {"smiling": tasks["smiling"]}, values, {})
     assert only.shape[0] > image.pixels.shape[0]
-    card = pictures.task_picture(tasks["smiling"], values["smiling"], (60, 90))
+    card = pictures.answer_card(tasks["smiling"], values["smiling"], (60, 90))
     assert card.shape == (60, 90, 3) and card.min() < 100 < card.max()
 
 

@@ -74,18 +74,10 @@ def _error(task: tasks.Task, program: Program, found: np.ndarray, logits: np.nda
     """Returns by how much each number found is wrong, in terms of the logits."""
     if not program.predicts:
         return np.abs(found - logits)
-    if task.spec.kind == "segmentation":
-        scores = np.asarray(tasks.resize_predictions(jnp.asarray(logits), program.image_size))
-        chosen = np.take_along_axis(scores, found[..., None].astype(int), axis=-1)[..., 0]
-        return scores.max(axis=-1) - chosen
-    error = np.abs(found - np.asarray(task.predict(jnp.asarray(logits), program.image_size)))
-    if task.spec.kind == "normals":
-        vectors = np.asarray(tasks.resize_predictions(jnp.tanh(logits), program.image_size))
-        return error * np.minimum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1)
-    return error
+    return task.deviation(found, logits, program.image_size)
 
 
 def _scale(task: tasks.Task, program: Program, logits: np.ndarray) -> float:
     """Returns what errors are a share of: the largest logit, or 1 if that is more and predictions are of that size."""
-    bounded = program.predicts and task.spec.kind != "segmentation"
+    bounded = program.predicts and task.is_continuous
     return max(float(np.max(np.abs(logits))), 1.0 if bounded else 1e-30)

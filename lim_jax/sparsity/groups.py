@@ -25,6 +25,7 @@ import optax
 
 from lim_jax.errors import UserError
 from lim_jax.ops.group_sums import Axes
+from lim_jax.runtime.tables import aligned
 from lim_jax.sparsity.proximal import normalize_axes
 
 PyTree = Any
@@ -227,11 +228,7 @@ def describe(found: Sequence[Layer]) -> str:
         for layer in found
     ]
     rows.insert(0, ("layer", "groups", "size", "parameters"))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        f"{name:<{widths[0]}}  {number:>{widths[1]}}  {size:>{widths[2]}}  {paths}"
-        for name, number, size, paths in rows
-    )
+    return aligned(rows, left=(0, 3))
 
 
 def _layer(name: str, found: Sequence[tuple[int, Axes]], paths: Sequence[str], shapes: Sequence[tuple]) -> Layer:

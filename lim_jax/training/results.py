@@ -17,8 +17,8 @@ from clu import parameter_overview
 from lim_jax import network as network_lib
 from lim_jax import sparsity
 from lim_jax.config import Config
-from lim_jax.data import Dataset, statistics
-from lim_jax.figures import report
+from lim_jax.data import Dataset, pipeline, statistics
+from lim_jax.figures import report, tables
 from lim_jax.network import Network
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import devices
@@ -113,10 +113,10 @@ def line(history: Sequence[Mapping[str, Any]], network: Network, config: Config)
     parts = [f"epoch {record['epoch']}/{config.num_epochs}: loss {record['total']['train']:.4g}"]
     if "validation" in record:
         metrics = [
-            f"{name} {task.published_metric} {_number(record['validation'][name][task.published_metric])}"
+            f"{name} {task.published_metric} {tables.number(record['validation'][name][task.published_metric])}"
             for name, task in network.tasks.items()
         ]
-        parts.append(f"validation {_number(record['total']['validation'])} ({', '.join(metrics)})")
+        parts.append(f"validation {tables.number(record['total']['validation'])} ({', '.join(metrics)})")
     zero = record["sparsity"]["group_percent"]
     parts.append(f"{zero:.1f} % of groups zero")
     if (compiling := sum(record["compile_seconds"].values())) >= _WORTH_A_WORD:
@@ -161,7 +161,7 @@ def finish(
         "test": evaluate(checkpoints.BEST, "test"),
         "validation": evaluate(checkpoints.BEST, "validation"),
         "test_best_per_task": {task: evaluate(task, "test")[task] for task in network.tasks},
-        "test_constant": evaluation.constant_baseline(
+        "test_constant": evaluation.baseline(
             network,
             evaluation.split_batches(dataset, "train", config),
             evaluation.split_batches(dataset, "test", config),
@@ -186,7 +186,9 @@ def finish(
             batch=batch,
             predictions=jax.device_get(predict(best.weights, batch["image"])),
         )
-    logger.info("%s\nalso in %s; figures in %s", table(content, network), workdir / _FILE, workdir / "report")
+    logger.info(
+        "%s\nalso in %s; figures in %s", tables.results(content, network.tasks), workdir / _FILE, workdir / "report"
+    )
     useless = no_better_than_constant(content, network)
     if useless:
         logger.warning(
@@ -220,40 +222,8 @@ def no_better_than_constant(content: Mapping[str, Any], network: Network) -> lis
 def _examples(dataset: Dataset, split: str) -> dict[str, Any]:
     """Returns a few examples, spread evenly over the split, as one batch."""
     source = dataset.sources[split]
-    indices = np.unique(np.linspace(0, len(source) - 1, _EXAMPLES_SHOWN).astype(int))
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *(source[int(index)] for index in indices))
-
-
-def table(content: Mapping[str, Any], network: Network) -> str:
-    """Returns the results as text: the test split's metrics beside the best constant prediction's, and sparsity."""
-    zeros = content["sparsity"]
-    return "\n".join(
-        [
-            "results on the test split (constant: the best prediction that ignores the image)",
-            metrics_table(network, {"test": content["test"], "constant": content["test_constant"]}),
-            f"{zeros['group_percent']:.1f} % of the backbone's groups and {zeros['parameter_percent']:.1f} % of its "
-            f"convolution weights are zero (epoch {content['best_epoch']} of {content['epochs']})",
-        ]
-    )
-
-
-def metrics_table(network: Network, columns: Mapping[str, evaluation.Results]) -> str:
-    """Returns aligned text: a row per task and metric, a column per entry of `columns`."""
-    rows = [("", *columns)]
-    for name, task in network.tasks.items():
-        for metric in task.metric_info:
-            rows.append((f"{name} {metric}", *(_number(column[name][metric]) for column in columns.values())))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    examples = [source[index] for index in pipeline.evenly_spaced(source, _EXAMPLES_SHOWN)]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
