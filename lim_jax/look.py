@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from ml_collections import config_flags
 
+from lim_jax import config as config_lib
 from lim_jax.errors import UserError
 from lim_jax.runtime import cli
 
@@ -22,7 +22,7 @@ _EXAMPLES = 6  # in the picture
 
 def define_flags() -> None:
     """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
-    config_flags.DEFINE_config_file("config", None, "A configuration file, e.g. configs/rooms.py[:variant].")
+    config_lib.define_flag()
     flags.DEFINE_string("output", None, "The folder for data.json and examples.png; made if needed.")
 
 
@@ -34,7 +34,6 @@ def main(argv: Sequence[str]) -> None:
     if flags.FLAGS.output is None:
         raise UserError("no output: add --output=DIR, a folder for the numbers and the picture")
     output = pathlib.Path(flags.FLAGS.output)
-    from lim_jax import config as config_lib
     from lim_jax import data
     from lim_jax.data import statistics
 
