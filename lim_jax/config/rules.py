@@ -74,7 +74,7 @@ def _backbones() -> Sequence[str]:
 def _datasets() -> Sequence[str]:
     from lim_jax.data import datasets
 
-    return datasets.names()
+    return datasets.NAMES
 
 
 def _penalties() -> Sequence[str]:

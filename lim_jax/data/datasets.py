@@ -72,11 +72,7 @@ _DATASETS = {
     "nyu": _Opener(lambda config: nyu.SPECS, _prepare_nyu),
     "rooms": _Opener(lambda config: rooms.SPECS, _prepare_rooms),
 }
-
-
-def names() -> tuple[str, ...]:
-    """Returns the names of all data sets."""
-    return tuple(_DATASETS)
+NAMES = tuple(_DATASETS)  # also of the folders of their records
 
 
 def targets(config: Any) -> Mapping[str, TargetSpec]:
