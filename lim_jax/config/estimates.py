@@ -5,7 +5,6 @@ blocks. The truth is larger; these are for what is off by powers of ten, such as
 """
 
 import os
-import pathlib
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -120,8 +119,8 @@ def _refuse_too_many_rooms(config: Config) -> None:
     height, width = config.dataset.image_size
     needed = _ROOM_PIXEL * height * width * sum(config.dataset.split_sizes)
     folder = records.data_dir(config.dataset.data_dir or None)
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    available = shutil.disk_usage(pathlib.Path(existing)).total
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.isdir(path))
+    available = shutil.disk_usage(existing).total
     if needed > _COMPRESSION * available:
         sizes = ",".join(map(str, config.dataset.split_sizes))
         raise UserError(

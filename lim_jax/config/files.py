@@ -30,7 +30,7 @@ _FREE_TO_CHANGE = (
 
 def holds_run(workdir: pathlib.Path) -> bool:
     """Returns whether there is a configuration in a folder."""
-    return (workdir / _FILE).is_file()
+    return os.path.isfile(workdir / _FILE)
 
 
 def save(config: Config, workdir: pathlib.Path) -> None:
@@ -43,7 +43,7 @@ def save(config: Config, workdir: pathlib.Path) -> None:
 def load(workdir: pathlib.Path) -> Config:
     """Returns the configuration of the run in `workdir`; raises `UserError` when there is none, or it is damaged."""
     path = workdir / _FILE
-    if not path.is_file():
+    if not holds_run(workdir):
         raise UserError(f"{workdir} holds no run ({path} is missing): give the --workdir of a training run")
     try:
         content = json.loads(path.read_text())
@@ -81,7 +81,7 @@ def refuse_changes(config: Config, workdir: pathlib.Path) -> None:
 
 def _refuse_unwritable(workdir: pathlib.Path) -> None:
     """Raises `UserError` if the workdir can be neither made nor written to; makes nothing."""
-    existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+    existing = next(path for path in (workdir, *workdir.absolute().parents) if os.path.exists(path))
     why = "is not a folder" if not existing.is_dir() else "cannot be written to"
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UserError(f"cannot write to the workdir {workdir} ({existing} {why}): give another --workdir")
