@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
+from lim_jax import config as config_lib
 from lim_jax.errors import UserError
 from lim_jax.runtime import cli
 
@@ -21,7 +21,7 @@ _EXAMPLES = 6  # in the picture
 
 def define_flags() -> None:
     """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
-    config_flags.DEFINE_config_file("config", None, "A configuration file, e.g. configs/rooms.py[:variant].")
+    config_lib.define_flag()
     flags.DEFINE_string("output", None, "The folder for data.json and examples.png; made if needed.")
 
 
@@ -33,7 +33,6 @@ def main(argv: Sequence[str]) -> None:
     if flags.FLAGS.output is None:
         raise UserError("no output: add --output=DIR, a folder for the numbers and the picture")
     output = pathlib.Path(flags.FLAGS.output)
-    from lim_jax import config as config_lib
     from lim_jax import data
     from lim_jax.data import statistics
 

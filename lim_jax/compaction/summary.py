@@ -49,7 +49,7 @@ def removed(rows: Mapping[str, Mapping[str, Any]]) -> str:
     channels = {name: row["outputs"] for name, row in rows.items()}
     before, after = (sum(count[which] for count in channels.values()) for which in ("dense", "compact"))
     gone = [name for name, count in channels.items() if count["dense"] and not count["compact"]]
-    constant = [
+    without_inputs = [
         name
         for name, row in rows.items()
         if row["inputs"]["dense"] and not row["inputs"]["compact"] and row["outputs"]["compact"]
@@ -57,8 +57,8 @@ def removed(rows: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [f"{before - after:,} of {before:,} channels are removed"]
     if gone:
         lines.append("removed as a whole, because nobody reads it or it is constant: " + ", ".join(gone))
-    if constant:
-        lines.append("without any input left, so only a bias: " + ", ".join(constant))
+    if without_inputs:
+        lines.append("without any input left, so only a bias: " + ", ".join(without_inputs))
     return "\n".join(lines)
 
 

@@ -72,6 +72,18 @@ _DATASETS = {
     "nyu": _Opener(lambda config: nyu.SPECS, _prepare_nyu),
     "rooms": _Opener(lambda config: rooms.SPECS, _prepare_rooms),
 }
+NAMES = tuple(_DATASETS)  # also of the folders of their records
+
+
+def targets(config: Any) -> Mapping[str, TargetSpec]:
+    """Returns all targets of the data set that `config` (as in `load`) names, without preparing or opening it.
+
+    Raises:
+      UserError: no such data set, or its files do not say what the targets are.
+    """
+    if config.name not in _DATASETS:
+        raise UserError(f"there is no dataset {config.name!r}: set dataset.name to one of {', '.join(_DATASETS)}")
+    return _DATASETS[config.name].specs(config)
 
 
 def load(config: Any, tasks: Sequence[str]) -> Dataset:
@@ -86,10 +98,8 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     Raises:
       UserError: no such data set or target, or the data is missing or not as it should be.
     """
-    if config.name not in _DATASETS:
-        raise UserError(f"there is no dataset {config.name!r}: set dataset.name to one of {', '.join(_DATASETS)}")
+    specs = records.select_specs(config.name, targets(config), tasks)
     opener = _DATASETS[config.name]
-    specs = records.select_specs(config.name, opener.specs(config), tasks)
     labelled = opener.labelled(config, tasks)
     directory = opener.prepare(config, _image_size(config.image_size))
     sources: dict[str, Source] = {split: records.RecordSource(directory, split, specs) for split in SPLITS}

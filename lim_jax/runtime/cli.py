@@ -46,6 +46,8 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     """absl's parser, with every complaint (also of the config file's own code) as one line."""
     try:
         return flags.FLAGS(list(argv))
+    except UserError as error:
+        _fail(str(error))
     except (flags.Error, KeyError, AttributeError, ValueError, TypeError, OSError) as error:
         _fail(_last_line(error) + " (python -m lim_jax.main --help lists the flags)")
 

@@ -55,11 +55,14 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
       UserError: the user can fix it: a bad value, missing data, a workdir of another run.
     """
     config = config_lib.checked(config)
-    _open_workdir(workdir, config)
+    config_lib.refuse_changes(config, workdir)
     devices.keep_freed_memory()
     on = devices.chosen(config.num_devices, config.batch_size)
+    config_lib.check_resources(config, on)
     devices.use_compilation_cache(config.compilation_cache_dir)
     dataset = data.load(config.dataset, config.tasks)
+    config_lib.check_start(config, dataset, workdir)
+    _make_workdir(workdir, config)  # last: a mistake leaves no trace
     with checkpoints.Checkpoints(workdir, tuple(config.tasks)) as kept:
         run = _Run(config, workdir, dataset, on, kept)
         run.start_or_resume()
@@ -359,9 +362,8 @@ class _Interruptions:
             signal.signal(number, handler)
 
 
-def _open_workdir(workdir: pathlib.Path, config: Config) -> None:
-    """Makes the workdir and its `config.json`; raises `UserError` if it is another run's or cannot be written."""
-    config_lib.refuse_changes(config, workdir)
+def _make_workdir(workdir: pathlib.Path, config: Config) -> None:
+    """Makes the workdir and its `config.json`; raises `UserError` if it cannot be written."""
     if jax.process_index() == 0:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
