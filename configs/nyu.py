@@ -2,7 +2,7 @@
 
     python -m lim_jax.main --config=configs/nyu.py --config.dataset.source_dir=DIR --config.sparsity.strength=1e-5
 
-`DIR` is NYU-v2 as downloaded, in one of the two layouts that the README describes; it is read once. Without
+`DIR` is NYU-v2 as downloaded, in one of the two layouts that docs/guides/nyu.md describes; it is read once. Without
 a strength the network stays dense. `--config=configs/nyu.py:as_published` repeats the habits of the paper's
 public code (fixed loss weights, an optimizer that restarts every epoch, coupled L2 in dense runs).
 

@@ -27,13 +27,13 @@ VERBS = ("main", "evaluate", "predict", "compact", "export", "look", "__main__",
 
 # What a module may import lies below it, or in its own room. From what a person types down to what all rooms share.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("what is typed", ("verbs",)),
+    ("commands", ("verbs",)),
     ("a run", ("training", "exporting")),
-    ("its results", ("prediction", "figures")),
-    ("what it is about", ("network", "config", "tasks", "data")),
+    ("results", ("prediction", "figures")),
+    ("the problem", ("network", "config", "tasks", "data")),
     ("networks", ("compaction", "models")),
-    ("channels", ("sparsity", "data.specs")),
-    ("the ground", ("runtime", "ops", "errors")),
+    ("groups, targets", ("sparsity", "data.specs")),
+    ("shared by all", ("runtime", "ops", "errors")),
 )
 ROOMS = {
     "verbs": "a file per command",
@@ -196,7 +196,7 @@ def _draw_room(axes: Any, number: int, name: str) -> None:
     )
     box.set(linewidth=0.8, zorder=3)
     axes.add_patch(box)
-    size = min(10.5, 135 / len(name))  # points
+    size = min(10.5, 120 / len(name))  # points
     axes.text(x + _EDGE - _BOX / 2, y - 0.005, name, ha="center", va="center", fontsize=size, zorder=4)
     about = ROOMS.get(name, "")
     axes.text(x + _EDGE - _BOX - 0.06, y, about, ha="right", va="center", fontsize=8, color="#404040", zorder=4)
