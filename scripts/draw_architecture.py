@@ -36,8 +36,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("shared by all", ("runtime", "ops", "errors")),
 )
 ROOMS = {
-    "verbs": "a file per command",
-    "training": "loop, step, state, checkpoints",
+    "verbs": "a file each",
+    "training": "loop, step, state",
     "exporting": "one file that runs alone",
     "prediction": "evaluation, image files",
     "figures": "plain data in, PNG out",
@@ -58,10 +58,10 @@ Arrow: TypeAlias = tuple[str, str]
 _TINTS = ("#d9d9d9", "#f6dfa4", "#bfe3f5", "#b5e2d4", "#f5cfae", "#ecd0e2", "#e6e6e6")  # Okabe and Ito's, lighter
 _PLAIN = "#f0f0f0"  # of rooms in no layer
 _WRONG = "#d55e00"  # vermilion: an import that goes up
-_STEP = 0.37  # inches from room to room
-_BOX = 1.0  # inches, the width of a room's box
+_STEP = 0.33  # inches from room to room
+_BOX = 0.95  # inches, the width of a room's box
 _EDGE = 0.13  # inches from where arrows arrive to the right edge of a box, and half its height
-_MARGIN = 2.5  # inches at the left, for what is written beside the first boxes
+_MARGIN = 2.1  # inches at the left, for what is written beside the first boxes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,10 +196,10 @@ def _draw_room(axes: Any, number: int, name: str) -> None:
     )
     box.set(linewidth=0.8, zorder=3)
     axes.add_patch(box)
-    size = min(10.5, 120 / len(name))  # points
+    size = min(10.5, 112 / len(name))  # points
     axes.text(x + _EDGE - _BOX / 2, y - 0.005, name, ha="center", va="center", fontsize=size, zorder=4)
     about = ROOMS.get(name, "")
-    axes.text(x + _EDGE - _BOX - 0.06, y, about, ha="right", va="center", fontsize=8, color="#404040", zorder=4)
+    axes.text(x + _EDGE - _BOX - 0.06, y, about, ha="right", va="center", fontsize=8.5, color="#404040", zorder=4)
 
 
 def _draw_layers(axes: Any, rooms: Sequence[str]) -> None:
@@ -212,7 +212,7 @@ def _draw_layers(axes: Any, rooms: Sequence[str]) -> None:
             continue
         if number % 2 == 0:
             axes.axhspan(min(places) - _STEP / 2, max(places) + _STEP / 2, color="#f3f3f3", zorder=0)
-        axes.text(0.06, max(places), title, va="center", fontsize=8, style="italic", color="#404040", zorder=4)
+        axes.text(0.06, max(places), title, va="center", fontsize=8.5, style="italic", color="#404040", zorder=4)
 
 
 def _layer(name: str) -> int | None:
@@ -231,8 +231,8 @@ def _draw_arrow(axes: Any, source: int, target: int, count: int) -> None:
     style = "-|>,head_width=0.16,head_length=0.3"
     head = {"arrowstyle": style, "color": color, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", end, corner, arrowprops=head, zorder=2)
-    number = axes.text(*corner, str(count), ha="center", va="center", fontsize=7.5, color=color, zorder=5)
-    number.set_bbox({"boxstyle": "circle,pad=0.16", "fc": "white", "ec": color, "linewidth": 0.8})
+    number = axes.text(*corner, str(count), ha="center", va="center", fontsize=8, color=color, zorder=5)
+    number.set_bbox({"boxstyle": "circle,pad=0.13", "fc": "white", "ec": color, "linewidth": 0.8})
 
 
 def figures(source: pathlib.Path) -> dict[str, Any]:
