@@ -168,8 +168,12 @@ def draw(drawn: Mapping[Arrow, int], rooms: Sequence[str], output: pathlib.Path)
         for number, name in enumerate(rooms):
             _draw_room(axes, number, name)
         _draw_layers(axes, rooms)
-        for (source, target), count in drawn.items():
-            _draw_arrow(axes, rooms.index(source), rooms.index(target), count)
+        places = {(rooms.index(source), rooms.index(target)): count for (source, target), count in drawn.items()}
+        for (source, target), count in places.items():
+            # Arrows of one room share a line to the right, those to one room a line down: each is drawn once.
+            across = target == max(t for s, t in places if s == source)
+            along = source == min(s for s, t in places if t == target)
+            _draw_arrow(axes, source, target, count, across or target < source, along or target < source)
         metadata: dict[str, Any] = {"Title": "The rooms of lim_jax and their imports", "Description": described(drawn)}
         if output.suffix == ".svg":
             metadata["Date"] = None  # the same drawing is the same file
@@ -219,7 +223,7 @@ def _layer(name: str) -> int | None:
     return next((index for index, (_, names) in enumerate(LAYERS) if name in names), None)
 
 
-def _draw_arrow(axes: Any, source: int, target: int, count: int) -> None:
+def _draw_arrow(axes: Any, source: int, target: int, count: int, across: bool, along: bool) -> None:
     """Draws one arrow, around the corner that is to the right of the upper and above the lower of its two rooms."""
     upper, lower = _center(min(source, target)), _center(max(source, target))
     down = target > source
@@ -227,10 +231,12 @@ def _draw_arrow(axes: Any, source: int, target: int, count: int) -> None:
     corner = (lower[0] + aside, upper[1] - aside)
     beside, above = (upper[0] + _EDGE, corner[1]), (corner[0], lower[1] + _EDGE)
     start, end = (beside, above) if down else (above, beside)
-    axes.plot([start[0], corner[0]], [start[1], corner[1]], color=color, linewidth=0.8, zorder=1)
+    if across:
+        axes.plot([start[0], corner[0]], [start[1], corner[1]], color=color, linewidth=0.8, zorder=1)
     style = "-|>,head_width=0.16,head_length=0.3"
     head = {"arrowstyle": style, "color": color, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", end, corner, arrowprops=head, zorder=2)
+    if along:
+        axes.annotate("", end, corner, arrowprops=head, zorder=2)
     number = axes.text(*corner, str(count), ha="center", va="center", fontsize=8, color=color, zorder=5)
     number.set_bbox({"boxstyle": "circle,pad=0.13", "fc": "white", "ec": color, "linewidth": 0.8})
 

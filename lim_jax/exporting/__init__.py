@@ -1,7 +1,9 @@
 """A trained network as a file that runs without lim_jax: what it computes, its formats, its check and its card.
 
-program = build_program(network, weights, image_size)
-FORMATS["stablehlo"].serialize(program) -> bytes
+A program is made once, for any of the formats:
+
+    program = build_program(network, weights, image_size)
+    FORMATS["stablehlo"].serialize(program) -> bytes
 """
 
 from lim_jax.exporting.card import describe

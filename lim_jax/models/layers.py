@@ -292,7 +292,7 @@ class Conv(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias and the batch normalisation of its output, `bn`; attributes as those of `Conv`, and one more.
+    """A convolution without bias and the batch normalisation of its output, `bn`; a field more than `Conv` has.
 
     Attributes:
       folded: the normalisation is folded into the kernels and a `bias`, for inference only.
