@@ -8,20 +8,12 @@ so that `import lim_jax` costs nothing:
     groups = [(r"Conv_\\d+/kernel", lim_jax.sparsity.INPUT_CHANNELS)]
     tx = lim_jax.proximal_adam(learning_rate=1e-3, strength=1e-4, groups=groups)
 
-    trained = lim_jax.load_network("runs/rooms")
+    trained = lim_jax.load_network(pathlib.Path("runs/rooms"))
     model = lim_jax.models.backbone("resnet50d")
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from lim_jax import compaction, models, sparsity
-    from lim_jax.errors import UserError
-    from lim_jax.prediction.predictor import Predictor
-    from lim_jax.sparsity import TargetSparsity, proximal_adam, sparsity_summary
-    from lim_jax.training.checkpoints import load_network
-    from lim_jax.training.loop import train_and_evaluate
 
 __version__ = "0.1.0"
 
@@ -50,14 +42,23 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Imports one of the ten names when it is first asked for."""
-    if name in _ROOMS:
-        return importlib.import_module(f"lim_jax.{name}")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'lim_jax' has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
-    return value
+if TYPE_CHECKING:
+    from lim_jax import compaction, models, sparsity
+    from lim_jax.errors import UserError
+    from lim_jax.prediction.predictor import Predictor
+    from lim_jax.sparsity import TargetSparsity, proximal_adam, sparsity_summary
+    from lim_jax.training.checkpoints import load_network
+    from lim_jax.training.loop import train_and_evaluate
+else:  # otherwise type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Imports one of the ten names when it is first asked for."""
+        if name in _ROOMS:
+            return importlib.import_module(f"lim_jax.{name}")
+        if name not in _MODULES:
+            raise AttributeError(f"module 'lim_jax' has no attribute {name!r}")
+        value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:
