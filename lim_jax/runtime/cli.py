@@ -138,12 +138,14 @@ def _parse_flags(argv: Sequence[str], own: Sequence[str], where_to_look: str) ->
     """absl's parser, with every complaint (also of the config file's own code) as one line."""
     try:
         return flags.FLAGS(list(argv))
-    except (flags.Error, KeyError, AttributeError, ValueError, TypeError, OSError, SyntaxError) as error:
+    except (UserError, flags.Error, KeyError, AttributeError, ValueError, TypeError, OSError, SyntaxError) as error:
         _fail(_complaint(error, argv, own, where_to_look))
 
 
 def _complaint(error: Exception, argv: Sequence[str], own: Sequence[str], where_to_look: str) -> str:
     """Returns what is wrong with the arguments in one line, with the flag or key that may have been meant."""
+    if isinstance(error, UserError):  # of the configuration's own code
+        return str(error)
     if (keys := _keys(argv)) and (key := _unknown_key(argv, keys)):
         return _suggestion(f"there is no key config.{key}", "config.", key, keys, "configs/common.py has all keys")
     if isinstance(error, flags.UnrecognizedFlagError):
