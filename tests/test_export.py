@@ -159,11 +159,11 @@ def test_files_run_without_lim_jax_and_predict_the_same(runs, tmp_path, monkeypa
 
 
 def _run_without_lim_jax(folder, format_name, image):
-    """Runs the README's lines, and then all files, in a process of its own."""
+    """Runs the guide's lines, and then all files, in a process of its own."""
     from PIL import Image
 
     Image.fromarray(image).save(folder / "room.png")
-    section = (ROOT / "README.md").read_text().split("### Export\n")[1].split("\n### ")[0]
+    section = (ROOT / "docs" / "guides" / "compact_and_export.md").read_text().split("## Export\n")[1]
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     (shown,) = [block for block in blocks if f'"rooms.{format_name}"' in block]
     save = SAVE_ALL.replace("FORMAT", format_name)

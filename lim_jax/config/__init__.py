@@ -18,7 +18,7 @@ from lim_jax.config.checks import check_start, checked
 from lim_jax.config.estimates import check_resources
 from lim_jax.config.files import load, refuse_changes, save
 from lim_jax.config.flag import define_flag
-from lim_jax.config.values import Config, flat, nearest, with_value
+from lim_jax.config.values import Config, flat, with_value
 
 __all__ = [
     "Config",
@@ -28,7 +28,6 @@ __all__ = [
     "define_flag",
     "flat",
     "load",
-    "nearest",
     "refuse_changes",
     "save",
     "with_value",

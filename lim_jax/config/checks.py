@@ -8,8 +8,9 @@ import ml_collections
 
 from lim_jax.config import files
 from lim_jax.config.rules import OPTIONAL_RULES, RULES
-from lim_jax.config.values import Config, flat, nearest
+from lim_jax.config.values import Config, flat
 from lim_jax.errors import UserError
+from lim_jax.runtime.suggestions import nearest
 
 _FEW = 8  # names that a line can list
 

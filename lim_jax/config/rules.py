@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lim_jax.config.values import nearest
+from lim_jax.runtime.suggestions import nearest
 
 _MOST_PROCESSES = 256
 _MOST_BATCHES = 1024  # kept ready

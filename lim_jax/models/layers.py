@@ -292,11 +292,10 @@ class Conv(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias and the batch normalisation of its output, `bn`.
+    """A convolution without bias and the batch normalisation of its output, `bn`; a field more than `Conv` has.
 
     Attributes:
       folded: the normalisation is folded into the kernels and a `bias`, for inference only.
-      The others are those of `Conv`.
     """
 
     features: int

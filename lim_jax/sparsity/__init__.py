@@ -1,7 +1,9 @@
 """Group sparsity for any optax optimizer: exactly zero channels while training, in two lines.
 
-groups = [(r"Conv_\\d+/kernel", INPUT_CHANNELS)]
-tx = proximal_adam(learning_rate=1e-3, strength=1e-4, groups=groups)
+Rules that are searched in the paths of parameters say which of them have groups, and along which axis:
+
+    groups = [(r"Conv_\\d+/kernel", INPUT_CHANNELS)]
+    tx = proximal_adam(learning_rate=1e-3, strength=1e-4, groups=groups)
 """
 
 from lim_jax.sparsity.groups import (

@@ -86,8 +86,7 @@ def proximal(
 
     Raises:
       UserError: for unknown names; in `init`, if groups and parameters do not fit; in `update`, if a metric is wanted
-      that `inner`
-        does not keep.
+        that `inner` does not keep.
     """
     inner = optax.with_extra_args_support(inner)
     chosen = penalties.get(penalty)
