@@ -51,7 +51,7 @@ class Evaluator:
     def __init__(self, network: Network, on: Sequence[devices.Device]):
         self.network = network
         self._devices = on
-        self._step = devices.distribute(lambda weights, batch: _network_sums(network, weights, batch), on, 1)
+        self._step = devices.data_parallel(lambda weights, batch: _network_sums(network, weights, batch), on, 1)
 
     def __call__(self, weights: PyTree, batches: Iterable[Batch]) -> Results:
         """Returns `{task: {"loss": x, metric: x, ...}}`; None where nothing in the batches is labelled.
@@ -70,10 +70,10 @@ def constant_baseline(
 ) -> Results:
     """Returns the results on `test` of the best prediction that ignores the image, chosen on `train`."""
     made = network.tasks
-    statistics = devices.distribute(lambda batch: _psum(_statistics(made, batch)), on, 0)
+    statistics = devices.data_parallel(lambda batch: _psum(_statistics(made, batch)), on, 0)
     sums = accumulate(statistics(batch) for batch in train)
     logits = {name: task.constant_logits(sums[name]) for name, task in made.items()}
-    measure = devices.distribute(lambda logits, batch: _psum(_constant_sums(made, logits, batch)), on, 1)
+    measure = devices.data_parallel(lambda logits, batch: _psum(_constant_sums(made, logits, batch)), on, 1)
     sums = accumulate(measure(logits, batch) for batch in test)
     return {name: _summarize(task, sums[name]) for name, task in made.items()}
 

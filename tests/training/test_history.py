@@ -29,15 +29,15 @@ def records(total, **tasks):
         ([], []),
     ],
 )
-def test_waits_counts_epochs_since_the_best(total, expected):
-    assert history.waits(records(total)) == expected
+def test_epochs_since_the_best(total, expected):
+    assert history.epochs_since_best(records(total)) == expected
 
 
 def test_epochs_off_the_target_sparsity_are_no_progress():
     past = records([1, 3, 2, 4], depth=[1, 3, 2, 4])
     for record, off_target in zip(past, [30.0, 1.0, 2.0, 0.0], strict=True):
         record["sparsity"] = {"off_target": off_target}
-    assert history.waits(past) == history.waits(past, "depth") == [0, 0, 0, 1]
+    assert history.epochs_since_best(past) == history.epochs_since_best(past, "depth") == [0, 0, 0, 1]
     assert [history.is_best(past[:end]) for end in (1, 2, 3, 4)] == [False, True, True, False]
 
 

@@ -31,8 +31,8 @@ def test_without_log_variances_it_is_the_sum():
 
 def test_initial_log_variances_give_the_sum():
     initial = loss_weighting.initial_log_variances(LOSSES)
-    weights = present(*LOSSES)
-    assert loss_weighting.combine(scalars(LOSSES), weights, initial) == loss_weighting.combine(scalars(LOSSES), weights)
+    counts = present(*LOSSES)
+    assert loss_weighting.combine(scalars(LOSSES), counts, initial) == loss_weighting.combine(scalars(LOSSES), counts)
 
 
 @pytest.mark.parametrize("absent_loss", [0.3, np.nan, np.inf])
