@@ -46,3 +46,10 @@ def test_an_absent_task_gets_no_gradient(absent_loss):
     scale = np.exp(1.2)
     assert loss_gradient["depth"] == pytest.approx(scale)
     assert variance_gradient["depth"] == pytest.approx(1 - scale * 0.04)
+
+
+def test_loss_weights_are_joined_to_the_parameters_and_split_off_again():
+    params, log_variances = {"backbone": {"kernel": 1}, "heads_depth": {}}, scalars(LOG_VARIANCES)
+    learned = loss_weighting.join(params, log_variances)
+    assert learned.keys() == {"backbone", "heads_depth", "loss_weighting"}
+    assert loss_weighting.split(learned) == (params, log_variances)
