@@ -26,7 +26,7 @@ from lim_jax.training import history as history_lib
 from lim_jax.training import workdir as workdir_lib
 from lim_jax.training.interruption import Interruption
 from lim_jax.training.resuming import save, start_or_resume
-from lim_jax.training.run import Run, Standing, make_programs
+from lim_jax.training.run import Run, Standing, make_programs, make_run
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     local_devices = devices.chosen(config.num_devices, config.batch_size)
     dataset = data.load(config.dataset, config.tasks)
     with checkpoints.Checkpoints(workdir, tuple(config.tasks)) as checkpointer:
-        run = Run(config, workdir, dataset, local_devices, checkpointer)
+        run = make_run(config, workdir, dataset, local_devices, checkpointer)
         standing = start_or_resume(run)
         messages.describe(run, standing)
         train(run, standing)

@@ -1,7 +1,6 @@
 """What a run is made of: what stays the same, where it stands, and what is compiled for its network."""
 
 import dataclasses
-import functools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -33,6 +32,9 @@ class Run:
       dataset: what it trains and is evaluated on.
       local_devices: of this process.
       checkpointer: of the workdir.
+      groups: of the network's parameters.
+      iterator: the endless one over this process's training batches; its position is in every checkpoint.
+      steps_per_epoch: the number of whole batches in the training split, at least one.
     """
 
     config: Config
@@ -40,32 +42,34 @@ class Run:
     dataset: data.Dataset
     local_devices: list[devices.Device]
     checkpointer: Checkpoints
+    groups: Groups
+    iterator: Any
+    steps_per_epoch: int
 
-    @functools.cached_property
-    def groups(self) -> Groups:
-        """The groups of the network's parameters."""
-        return sparse_groups(self.config)
 
-    @functools.cached_property
-    def iterator(self) -> Any:
-        """The endless iterator over this process's training batches; its position is kept in checkpoints."""
-        config = self.config
-        return pipeline.train_iterator(
-            self.dataset.sources["train"],
-            batch_size=config.batch_size,
-            seed=config.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            augmentation=augmentation.create(config.augmentation, self.dataset.specs),
-            num_workers=config.dataset.num_workers,
-            num_threads=config.dataset.num_threads,
-            prefetch=config.dataset.prefetch_batches,
-        )
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """The number of whole batches in the training split, at least one."""
-        return max(len(self.dataset.sources["train"]) // self.config.batch_size, 1)
+def make_run(
+    config: Config,
+    workdir: pathlib.Path,
+    dataset: data.Dataset,
+    local_devices: list[devices.Device],
+    checkpointer: Checkpoints,
+) -> Run:
+    """Returns a run whose input is at its beginning; for the arguments see `Run`."""
+    source = dataset.sources["train"]
+    iterator = pipeline.train_iterator(
+        source,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        augmentation=augmentation.create(config.augmentation, dataset.specs),
+        num_workers=config.dataset.num_workers,
+        num_threads=config.dataset.num_threads,
+        prefetch=config.dataset.prefetch_batches,
+    )
+    steps_per_epoch = max(len(source) // config.batch_size, 1)
+    groups = sparse_groups(config)
+    return Run(config, workdir, dataset, local_devices, checkpointer, groups, iterator, steps_per_epoch)
 
 
 class Programs(NamedTuple):

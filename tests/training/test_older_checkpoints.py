@@ -16,7 +16,7 @@ import pytest
 from lim_jax import config as config_lib
 from lim_jax import data
 from lim_jax.training import checkpoints, loop, resuming
-from lim_jax.training.run import Run
+from lim_jax.training.run import make_run
 from tests.training.test_group_watch import history_of
 
 ARCHIVE = pathlib.Path(__file__).parent / "older_run.tar.xz"
@@ -49,14 +49,14 @@ def test_it_is_read_and_written_again_to_the_last_bit(workdir, data_dir, tmp_pat
     config = config_of(workdir, data_dir, num_epochs=1)  # nothing is left to train, hence to compile
     dataset = data.load(config.dataset, config.tasks)
     with checkpoints.Checkpoints(workdir, config.tasks) as checkpointer:
-        run = Run(config, workdir, dataset, jax.local_devices()[:1], checkpointer)
+        run = make_run(config, workdir, dataset, jax.local_devices()[:1], checkpointer)
         standing = resuming.start_or_resume(run)
         meta = checkpointer.meta(STEP)
     stored = item(workdir, "weights")["params"]
     jax.tree.map(np.testing.assert_array_equal, standing.state.log_variances, stored.pop("loss_weighting"))
     jax.tree.map(np.testing.assert_array_equal, standing.state.params, stored)
     with checkpoints.Checkpoints(tmp_path / "again", config.tasks) as checkpointer:
-        again = Run(config, tmp_path / "again", dataset, run.local_devices, checkpointer)
+        again = make_run(config, tmp_path / "again", dataset, run.local_devices, checkpointer)
         resuming.save(again, standing, {})
         checkpointer.wait()
         assert checkpointer.meta(STEP) == meta
