@@ -78,9 +78,7 @@ def with_validation(record: Mapping[str, Any], run: Run, standing: Standing) -> 
     }
 
 
-def validation_total(
-    validation: evaluation.Results, log_variances: Mapping[str, jax.typing.ArrayLike] | None
-) -> float | None:
+def validation_total(validation: evaluation.Results, log_variances: Mapping[str, jax.Array] | None) -> float | None:
     """Returns the loss over all tasks, weighted as in training; None if the split has no label of any task."""
     losses = {task: np.float32(values["loss"] or 0) for task, values in validation.items()}
     labelled = {task: np.float32(values["loss"] is not None) for task, values in validation.items()}

@@ -79,7 +79,8 @@ def update(
     """Returns the state after a step of `optimizer` along `gradients`; heads that are not active stay as they are."""
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.learned)
     updates = _only_active(state.active, updates, jax.tree.map(jnp.zeros_like, updates))
-    params, log_variances = loss_weighting.split(optax.apply_updates(state.learned, updates))
+    learned: Any = optax.apply_updates(state.learned, updates)
+    params, log_variances = loss_weighting.split(learned)
     return TrainState(
         step=state.step + 1,
         params=params,
