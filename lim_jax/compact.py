@@ -83,15 +83,15 @@ def compact_run(
     if data_dir is not None:
         settings = config.with_value(settings, "dataset.data_dir", data_dir)
     dataset = data.load(settings.dataset, tuple(dense.network.tasks))
-    compacted = compaction.compact(dense.network.model, dense.weights, round_to)
+    compacted = compaction.compact(dense.network.model, dense.variables, round_to)
     _make_room(output, workdir)
     small = dataclasses.replace(dense.network, model=compacted.model)
-    checkpoints.save_network(output, dataclasses.replace(dense, network=small, weights=compacted.variables))
+    checkpoints.save_network(output, dataclasses.replace(dense, network=small, variables=compacted.variables))
     config.save(settings, output)
     restored = checkpoints.load_network(output)
     networks = {
-        "dense": (dense.network.model, dense.weights),
-        "compact": (restored.network.model, restored.weights),
+        "dense": (dense.network.model, dense.variables),
+        "compact": (restored.network.model, restored.variables),
     }
     size = config.flat(settings)["dataset.image_size"]
     costs = {name: compaction.layer_costs(model, size) for name, (model, _) in networks.items()}

@@ -43,13 +43,14 @@ def main(argv: Sequence[str]) -> None:
     config_file = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = pathlib.Path(flags.FLAGS.workdir or default_workdir(config_file))
     gc.disable()  # there is no garbage yet
-    from lim_jax.training import loop as train  # after the flags: a mistyped key need not wait for JAX to be imported
+    from lim_jax.runtime import processes  # after the flags: a mistyped key need not wait for JAX to be imported
+    from lim_jax.training import loop
 
     gc.freeze()  # what was imported stays
     gc.enable()
     if flags.FLAGS.distributed:
-        train.join_other_processes()
-    train.train_and_evaluate(flags.FLAGS.config, workdir)
+        processes.join()
+    loop.train_and_evaluate(flags.FLAGS.config, workdir)
 
 
 if __name__ == "__main__":

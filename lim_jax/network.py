@@ -1,4 +1,4 @@
-"""A network and what its outputs mean: the model and its tasks, built from a configuration or from JSON.
+"""A network and what its outputs mean: the model and its tasks, built from a configuration or from JSON; its variables.
 
 The JSON form is stored in every checkpoint, so that evaluation, prediction and compaction need neither the
 data set nor the configuration to rebuild exactly the network that was trained.
@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import jax
+import numpy as np
 
 from lim_jax import models, tasks
 from lim_jax.config import Config
 from lim_jax.data.specs import TargetSpec
+
+PyTree = Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Network:
     model: models.MultiTaskModel
     tasks: Mapping[str, tasks.Task]
 
-    def logits(self, variables: Any, images: jax.Array) -> dict[str, jax.Array]:
+    def logits(self, variables: PyTree, images: jax.Array) -> dict[str, jax.Array]:
         """Returns the heads' outputs in evaluation mode.
 
         Args:
@@ -30,6 +33,36 @@ class Network:
           images: (N, H, W, 3), uint8 or float in 0..255.
         """
         return cast(Any, self.model.apply(variables, models.normalize_images(images), train=False))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network.
+
+    Attributes:
+      network: the model and its tasks.
+      variables: `{"params", "batch_stats"}`, numpy arrays.
+      step: the training step that the variables are from.
+      epoch: its epoch.
+    """
+
+    network: Network
+    variables: PyTree
+    step: int
+    epoch: int
+
+
+def num_parameters(params: PyTree) -> int:
+    """Returns the number of elements of all arrays of a tree."""
+    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
+
+
+def num_channels(network: Network) -> int:
+    """Returns the number of channels that the convolutions of the backbone emit, together."""
+    architecture = network.model.backbone.architecture
+    blocks = [block for stage in architecture.stages for block in stage]
+    convolutions = [*architecture.stem, *(conv for block in blocks for conv in block.convs)]
+    return sum(conv.features for conv in convolutions) + sum(block.features for block in blocks if block.downsample)
 
 
 def build(config: Config, specs: Mapping[str, TargetSpec]) -> Network:

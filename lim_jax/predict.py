@@ -95,18 +95,13 @@ def predict_files(
         problem = problems[0] if problems else "no images"
         raise UserError(f"{problem}: add --images=a.jpg,b.png (files, folders or patterns in quotes)")
     _make_output(output, images)
-    from lim_jax import config
     from lim_jax.prediction import predictor as prediction
     from lim_jax.prediction import writer as prediction_writer
-    from lim_jax.runtime import devices
-    from lim_jax.training import checkpoints
+    from lim_jax.training.workdir import open_trained
 
-    settings = config.load(workdir)
-    size = _network_size(image_size, settings)
-    devices.use_compilation_cache(settings.compilation_cache_dir)
-    devices.keep_freed_memory()
-    trained = checkpoints.load_network(workdir)
-    predictor = prediction.Predictor(trained.network, trained.weights, size, batch_size)
+    config, trained = open_trained(workdir)
+    size = _network_size(image_size, config)
+    predictor = prediction.Predictor(trained.network, trained.variables, size, batch_size)
     shown = "their own size" if size is None else "{}×{}".format(*size)
     logger.info("predicting %d images; the network sees them at %s", len(paths), shown)
     with prediction_writer.Writer(output, trained.network.tasks, paths, raw, panel, _THREADS) as writer:

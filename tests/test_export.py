@@ -107,7 +107,7 @@ def runs(tmp_path_factory):
     found = {}
     for name, net, variables in (("dense", dense, weights), ("compact", small, compacted.variables)):
         found[name] = tmp_path_factory.mktemp(name)
-        checkpoints.save_network(found[name], checkpoints.Trained(net, variables, step=3, epoch=1))
+        checkpoints.save_network(found[name], network.Trained(net, variables, step=3, epoch=1))
         config_lib.save(config, found[name])
     return found
 
@@ -124,8 +124,8 @@ def _expected(workdir, images, normalises, predicts):
     trained = checkpoints.load_network(workdir)
     exact = dataclasses.replace(trained.network, model=models.with_dtype(trained.network.model, "float32"))
     if predicts:
-        return jax.device_get(evaluation.predictor(exact, images.shape[1:3])(trained.weights, images))
-    return jax.device_get(jax.jit(exact.model.apply)(trained.weights, images))
+        return jax.device_get(evaluation.predictor(exact, images.shape[1:3])(trained.variables, images))
+    return jax.device_get(jax.jit(exact.model.apply)(trained.variables, images))
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
@@ -240,14 +240,14 @@ def test_a_difference_is_an_error_and_leaves_no_file(runs, tmp_path, monkeypatch
 )
 def test_what_counts_as_different(runs, changes):
     trained = checkpoints.load_network(runs["compact"])
-    program = exporting.build_program(trained.network, trained.weights, (32, 40))
+    program = exporting.build_program(trained.network, trained.variables, (32, 40))
     call = jax.jit(program.__call__)
 
     def run(images):
         predictions = jax.device_get(call(images))
         return predictions | {task: change(predictions[task]) for task, change in changes.items()}
 
-    found = exporting.differences(program, run, trained.network, trained.weights)
+    found = exporting.differences(program, run, trained.network, trained.variables)
     for task, difference in found.items():
         assert (difference > export.LARGEST_DIFFERENCE) == (task in changes)
 

@@ -1,6 +1,6 @@
 """A trained network as a file that runs without lim_jax: what it computes, its formats, its check and its card.
 
-    program = build_program(trained.network, trained.weights, (height, width))
+    program = build_program(trained.network, trained.variables, (height, width))
     content = FORMATS["stablehlo"].serialize(program)
     outputs = FORMATS["stablehlo"].load(content)(images)
 

@@ -10,7 +10,7 @@ from lim_jax import __version__, compaction, models
 from lim_jax.config import Config
 from lim_jax.exporting.formats import BATCH, FORMATS, INPUT
 from lim_jax.exporting.program import Program
-from lim_jax.training.checkpoints import Trained
+from lim_jax.network import Trained
 
 _NORMALISATION = "(x / 255 - mean) / std, per channel, of x in 0..255"
 

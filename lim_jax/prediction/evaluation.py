@@ -50,7 +50,7 @@ class Evaluator:
     def __init__(self, network: Network, local_devices: Sequence[devices.Device]):
         self.network = network
         self._devices = local_devices
-        self._step = devices.distribute(
+        self._step = devices.data_parallel(
             lambda variables, batch: _network_sums(network, variables, batch), local_devices, 1
         )
 
@@ -71,10 +71,10 @@ def baseline(
 ) -> Results:
     """Returns the results on `test` of the best prediction that ignores the image, chosen on `train`."""
     tasks = network.tasks
-    statistics = devices.distribute(lambda batch: _psum(_baseline_statistics(tasks, batch)), local_devices, 0)
+    statistics = devices.data_parallel(lambda batch: _psum(_baseline_statistics(tasks, batch)), local_devices, 0)
     sums = accumulate(statistics(batch) for batch in train)
     logits = {name: task.baseline_logits(sums[name]) for name, task in tasks.items()}
-    measure = devices.distribute(lambda logits, batch: _psum(_baseline_sums(tasks, logits, batch)), local_devices, 1)
+    measure = devices.data_parallel(lambda logits, batch: _psum(_baseline_sums(tasks, logits, batch)), local_devices, 1)
     sums = accumulate(measure(logits, batch) for batch in test)
     return {name: _summarize(task, sums[name]) for name, task in tasks.items()}
 

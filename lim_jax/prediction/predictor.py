@@ -1,6 +1,6 @@
 """Predicts all tasks for images of any size: arrays in, arrays out.
 
-    predictor = Predictor(trained.network, trained.weights, image_size=(256, 256))
+    predictor = Predictor(trained.network, trained.variables, image_size=(256, 256))
     predictions = predictor([image, another])          # [{task: array}, ...], each at its own image's size
 
 The network sees every image at one size, as in training, or (`image_size=None`) at its own. What it computes, maps

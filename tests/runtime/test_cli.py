@@ -15,7 +15,8 @@ import pytest
 
 from lim_jax.errors import UserError
 from lim_jax.runtime import cli
-from lim_jax.runtime.verbs import VERBS, nearest
+from lim_jax.runtime.suggestions import nearest
+from lim_jax.runtime.verbs import VERBS
 
 ROOT = pathlib.Path(__file__).parents[2]
 TRAIN = ["lim_jax", "train", "--config=configs/rooms.py"]
