@@ -11,7 +11,7 @@ import optax
 from benchmarks import networks
 from benchmarks.job import Job
 from lim_jax import compaction, models, sparsity
-from lim_jax.runtime import devices
+from lim_jax.runtime import devices, platforms
 from lim_jax.training import initialization
 from lim_jax.training import step as train_step
 from lim_jax.training.state import create_train_state, make_optimizer
@@ -43,17 +43,15 @@ def training(job: Job) -> tuple[Callable[..., Any], Any]:
 def abstract_training(job: Job) -> tuple[Any, Any]:
     """Returns the training step, jitted for one device, and the shapes of its state; computes nothing."""
     config = networks.configuration(job)
-    net = networks.build(config)
+    net = networks.build(config).on(platforms.default())
     fresh = initialization.FreshVariables(net.model, config.dataset.image_size)
     state = jax.eval_shape(functools.partial(_first_state, job, config), fresh.shapes)
     optimizer = _optimizer_of(job, config, state)
 
     def on_one_device(state: Any, batch: Any) -> Any:
         shares = jax.tree.map(lambda leaf: leaf[None], batch)
-        differentiate = functools.partial(train_step.differentiate, net=net, config=config)
-        found = jax.vmap(differentiate, (None, 0), axis_name=devices.AXIS)(state, shares)
-        found = jax.tree.map(lambda leaf: leaf[0], found)
-        return train_step.update(state, found.gradients, found.batch_stats, optimizer=optimizer), found.sums
+        step = functools.partial(train_step.whole_step, net=net, config=config, optimizer=optimizer)
+        return jax.tree.map(lambda leaf: leaf[0], jax.vmap(step, (None, 0), axis_name=devices.AXIS)(state, shares))
 
     return jax.jit(on_one_device), state
 
@@ -87,7 +85,7 @@ def _step(job: Job) -> Callable[[], Any]:
 def _inference(job: Job) -> Callable[[], Any]:
     """From uint8 images to the heads' outputs; "lim_jax_folded" has batch norm folded into the convolutions."""
     config = networks.configuration(job)
-    model = networks.build(config).model
+    model = networks.build(config).on(platforms.default()).model
     variables = initialization.FreshVariables(model, config.dataset.image_size).draw(0)
     if job.contender == "lim_jax_folded":
         model, variables = compaction.fold_batch_norm(model, variables)
@@ -103,7 +101,7 @@ def _optimizer(job: Job) -> Callable[[], Any]:
     if job.contender == "optax":
         tx = optax.adamw(1e-4, weight_decay=0.1)
     else:
-        groups = sparsity.backbone_groups(params)
+        groups = models.backbone_groups(params)
         tx = sparsity.proximal_adam(1e-4, job.strength, groups, weight_decay=0.1)
 
     def update(state: Any, gradients: Any) -> Any:
