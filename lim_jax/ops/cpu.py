@@ -66,11 +66,12 @@ def normalize_batch_gradients(
     """
     gradient = gradient.astype(mean.dtype)
     rate = lax.rsqrt(variance + reference.BATCH_NORM_EPSILON)
+    standard = (x - mean) * rate
     axes = tuple(range(x.ndim - 1))
     bias_gradient = jnp.sum(gradient, axes)
     scale_gradient = (jnp.sum(gradient * x, axes) - mean * bias_gradient) * rate
     sums = scale_gradient, bias_gradient
-    return reference.normalized_gradient(x, scale, mean, variance, gradient, sums, axis_name), *sums
+    return reference.without_sums(gradient, standard, scale * rate, sums, axis_name).astype(x.dtype), *sums
 
 
 def sum_groups_in_lanes(quantities: tuple[jax.Array, ...], kept: reference.Axes) -> tuple[jax.Array, ...]:

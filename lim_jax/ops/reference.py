@@ -80,27 +80,23 @@ def normalize_batch_gradients(
     """Returns the gradients of `normalize_batch` with respect to `x`, `scale` and `bias`, given that of its result."""
     gradient = gradient.astype(mean.dtype)
     axes = tuple(range(x.ndim - 1))
-    standard = (x - mean) * lax.rsqrt(variance + BATCH_NORM_EPSILON)
-    sums = jnp.sum(gradient * standard, axes), jnp.sum(gradient, axes)
-    return normalized_gradient(x, scale, mean, variance, gradient, sums, axis_name), *sums
-
-
-def normalized_gradient(
-    x: jax.Array,
-    scale: jax.Array,
-    mean: jax.Array,
-    variance: jax.Array,
-    gradient: jax.Array,
-    sums: tuple[jax.Array, jax.Array],
-    axis_name: str | None,
-) -> jax.Array:
-    """Returns the gradient of `x`, given those of scale and bias: normalising removes what lies along these two."""
     rate = lax.rsqrt(variance + BATCH_NORM_EPSILON)
     standard = (x - mean) * rate
-    cells = x.size // x.shape[-1]
-    means = (sums[0] / cells, sums[1] / cells)
+    sums = jnp.sum(gradient * standard, axes), jnp.sum(gradient, axes)
+    return without_sums(gradient, standard, scale * rate, sums, axis_name).astype(x.dtype), *sums
+
+
+def without_sums(
+    gradient: jax.Array, standard: jax.Array, factor: jax.Array, sums: tuple[jax.Array, ...], axis_name: str | None
+) -> jax.Array:
+    """Returns the gradient of batch norm's input: what `gradient` has beside its `sums` along `standard` and along 1.
+
+    `standard` are the normalised values before `factor`, their scale over their deviation, is applied.
+    """
+    cells = standard.size // standard.shape[-1]
+    means = tuple(value / cells for value in sums)
     along_scale, along_bias = means if axis_name is None else lax.pmean(means, axis_name)
-    return ((gradient - along_bias - standard * along_scale) * (scale * rate)).astype(x.dtype)
+    return (gradient - along_bias - standard * along_scale) * factor
 
 
 def sum_groups(quantities: tuple[jax.Array, ...], kept: Axes) -> tuple[jax.Array, ...]:
