@@ -53,7 +53,7 @@ def max_pool(x: jax.Array, *, window: int, stride: int, padding: int = 0, forms:
 
 def relu(x: jax.Array, *, train: bool = False, forms: Forms = REFERENCE) -> jax.Array:
     """Returns `max(x, 0)`, any shape and floating dtype; forms differ in training only, where gradients read it too."""
-    return _relu(x, forms.relu) if train else reference.relu(x)
+    return cast(Any, _relu(x, forms.relu)) if train else reference.relu(x)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -62,7 +62,7 @@ def _relu(x: jax.Array, form: Any) -> jax.Array:
 
 
 def _relu_forward(x: jax.Array, form: Any) -> tuple[jax.Array, jax.Array]:
-    activation = _relu(x, form)
+    activation = cast(Any, _relu(x, form))
     return activation, activation
 
 

@@ -55,5 +55,6 @@ def of(devices: Sequence[Any]) -> Platform:
 
 def default() -> Platform:
     """Returns what the platform gets that JAX uses where none is named."""
-    chosen = jax.config.jax_default_device
+    config: Any = jax.config
+    chosen = config.jax_default_device
     return named(jax.default_backend() if chosen is None else getattr(chosen, "platform", chosen))

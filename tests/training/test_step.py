@@ -24,7 +24,7 @@ def test_one_program_takes_the_step_of_two(number, monkeypatch):
     net = network.build(config, {"depth": TargetSpec("depth", "depth")})
     on = jax.local_devices()[:number]
     fresh = initialization.FreshVariables(net.model, config.dataset.image_size)
-    first = create_train_state(fresh.draw(0), config.tasks, config, 1)
+    first = jax.device_get(create_train_state(fresh.draw(0), config.tasks, config, 1))  # a copy outlives donation
     optimizer = make_optimizer(config, first.params, 1)
     rng = np.random.default_rng(0)
     batch = {
