@@ -14,6 +14,7 @@ import numpy as np
 from lim_jax import models, tasks
 from lim_jax.config import Config
 from lim_jax.data.specs import TargetSpec
+from lim_jax.runtime.platforms import Platform
 
 PyTree = Any
 
@@ -63,6 +64,10 @@ def num_channels(network: Network) -> int:
     blocks = [block for stage in architecture.stages for block in stage]
     convolutions = [*architecture.stem, *(conv for block in blocks for conv in block.convs)]
     return sum(conv.features for conv in convolutions) + sum(block.features for block in blocks if block.downsample)
+
+    def on(self, platform: Platform) -> "Network":
+        """Returns the same network, computed as suits the platform that a program with it is compiled for."""
+        return dataclasses.replace(self, model=models.with_implementation(self.model, platform.forms))
 
 
 def build(config: Config, specs: Mapping[str, TargetSpec]) -> Network:

@@ -14,7 +14,7 @@ import numpy as np
 
 from lim_jax.config import Config
 from lim_jax.network import Network
-from lim_jax.runtime import devices
+from lim_jax.runtime import devices, platforms
 from lim_jax.tasks.base import Task
 
 if TYPE_CHECKING:  # predicting needs no data set
@@ -50,8 +50,9 @@ class Evaluator:
     def __init__(self, network: Network, local_devices: Sequence[devices.Device]):
         self.network = network
         self._devices = local_devices
+        computed = network.on(platforms.of(local_devices))
         self._step = devices.data_parallel(
-            lambda variables, batch: _network_sums(network, variables, batch), local_devices, 1
+            lambda variables, batch: _network_sums(computed, variables, batch), local_devices, 1
         )
 
     def __call__(self, variables: PyTree, batches: Iterable[Batch]) -> Results:
@@ -91,8 +92,10 @@ def accumulate(batches: Iterable[PyTree]) -> PyTree:
 def predictor(network: Network, image_size: tuple[int, int]) -> Callable[[PyTree, jax.Array], dict[str, jax.Array]]:
     """Returns a compiled function (variables, uint8 images) -> {task: prediction at the images' size}."""
 
+    computed = network.on(platforms.default())
+
     def predict(variables: PyTree, images: jax.Array) -> dict[str, jax.Array]:
-        logits = network.logits(variables, images)
+        logits = computed.logits(variables, images)
         return {name: task.predict(logits[name], image_size) for name, task in network.tasks.items()}
 
     return jax.jit(predict)

@@ -24,6 +24,7 @@ from lim_jax.data import transforms
 from lim_jax.network import Network
 from lim_jax.prediction import evaluation
 from lim_jax.prediction.upsampling import Prediction, Upsampler
+from lim_jax.runtime import platforms
 from lim_jax.tasks.base import dense_tasks
 from lim_jax.tasks.interpolation import OUTPUT_STRIDE
 
@@ -90,7 +91,8 @@ class Predictor:
         self.batch_size = batch_size
         self._variables = jax.device_put(variables)
         self._compiled_rows: dict[Bucket, set[int]] = {}  # sizes of batches that there are programs for
-        self._cells = jax.jit(lambda variables, images: _cells(network, variables, images))
+        computed = network.on(platforms.default())
+        self._cells = jax.jit(lambda variables, images: _cells(computed, variables, images))
         self._upsample = Upsampler(dense_tasks(network.tasks))
         self._whole = evaluation.predictor(network, image_size) if image_size else None
 

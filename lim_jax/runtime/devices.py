@@ -81,7 +81,11 @@ class ReplicatedFunction:
 
 
 def data_parallel(
-    function: Callable[..., Any], local_devices: Sequence[Device], num_replicated: int
+    function: Callable[..., Any],
+    local_devices: Sequence[Device],
+    num_replicated: int,
+    *,
+    donate_first: bool = False,
 ) -> DataParallelFunction:
     """Returns `function(*replicated, batch)` over devices: the batch is split, everything else is replicated.
 
@@ -90,6 +94,7 @@ def data_parallel(
         (reduced over `AXIS`; nothing checks that they are).
       local_devices: of this process.
       num_replicated: number of arguments before the batch.
+      donate_first: the first argument's memory may be reused for the result.
     """
     mapped = jax.pmap(
         function,
@@ -97,6 +102,7 @@ def data_parallel(
         in_axes=(*(None,) * num_replicated, 0),
         out_axes=None,
         devices=local_devices if jax.process_count() == 1 else None,  # across processes, pmap takes all devices
+        donate_argnums=(0,) if donate_first else (),
     )
     return DataParallelFunction(mapped, len(local_devices))
 

@@ -2,14 +2,14 @@
 
 import ctypes
 
-import jax
+from lim_jax.runtime import platforms
 
 # Parameters of mallopt, from glibc's malloc.h: what keeps freed memory, and glibc's own setting.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = (-1, 2**31 - 1, 128 * 1024), (-4, 0, 65536), (-8, 1, 0)
 
 
 def keep_freed_memory() -> None:
-    """Makes the C library keep memory that is freed, where the CPU is the device; does nothing without glibc.
+    """Makes the C library keep memory that is freed, where the platform wants it; does nothing without glibc.
 
     XLA frees the temporary arrays of a step at its end, and allocates them again in the next one. glibc would return
     them to the system and get them back page by page. To be called before a device is used: XLA's threads have to
@@ -21,7 +21,7 @@ def keep_freed_memory() -> None:
     options = (_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX)
     for parameter, keeping, _ in options:
         mallopt(parameter, keeping)
-    if jax.default_backend() != "cpu":
+    if not platforms.default().keeps_freed_memory:
         for parameter, _, default in options:
             mallopt(parameter, default)
 

@@ -12,7 +12,7 @@ from lim_jax.config import Config
 from lim_jax.data import augmentation, pipeline
 from lim_jax.network import Network
 from lim_jax.prediction import evaluation
-from lim_jax.runtime import compilation, devices
+from lim_jax.runtime import compilation, devices, platforms
 from lim_jax.sparsity.groups import Groups
 from lim_jax.training.checkpoints import Checkpoints
 from lim_jax.training.shrinking import Shrinking
@@ -119,7 +119,8 @@ def make_programs(
 
     The training step starts being compiled if it `trains`.
     """
-    optimizer = make_optimizer(run.config, run.groups, run.steps_per_epoch, shrinking.original)
+    platform = platforms.of(run.local_devices).name
+    optimizer = make_optimizer(run.config, run.groups, run.steps_per_epoch, shrinking.original, platform)
     train_step = TrainStep(network, optimizer, run.config, run.local_devices)
     if trains and jax.process_count() == 1:  # with several, pmap turns each one's batch into its share of an array
         example = run.dataset.sources["train"][0]

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lim_jax import sparsity
+from lim_jax import models, sparsity
 from lim_jax.config import Config
+from lim_jax.runtime import platforms
 from lim_jax.sparsity.groups import Groups
 from lim_jax.training import loss_weighting
 
@@ -57,11 +58,15 @@ def sparse_groups(config: Config) -> Groups:
 
     A run makes it once: what is compiled for these groups is found again by this object.
     """
-    return functools.partial(sparsity.backbone_groups, scope=config.sparsity.scope)
+    return functools.partial(models.backbone_groups, scope=config.sparsity.scope)
 
 
 def make_optimizer(
-    config: Config, groups: Groups, steps_per_epoch: int, original: sparsity.Sizes | None = None
+    config: Config,
+    groups: Groups,
+    steps_per_epoch: int,
+    original: sparsity.Sizes | None = None,
+    platform: str | None = None,
 ) -> optax.GradientTransformation:
     """Returns the optimizer that `config` asks for, of trees like `TrainState.learned`.
 
@@ -70,7 +75,9 @@ def make_optimizer(
       groups: what `sparse_groups` returns for it.
       steps_per_epoch: of the run.
       original: the sizes of the layers before groups were removed from the network, if they were.
+      platform: what its updates are compiled for; None = JAX's default.
     """
+    platform = platform or platforms.default().name
     wanted = config.sparsity
     sparse = wanted.penalty != "none" and (wanted.strength > 0 or wanted.target > 0)
     start = wanted.start_epoch * steps_per_epoch
@@ -94,6 +101,7 @@ def make_optimizer(
             metric=wanted.metric,
             bias_corrected=wanted.bias_corrected,
             original=original,
+            platform=platform,
         )
 
     strength = float(wanted.strength) if sparse else 0.0

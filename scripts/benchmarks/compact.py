@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.job import report
 from lim_jax import compaction, models
+from lim_jax.runtime import platforms
 
 
 def random_network(backbone: str, live: Sequence[float], rng: np.random.Generator) -> tuple[Any, dict[str, Any]]:
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _folded_backbone(model: Any, variables: Any, images: jax.Array) -> Any:
     """Returns a function that runs the backbone on `images`, batch norm folded into the convolutions."""
+    model = models.with_implementation(model, platforms.default().forms)
     folded, weights = compaction.fold_batch_norm(model, variables)
     params = jax.device_put(weights["params"]["backbone"])
     forward = jax.jit(folded.backbone.apply)

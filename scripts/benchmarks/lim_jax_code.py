@@ -11,17 +11,17 @@ import optax
 from benchmarks import networks
 from benchmarks.job import Job
 from lim_jax import compaction, models, sparsity
-from lim_jax.runtime import devices, memory
+from lim_jax.runtime import devices, platforms
 from lim_jax.training import initialization
 from lim_jax.training import step as train_step
-from lim_jax.training.state import create_train_state, make_optimizer, sparse_groups
+from lim_jax.training.state import create_train_state, make_optimizer
 
 _SGD = optax.sgd(1e-6)
 
 
 def prepare(job: Job) -> Callable[[], Any]:
     """Returns a function that runs the job once, as lim_jax's verbs would; what it returns has to be waited for."""
-    memory.keep_freed_memory()
+    devices.keep_freed_memory()
     return {"step": _step, "gradients": _step, "inference": _inference, "optimizer": _optimizer}[job.what](job)
 
 
@@ -33,37 +33,36 @@ def training(job: Job) -> tuple[Callable[..., Any], Any]:
     config = networks.configuration(job)
     net = networks.build(config)
     on = jax.local_devices()[:1]
-    initializer = initialization.VariableInitializer(net.model, config.dataset.image_size)
-    shapes = jax.eval_shape(functools.partial(_first_state, job, config), initializer.shapes)
-    step = train_step.TrainStep(net, _optimizer_of(job, config), config, on)
+    fresh = initialization.FreshVariables(net.model, config.dataset.image_size)
+    shapes = jax.eval_shape(functools.partial(_first_state, job, config), fresh.shapes)
+    step = train_step.TrainStep(net, _optimizer_of(job, config, shapes), config, on)
     step.compile_ahead(shapes, networks.batch(job))
-    return step, devices.replicate(_first_state(job, config, initializer.init(0)), on)
+    return step, devices.replicate(_first_state(job, config, fresh.draw(0)), on)
 
 
 def abstract_training(job: Job) -> tuple[Any, Any]:
     """Returns the training step, jitted for one device, and the shapes of its state; computes nothing."""
     config = networks.configuration(job)
-    net = networks.build(config)
-    initializer = initialization.VariableInitializer(net.model, config.dataset.image_size)
-    state = jax.eval_shape(functools.partial(_first_state, job, config), initializer.shapes)
-    optimizer = _optimizer_of(job, config)
+    net = networks.build(config).on(platforms.default())
+    fresh = initialization.FreshVariables(net.model, config.dataset.image_size)
+    state = jax.eval_shape(functools.partial(_first_state, job, config), fresh.shapes)
+    optimizer = _optimizer_of(job, config, state)
 
     def on_one_device(state: Any, batch: Any) -> Any:
         shares = jax.tree.map(lambda leaf: leaf[None], batch)
-        gradients_of = functools.partial(train_step.batch_gradients, network=net, config=config)
-        found = jax.vmap(gradients_of, (None, 0), axis_name=devices.AXIS)(state, shares)
-        found = jax.tree.map(lambda leaf: leaf[0], found)
-        return train_step.update(state, found.gradients, found.batch_stats, optimizer=optimizer), found.sums
+        step = functools.partial(train_step.whole_step, net=net, config=config, optimizer=optimizer)
+        return jax.tree.map(lambda leaf: leaf[0], jax.vmap(step, (None, 0), axis_name=devices.AXIS)(state, shares))
 
     return jax.jit(on_one_device), state
 
 
 def _first_state(job: Job, config: Any, variables: Any) -> Any:
-    return create_train_state(variables, config.tasks, _optimizer_of(job, config))
+    state = create_train_state(variables, config.tasks, config, steps_per_epoch=1)
+    return state.replace(opt_state=_SGD.init(state.params)) if job.what == "gradients" else state
 
 
-def _optimizer_of(job: Job, config: Any) -> Any:
-    return _SGD if job.what == "gradients" else make_optimizer(config, sparse_groups(config), steps_per_epoch=1)
+def _optimizer_of(job: Job, config: Any, state: Any) -> Any:
+    return _SGD if job.what == "gradients" else make_optimizer(config, state.params, steps_per_epoch=1)
 
 
 def repeated(step: Callable[..., Any], state: Any) -> Callable[[], Any]:
@@ -86,8 +85,8 @@ def _step(job: Job) -> Callable[[], Any]:
 def _inference(job: Job) -> Callable[[], Any]:
     """From uint8 images to the heads' outputs; "lim_jax_folded" has batch norm folded into the convolutions."""
     config = networks.configuration(job)
-    model = networks.build(config).model
-    variables = initialization.VariableInitializer(model, config.dataset.image_size).init(0)
+    model = networks.build(config).on(platforms.default()).model
+    variables = initialization.FreshVariables(model, config.dataset.image_size).draw(0)
     if job.contender == "lim_jax_folded":
         model, variables = compaction.fold_batch_norm(model, variables)
     variables = jax.device_put(variables)
@@ -102,7 +101,7 @@ def _optimizer(job: Job) -> Callable[[], Any]:
     if job.contender == "optax":
         tx = optax.adamw(1e-4, weight_decay=0.1)
     else:
-        groups = sparsity.backbone_groups(params)
+        groups = models.backbone_groups(params)
         tx = sparsity.proximal_adam(1e-4, job.strength, groups, weight_decay=0.1)
 
     def update(state: Any, gradients: Any) -> Any:
