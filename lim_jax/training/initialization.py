@@ -19,7 +19,6 @@ from lim_jax.config import Config
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
 from lim_jax.models import layers
-from lim_jax.training import checkpoints
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +30,8 @@ def network_of(config: Config, specs: Mapping[str, TargetSpec]) -> network.Netwo
     net = network.build(config, specs)
     if not config.init_from:
         return net
+    from lim_jax.training import checkpoints  # imports Orbax and grain, which fresh weights do without
+
     source = checkpoints.load_network(pathlib.Path(config.init_from)).network
     described = config_lib.load(pathlib.Path(config.init_from)).model
     same = all(described[key] == config.model[key] for key in ("backbone", "width_multiplier"))
@@ -111,6 +112,8 @@ def variables_of(config: Config, fresh: FreshVariables) -> PyTree:
     variables = fresh.draw(config.seed)
     if not config.init_from:
         return variables
+    from lim_jax.training import checkpoints
+
     init_from = config.init_from
     source = checkpoints.load_network(pathlib.Path(init_from)).weights
     fitting = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(source)}

@@ -1,14 +1,25 @@
-"""How much faster a backbone gets when its groups are as sparse as the paper's figure 3 shows them."""
+"""How much faster a backbone gets when its groups are as sparse as the paper's figure 3 shows them.
+
+With `--steps` the backbone is timed as a GPU is used (`in_a_row`), with a share of the groups of every layer at zero:
+dense, with the zeros kept, and compact, each batch size and dtype by itself.
+"""
 
 import argparse
+import concurrent.futures
+import itertools
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks.job import report
+from benchmarks import in_a_row, supervised, worker
+from benchmarks.job import keep, report, spread
 from lim_jax import compaction, models
+
+_COMPILING = 4  # programs at once: what a GPU tries out for one, disturbs the trials for another
+_SECONDS = 20.0  # with less left until the deadline, no more programs are compiled
 
 
 def random_network(backbone: str, live: Sequence[float], rng: np.random.Generator) -> tuple[Any, dict[str, Any]]:
@@ -30,15 +41,17 @@ def random_network(backbone: str, live: Sequence[float], rng: np.random.Generato
 
 def run(arguments: argparse.Namespace) -> None:
     """Zeroes input channels at random, compacts, and measures MACs, parameters and latency of the backbone."""
+    if arguments.steps:
+        return _run_in_a_row(arguments)
     rng = np.random.default_rng(0)
     model, variables = random_network(arguments.backbone, [float(share) for share in arguments.live.split(",")], rng)
-    compacted = compaction.compact(model, variables, arguments.round_to)
+    compacted = compaction.compact(model, variables, int(arguments.round_to))
     networks = {"dense": (model, variables), "compact": (compacted.model, compacted.variables)}
     size = (arguments.image_size, arguments.image_size)
-    images = jax.device_put(rng.standard_normal((arguments.batch_size, *size, 3), np.float32))
+    images = jax.device_put(rng.standard_normal((int(arguments.batch_size), *size, 3), np.float32))
     calls = {name: _folded_backbone(*network, images) for name, network in networks.items()}
     milliseconds = compaction.latencies(calls, arguments.rounds)
-    sizes = {name: value for name, value in vars(arguments).items() if name not in ("command", "run")}
+    sizes = {name: getattr(arguments, name) for name in ("backbone", "batch_size", "image_size", "live", "round_to")}
     machine = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
     for name, network in networks.items():
         cost = compaction.total(compaction.layer_costs(network[0], size), "backbone/")
@@ -48,6 +61,69 @@ def run(arguments: argparse.Namespace) -> None:
     report(
         {"what": "compact", "zero_group_percent": _zero_groups(variables), "ratio": "dense / compact", "time": ratio}
     )
+
+
+def with_zero_groups(variables: Any, share: float, rng: np.random.Generator) -> Any:
+    """Returns the variables with `share` of the groups of each backbone convolution at zero, but not all.
+
+    The first convolution, whose groups are the colours of the image, stays.
+    """
+
+    def zeroed(path: Any, leaf: np.ndarray) -> np.ndarray:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if np.ndim(leaf) != 4 or "backbone/" not in name or "stem_conv1/" in name:
+            return leaf
+        groups = leaf.shape[2]
+        zero = rng.permutation(groups)[: min(round(share * groups), groups - 1)]
+        kernel = leaf.copy()
+        kernel[:, :, zero] = 0
+        return kernel
+
+    return jax.tree_util.tree_map_with_path(zeroed, variables)
+
+
+def _run_in_a_row(arguments: argparse.Namespace) -> None:
+    """Measures all networks for one dtype and batch size after the other, until the deadline."""
+    deadline = supervised.Deadline.after(arguments.minutes)
+    rng = np.random.default_rng(0)
+    dense = random_network(arguments.backbone, (1, 1, 1, 1), rng)
+    sparse = (dense[0], with_zero_groups(dense[1], arguments.zero_groups, rng))
+    networks = {"dense": dense, "zeros kept": sparse}
+    for multiple in arguments.round_to.split(","):
+        compacted = compaction.compact(*sparse, int(multiple))
+        networks[f"compact, multiples of {multiple}"] = (compacted.model, compacted.variables)
+    size = (arguments.image_size, arguments.image_size)
+    common = {"what": "compact", "backbone": arguments.backbone, "image_size": arguments.image_size}
+    common["zero_group_percent"] = _zero_groups(sparse[1])
+    costs = {
+        name: compaction.total(compaction.layer_costs(network[0], size), "backbone/")
+        for name, network in networks.items()
+    }
+    for dtype, examples in itertools.product(arguments.dtype.split(","), map(int, arguments.batch_size.split(","))):
+        case = common | {"dtype": dtype, "batch_size": examples}
+        if deadline.seconds_left < _SECONDS:
+            keep(case | {"left_out": f"{deadline.seconds_left:.0f} s left"}, arguments.output)
+            continue
+        images = jax.device_put(rng.standard_normal((examples, *size, 3), np.float32))
+        for name, call in _compiled_backbones(networks, dtype, images).items():
+            times = in_a_row.milliseconds(spread(in_a_row.timed(call, arguments.steps, arguments.repeats)))
+            times["single_ms"] = 1e3 * statistics.median(worker.run_once(call) for _ in range(arguments.steps))
+            cost = {"gmacs": costs[name].macs / 1e9, "parameters": costs[name].parameters}
+            keep(case | {"network": name} | times | cost | worker.machine(), arguments.output)
+
+
+def _compiled_backbones(networks: dict[str, Any], dtype: str, images: jax.Array) -> dict[str, Any]:
+    """Returns functions that run the backbones on `images`, batch norm folded, compiled side by side."""
+
+    def compiled(network: tuple[Any, Any]) -> Any:
+        model, variables = compaction.fold_batch_norm(*network)
+        params = jax.device_put(variables["params"]["backbone"])
+        backbone = models.with_dtype(model, dtype).backbone
+        program = jax.jit(backbone.apply).lower({"params": params}, images).compile()
+        return lambda: program({"params": params}, images)
+
+    with concurrent.futures.ThreadPoolExecutor(_COMPILING) as threads:
+        return dict(zip(networks, threads.map(compiled, networks.values()), strict=True))
 
 
 def _folded_backbone(model: Any, variables: Any, images: jax.Array) -> Any:

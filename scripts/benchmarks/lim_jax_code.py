@@ -1,7 +1,8 @@
 """lim_jax as a contender: the training step of `lim_jax.main`, its networks, its optimizer."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,13 +11,18 @@ import optax
 
 from benchmarks import networks
 from benchmarks.job import Job
-from lim_jax import compaction, models, sparsity
+from benchmarks.random_batch import batch
+from lim_jax import compaction, models, network, ops, sparsity
+from lim_jax.models import layers
 from lim_jax.runtime import devices
 from lim_jax.training import initialization
 from lim_jax.training import step as train_step
 from lim_jax.training.state import create_train_state, make_optimizer
 
 _SGD = optax.sgd(1e-6)
+
+# Contenders that run one form of the operations of `lim_jax.ops` whatever the device is.
+_FORMS = {"lim_jax_reference": "REFERENCE", "lim_jax_cpu": "CPU", "lim_jax_gpu": "GPU"}
 
 
 def prepare(job: Job) -> Callable[[], Any]:
@@ -31,19 +37,19 @@ def training(job: Job) -> tuple[Callable[..., Any], Any]:
     For "gradients" the optimizer is SGD, which costs next to nothing.
     """
     config = networks.configuration(job)
-    net = networks.build(config)
+    net = _network(job, config)
     on = jax.local_devices()[:1]
     fresh = initialization.FreshVariables(net.model, config.dataset.image_size)
     shapes = jax.eval_shape(functools.partial(_first_state, job, config), fresh.shapes)
     step = train_step.TrainStep(net, _optimizer_of(job, config, shapes), config, on)
-    step.compile_ahead(shapes, networks.batch(job))
+    step.compile_ahead(shapes, batch(job))
     return step, devices.replicate(_first_state(job, config, fresh.draw(0)), on)
 
 
 def abstract_training(job: Job) -> tuple[Any, Any]:
     """Returns the training step, jitted for one device, and the shapes of its state; computes nothing."""
     config = networks.configuration(job)
-    net = networks.build(config)
+    net = _network(job, config)
     fresh = initialization.FreshVariables(net.model, config.dataset.image_size)
     state = jax.eval_shape(functools.partial(_first_state, job, config), fresh.shapes)
     optimizer = _optimizer_of(job, config, state)
@@ -58,6 +64,28 @@ def abstract_training(job: Job) -> tuple[Any, Any]:
     return jax.jit(on_one_device), state
 
 
+def _network(job: Job, config: Any) -> network.Network:
+    """Returns the network, with the form of its operations that the contender's name asks for."""
+    net = networks.build(config)
+    if job.contender not in _FORMS:
+        return net
+    forms = getattr(ops, _FORMS[job.contender], None)
+    if forms is None:
+        raise SystemExit(f"{job.contender}: lim_jax.ops has no {_FORMS[job.contender]}")
+    return dataclasses.replace(net, model=models.with_implementation(net.model, forms))
+
+
+def convolution_forms(kernel_size: int, dilation: int) -> dict[str, Callable[[jax.Array, jax.Array], jax.Array]]:
+    """Returns what computes a convolution with stride 1, (x, kernel) -> y, by name, for such kernels."""
+    forms = {
+        "op": lambda x, kernel: layers.convolve_by_op(x, kernel, dilation=dilation),
+        "taps": lambda x, kernel: layers.convolve_by_taps(x, kernel, dilation),
+    }
+    if kernel_size == 1:
+        return forms | {"product": lambda x, kernel: jnp.einsum("nhwc,co->nhwo", x, kernel[0, 0])}
+    return forms | {"op, taps for the kernel": lambda x, kernel: layers.convolve_on_image(x, kernel, dilation)}
+
+
 def _first_state(job: Job, config: Any, variables: Any) -> Any:
     state = create_train_state(variables, config.tasks, config, steps_per_epoch=1)
     return state.replace(opt_state=_SGD.init(state.params)) if job.what == "gradients" else state
@@ -67,33 +95,43 @@ def _optimizer_of(job: Job, config: Any, state: Any) -> Any:
     return _SGD if job.what == "gradients" else make_optimizer(config, state.params, steps_per_epoch=1)
 
 
-def repeated(step: Callable[..., Any], state: Any) -> Callable[[], Any]:
-    """Returns a function without arguments that calls `state = step(state)`, whose memory may be reused."""
-    held = [state]
+class Repeated:
+    """A function without arguments that calls `state = step(state)`, whose memory may be reused.
 
-    def once() -> Any:
-        held[0] = step(held[0])
-        return held[0]
+    Attributes:
+      programs: by name, the compiled programs that it runs, where they can be had.
+    """
 
-    return once
+    def __init__(self, step: Callable[..., Any], state: Any, programs: Mapping[str, Any] | None = None):
+        self._step, self._state, self.programs = step, state, programs or {}
+
+    def __call__(self) -> Any:
+        self._state = self._step(self._state)
+        return self._state
 
 
 def _step(job: Job) -> Callable[[], Any]:
     step, state = training(job)
-    batch = networks.batch(job)
-    return repeated(lambda state: step(state, batch)[0], state)
+    examples = jax.device_put(batch(job))
+    return Repeated(lambda state: step(state, examples)[0], state, _programs(step))
+
+
+def _programs(step: train_step.TrainStep) -> dict[str, Any]:
+    """Returns the two programs of a training step, which no part of lim_jax has to show to others."""
+    differentiate, update = step._differentiate._compiled.result(), step._update._compiled.result()
+    return {"gradients": differentiate.mapped, "update": update.jitted}
 
 
 def _inference(job: Job) -> Callable[[], Any]:
     """From uint8 images to the heads' outputs; "lim_jax_folded" has batch norm folded into the convolutions."""
     config = networks.configuration(job)
-    model = networks.build(config).model
+    model = _network(job, config).model
     variables = initialization.FreshVariables(model, config.dataset.image_size).draw(0)
     if job.contender == "lim_jax_folded":
         model, variables = compaction.fold_batch_norm(model, variables)
     variables = jax.device_put(variables)
     forward = jax.jit(lambda weights, images: model.apply(weights, models.normalize_images(images)))
-    images = networks.batch(job)["image"]
+    images = jax.device_put(batch(job)["image"])
     return lambda: forward(variables, images)
 
 
@@ -111,6 +149,6 @@ def _optimizer(job: Job) -> Callable[[], Any]:
         updates, opt_state = tx.update(gradients, opt_state, params)
         return optax.apply_updates(params, updates), opt_state
 
-    compiled = jax.jit(update, donate_argnums=0)
     state = (jax.tree.map(jnp.asarray, params), jax.jit(tx.init)(params))
-    return repeated(lambda state: compiled(state, gradients), state)
+    compiled = jax.jit(update, donate_argnums=0).lower(state, gradients).compile()
+    return Repeated(lambda state: compiled(state, gradients), state, {"update": compiled})
