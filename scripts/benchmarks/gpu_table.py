@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def plan(arguments: argparse.Namespace) -> list[tuple]:
-    """Returns (seconds that it may take, seconds left to begin with, subcommand, *options), the most important first."""
+    """Returns (seconds that it may take, seconds left to begin, subcommand, *options), the most important first."""
     sizes = _TINY if arguments.tiny else _SIZES
     steps = (*sizes, f"--steps={2 if arguments.tiny else 20}", f"--repeats={1 if arguments.tiny else 5}")
     backbone = [option for option in steps if option.split("=")[0] not in ("--width_multiplier", "--head_channels")]
