@@ -141,6 +141,7 @@ def _add_gpu_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--minutes", type=float, default=9)
     made.add_argument("--torch-reference", default="", help="a checkout of the paper's public code")
     made.add_argument("--tiny", action="store_true", help="small networks, to try all of it")
+    made.add_argument("--skip", type=int, default=0, help="rows of the plan that were measured before")
     command("markdown", "tables of the lines of a GPU").add_argument("file")
 
 

@@ -1,11 +1,13 @@
 """Everything that has a goal on a GPU in one run, the most important first, ending with Markdown.
 
 Each row of the plan is a command of `scripts/benchmark.py` in a process of its own, with the seconds after which it
-is ended and those without which it does not begin. What it prints goes to `lines.jsonl` in `--output`, where
-`table.md` is made of it at the end; programs are kept in `cache` there.
+is ended and those without which it does not begin. What it prints is appended to `lines.jsonl` in `--output`, of which
+`table.md` is made at the end; programs are kept in `cache` there. `--skip=N` goes on after the first N rows, for
+another sitting.
 """
 
 import argparse
+import json
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -22,12 +24,13 @@ def run(arguments: argparse.Namespace) -> None:
     directory = pathlib.Path(arguments.output)
     directory.mkdir(parents=True, exist_ok=True)
     deadline = supervised.Deadline.after(arguments.minutes)
-    lines = []
-    for most, needs, *command in plan(arguments):
+    kept = directory / "lines.jsonl"
+    for most, needs, *command in plan(arguments)[arguments.skip :]:
         limits = supervised.Deadline(min(deadline.at, supervised.Deadline.after(most / 60).at))
         task = _task(command, needs, limits, directory)
-        lines += supervised.run([task], deadline, str(directory / "lines.jsonl"))
-    table = markdown.render(lines)
+        for _ in supervised.run([task], deadline, str(kept)):
+            pass
+    table = markdown.render([json.loads(line) for line in kept.read_text().splitlines()])
     (directory / "table.md").write_text(table + "\n")
     print("\n" + table)
 
@@ -41,7 +44,7 @@ def plan(arguments: argparse.Namespace) -> list[tuple]:
     layers = [option for option in steps if option.split("=")[0] not in ("--backbone", "--head_channels")]
     paper = f"--torch-reference={arguments.torch_reference}"
     rows = [
-        (200, 30, "step", *steps, _BF16, "--contenders=lim_jax", "--profile"),
+        (300, 30, "step", *steps, _BF16, "--contenders=lim_jax", "--profile"),
         (60, 20, "step", *steps, _BF16, "--contenders=torch_modern", "--profile"),
         (120, 30, "optimizer", *steps, "--contenders=lim_jax", "--profile"),
         (40, 20, "optimizer", *steps, "--contenders=optax"),

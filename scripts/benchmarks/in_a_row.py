@@ -94,10 +94,11 @@ def main() -> None:
     worker.run_once(call)
     first_run = {"event": "first run", "first_run_s": _seconds_since_start()} | state
     report(job.sizes() | first_run | worker.machine(), answers)
-    if steps:
-        seconds = timed(call, steps, repeats)
-        times = {"event": "in a row"} | milliseconds(spread(seconds)) | {"steps": steps}
-        report(job.sizes() | times | worker.memory() | worker.machine(), answers)
+    if not steps:
+        return
+    seconds = timed(call, steps, repeats)
+    times = {"event": "in a row"} | milliseconds(spread(seconds)) | {"steps": steps}
+    report(job.sizes() | times | worker.memory() | worker.machine(), answers)
     name = {"what": job.what, "contender": job.contender, "dtype": job.dtype}
     for program, compiled in getattr(call, "programs", {}).items():
         report(name | {"event": "program", "program": program} | kernels.counts(compiled), answers)

@@ -72,12 +72,13 @@ def _jax_durations(call: Callable[[], Any], steps: int) -> Iterator[tuple[str, f
             _calls(call, steps)
         (file,) = pathlib.Path(directory).rglob("*.xplane.pb")
         planes = list(jax.profiler.ProfileData.from_file(str(file)).planes)
-        gpus = [plane for plane in planes if plane.name.startswith("/device:GPU")]
-        for plane in gpus or planes:
-            for line in plane.lines:
-                if line.name.startswith("Stream") or not gpus:
-                    for event in line.events:
-                        yield event.name, event.duration_ns / 1e6, 1
+        planes = [plane for plane in planes if plane.name.startswith("/device:GPU")] or planes
+        lines = [line for plane in planes for line in plane.lines]
+        # Beside the streams of kernels there may be lines that sum them up.
+        for line in [line for line in lines if line.name.startswith("Stream")] or lines:
+            for event in line.events:
+                if event.duration_ns:
+                    yield event.name, event.duration_ns / 1e6, 1
 
 
 def _calls(call: Callable[[], Any], number: int) -> None:
