@@ -6,6 +6,7 @@ dense, with the zeros kept, and compact, each batch size and dtype by itself.
 
 import argparse
 import concurrent.futures
+import functools
 import itertools
 import statistics
 from collections.abc import Sequence
@@ -113,17 +114,21 @@ def _run_in_a_row(arguments: argparse.Namespace) -> None:
 
 
 def _compiled_backbones(networks: dict[str, Any], dtype: str, images: jax.Array) -> dict[str, Any]:
-    """Returns functions that run the backbones on `images`, batch norm folded, compiled side by side."""
+    """Returns functions that run the backbones on `images`, batch norm folded, compiled side by side.
 
-    def compiled(network: tuple[Any, Any]) -> Any:
-        model, variables = compaction.fold_batch_norm(*network)
-        params = jax.device_put(variables["params"]["backbone"])
-        backbone = models.with_dtype(model, dtype).backbone
-        program = jax.jit(backbone.apply).lower({"params": params}, images).compile()
-        return lambda: program({"params": params}, images)
+    Networks of the same widths share a program.
+    """
+    folded = {name: compaction.fold_batch_norm(*network) for name, network in networks.items()}
+    backbones = {name: models.with_dtype(model, dtype).backbone for name, (model, _) in folded.items()}
+    weights = {name: {"params": jax.device_put(found["params"]["backbone"])} for name, (_, found) in folded.items()}
+    names = {backbone.architecture: name for name, backbone in backbones.items()}
+
+    def compiled(name: str) -> Any:
+        return jax.jit(backbones[name].apply).lower(weights[name], images).compile()
 
     with concurrent.futures.ThreadPoolExecutor(_COMPILING) as threads:
-        return dict(zip(networks, threads.map(compiled, networks.values()), strict=True))
+        programs = dict(zip(names, threads.map(compiled, names.values()), strict=True))
+    return {name: functools.partial(programs[backbones[name].architecture], weights[name], images) for name in networks}
 
 
 def _folded_backbone(model: Any, variables: Any, images: jax.Array) -> Any:

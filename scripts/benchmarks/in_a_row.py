@@ -93,7 +93,7 @@ def main() -> None:
     call = importlib.import_module(f"benchmarks.{worker.CONTENDERS[job.contender]}").prepare(job)
     worker.run_once(call)
     first_run = {"event": "first run", "first_run_s": _seconds_since_start()} | state
-    report(job.sizes() | first_run | worker.machine(), answers)
+    report(job.sizes() | first_run | worker.memory() | worker.machine(), answers)
     if not steps:
         return
     seconds = timed(call, steps, repeats)

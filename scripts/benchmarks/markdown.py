@@ -31,7 +31,7 @@ def render(lines: Sequence[Line]) -> str:
         ),
         "Forms of convolutions": _convolutions(lines),
         "Programs": _table(
-            "what | contender | dtype | program | fusions | custom calls | GFLOP | GB accessed | temporary MB",
+            "what | contender | dtype | program | fusions | custom calls | GFLOP | GB accessed | MB held | temporary",
             _programs(lines),
         ),
     }
@@ -140,7 +140,8 @@ def _programs(lines: Sequence[Line]) -> Iterable[Sequence[str]]:
         if line.get("event") == "program":
             name = [line[key] for key in ("what", "contender", "dtype", "program")]
             counts = [f"{line[key]:.0f}" for key in ("fusions", "custom_calls", "gflops")]
-            yield *name, *counts, f"{line['gbytes']:.2f}", f"{line['temporary_mb']:.0f}"
+            memory = [f"{line[key]:.0f}" for key in ("held_mb", "temporary_mb")]
+            yield *name, *counts, f"{line['gbytes']:.2f}", *memory
 
 
 def _profiles(lines: Sequence[Line]) -> dict[str, str]:
