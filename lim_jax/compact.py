@@ -156,9 +156,10 @@ def _differences(networks: Mapping[str, tuple[Any, PyTree]], images: PyTree) -> 
     import numpy as np
 
     from lim_jax import models
+    from lim_jax.runtime import platforms
 
     def logits_of(model: Any) -> Callable[..., Any]:
-        exact = models.with_dtype(model, "float32")
+        exact = models.with_implementation(models.with_dtype(model, "float32"), platforms.default().forms)
         return jax.jit(lambda weights, batch: exact.apply(weights, models.normalize_images(batch), train=False))
 
     calls = {name: logits_of(model) for name, (model, _) in networks.items()}
@@ -180,9 +181,14 @@ def _latencies(networks: Mapping[str, tuple[Any, PyTree]], size: tuple[int, int]
     import jax
     import numpy as np
 
-    from lim_jax import compaction
+    from lim_jax import compaction, models
+    from lim_jax.runtime import platforms
 
-    folded = {name: compaction.fold_batch_norm(*network) for name, network in networks.items()}
+    forms = platforms.default().forms
+    folded = {
+        name: compaction.fold_batch_norm(models.with_implementation(model, forms), weights)
+        for name, (model, weights) in networks.items()
+    }
     measured: dict[str, Any] = {}
     for key in ("latency_ms", "backbone_latency_ms"):
         measured[key] = {}

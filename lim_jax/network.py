@@ -13,6 +13,7 @@ import jax
 from lim_jax import models, tasks
 from lim_jax.config import Config
 from lim_jax.data.specs import TargetSpec
+from lim_jax.runtime.platforms import Platform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,10 @@ class Network:
           images: (N, H, W, 3), uint8 or float in 0..255.
         """
         return cast(Any, self.model.apply(weights, models.normalize_images(images), train=False))
+
+    def on(self, platform: Platform) -> "Network":
+        """Returns the same network, computed as suits the platform that a program with it is compiled for."""
+        return dataclasses.replace(self, model=models.with_implementation(self.model, platform.forms))
 
 
 def build(config: Config, specs: Mapping[str, TargetSpec]) -> Network:

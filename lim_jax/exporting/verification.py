@@ -11,6 +11,7 @@ from lim_jax.errors import UserError
 from lim_jax.exporting.formats import Run
 from lim_jax.exporting.program import Program
 from lim_jax.network import Network
+from lim_jax.runtime import platforms
 
 PyTree = Any
 
@@ -34,7 +35,7 @@ def differences(program: Program, run: Run, network: Network, weights: PyTree) -
       By task, the largest difference, as a share of the largest logit; infinite if shapes or dtypes are not those of
       the program or a number is not finite.
     """
-    exact = Network(models.with_dtype(network.model, "float32"), network.tasks)
+    exact = Network(models.with_dtype(network.model, "float32"), network.tasks).on(platforms.named("cpu"))
     images = _images(program.image_size)
     given = images if program.normalises else np.asarray(models.normalize_images(jnp.asarray(images)))
     worst = dict.fromkeys(network.tasks, 0.0)

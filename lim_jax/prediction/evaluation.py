@@ -15,7 +15,7 @@ import numpy as np
 from lim_jax import tasks
 from lim_jax.config import Config
 from lim_jax.network import Network
-from lim_jax.runtime import devices
+from lim_jax.runtime import devices, platforms
 from lim_jax.tasks.base import OUTPUT_STRIDE
 
 if TYPE_CHECKING:  # predicting needs no data set
@@ -51,7 +51,8 @@ class Evaluator:
     def __init__(self, network: Network, on: Sequence[devices.Device]):
         self.network = network
         self._devices = on
-        self._step = devices.distribute(lambda weights, batch: _network_sums(network, weights, batch), on, 1)
+        computed = network.on(platforms.of(on))
+        self._step = devices.distribute(lambda weights, batch: _network_sums(computed, weights, batch), on, 1)
 
     def __call__(self, weights: PyTree, batches: Iterable[Batch]) -> Results:
         """Returns `{task: {"loss": x, metric: x, ...}}`; None where nothing in the batches is labelled.
@@ -90,8 +91,10 @@ def accumulate(batches: Iterable[PyTree]) -> PyTree:
 def predictor(network: Network, image_size: tuple[int, int]) -> Callable[[PyTree, jax.Array], dict[str, jax.Array]]:
     """Returns a compiled function (weights, uint8 images) -> {task: prediction at the images' size}."""
 
+    computed = network.on(platforms.default())
+
     def predict(weights: PyTree, images: jax.Array) -> dict[str, jax.Array]:
-        logits = network.logits(weights, images)
+        logits = computed.logits(weights, images)
         return {name: task.predict(logits[name], image_size) for name, task in network.tasks.items()}
 
     return jax.jit(predict)

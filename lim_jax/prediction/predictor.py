@@ -23,6 +23,7 @@ import numpy as np
 from lim_jax.data import transforms
 from lim_jax.network import Network
 from lim_jax.prediction import evaluation
+from lim_jax.runtime import platforms
 from lim_jax.tasks.base import OUTPUT_STRIDE, Task, interpolate, interpolation_matrix
 
 Size: TypeAlias = tuple[int, int]  # (height, width)
@@ -70,7 +71,8 @@ class Predictor:
         self._weights = jax.device_put(weights)
         self._sizes: dict[tuple[Size, bool], set[int]] = {}  # of the batches that programs were compiled for
         self._dense = {name: task for name, task in network.tasks.items() if task.spec.kind != "attribute"}
-        self._cells = jax.jit(lambda weights, images: _cells(network, weights, images))
+        computed = network.on(platforms.default())
+        self._cells = jax.jit(lambda weights, images: _cells(computed, weights, images))
         self._tile = jax.jit(lambda maps, *place: _tile(self._dense, maps, *place))
         self._whole = evaluation.predictor(network, image_size) if image_size else None
 

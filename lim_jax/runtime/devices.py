@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from lim_jax.errors import UserError
+from lim_jax.runtime import platforms
 
 AXIS = "batch"
 _WORTH_CACHING = 0.1  # seconds of compilation
@@ -55,7 +56,7 @@ def use_compilation_cache(directory: str) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Makes the C library keep memory that is freed, where the CPU is the device; does nothing without glibc.
+    """Makes the C library keep memory that is freed, where the platform wants it; does nothing without glibc.
 
     XLA frees the temporary arrays of a step at its end, and allocates them again in the next one. glibc would return
     them to the system and get them back page by page. To be called before a device is used: XLA's threads have to
@@ -67,7 +68,7 @@ def keep_freed_memory() -> None:
     options = (_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX)
     for parameter, keeping, _ in options:
         mallopt(parameter, keeping)
-    if jax.default_backend() != "cpu":
+    if not platforms.default().keeps_freed_memory:
         for parameter, _, default in options:
             mallopt(parameter, default)
 
@@ -123,7 +124,9 @@ class OnEach:
         return lambda: dataclasses.replace(self, jitted=lowered.compile())
 
 
-def distribute(step: Callable[..., Any], devices: Sequence[Device], num_replicated: int) -> Distributed:
+def distribute(
+    step: Callable[..., Any], devices: Sequence[Device], num_replicated: int, *, donate_first: bool = False
+) -> Distributed:
     """Returns `step(*replicated, batch)` over `devices`: the batch is split, everything else is replicated.
 
     Args:
@@ -131,6 +134,7 @@ def distribute(step: Callable[..., Any], devices: Sequence[Device], num_replicat
         (reduced over `AXIS`; nothing checks that they are).
       devices: of this process.
       num_replicated: number of arguments before the batch.
+      donate_first: the first argument's memory may be reused for the result.
     """
     mapped = jax.pmap(
         step,
@@ -138,6 +142,7 @@ def distribute(step: Callable[..., Any], devices: Sequence[Device], num_replicat
         in_axes=(*(None,) * num_replicated, 0),
         out_axes=None,
         devices=devices if jax.process_count() == 1 else None,  # across processes, pmap takes all devices
+        donate_argnums=(0,) if donate_first else (),
     )
     return Distributed(mapped, len(devices))
 

@@ -26,7 +26,7 @@ from lim_jax.config import Config
 from lim_jax.data import augmentation, pipeline
 from lim_jax.errors import UserError
 from lim_jax.prediction import evaluation
-from lim_jax.runtime import compilation, compile_time, devices
+from lim_jax.runtime import compilation, compile_time, devices, platforms
 from lim_jax.runtime.progress import Progress
 from lim_jax.training import checkpoints, initialization, loss_weighting, results
 from lim_jax.training import history as history_lib
@@ -174,7 +174,8 @@ class _Run:
         """
         original = self.shrinking.original
         self.net, self.evaluate = net, evaluation.Evaluator(net, self.devices)
-        self.optimizer = make_optimizer(self.config, state.params, self.steps_per_epoch, original)
+        platform = platforms.of(self.devices).name
+        self.optimizer = make_optimizer(self.config, state.params, self.steps_per_epoch, original, platform)
         self.train_step = TrainStep(net, self.optimizer, self.config, self.devices)
         if trains and jax.process_count() == 1:  # with several, pmap turns each one's batch into its share of an array
             self.train_step.compile_ahead(

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lim_jax import sparsity
+from lim_jax import models, sparsity
 from lim_jax.config import Config
+from lim_jax.runtime import platforms
 from lim_jax.training import loss_weighting
 
 PyTree = Any
@@ -42,16 +43,22 @@ class TrainState:
 
 def sparse_groups(config: Config) -> Callable[[PyTree], PyTree]:
     """Returns the function from the network's parameters to their groups in the scope that `config` asks for."""
-    return functools.partial(sparsity.backbone_groups, scope=config.sparsity.scope)
+    return functools.partial(models.backbone_groups, scope=config.sparsity.scope)
 
 
 def make_optimizer(
-    config: Config, params: PyTree, steps_per_epoch: int, original: sparsity.Sizes | None = None
+    config: Config,
+    params: PyTree,
+    steps_per_epoch: int,
+    original: sparsity.Sizes | None = None,
+    platform: str | None = None,
 ) -> optax.GradientTransformation:
     """Returns the optimizer that `config` asks for, for parameters shaped like `params`.
 
-    `original` has the sizes of the layers before groups were removed from the network, if they were.
+    `original` has the sizes of the layers before groups were removed from the network, if they were; `platform` is what
+    its updates are compiled for, JAX's default for None.
     """
+    platform = platform or platforms.default().name
     wanted = config.sparsity
     sparse = wanted.penalty != "none" and (wanted.strength > 0 or wanted.target > 0)
     start = wanted.start_epoch * steps_per_epoch
@@ -78,6 +85,7 @@ def make_optimizer(
             metric=wanted.metric,
             bias_corrected=wanted.bias_corrected,
             original=original,
+            platform=platform,
         )
 
     strength = float(wanted.strength) if sparse else 0.0

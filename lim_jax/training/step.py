@@ -1,7 +1,7 @@
 """One training step: the gradients of a batch over all devices, and the update of the state by them.
 
-The two are programs of their own. XLA takes a time to load a program that grows with its matrix products times its
-instructions; the former are all in the first and three quarters of the latter in the second, so that two load in a
+On CPUs the two are programs of their own. XLA takes a time to load a program that grows with its matrix products times
+its instructions; the former are all in the first and three quarters of the latter in the second, so that two load in a
 third of the time of one that is both, and at the same time. The update, which takes longer, is compiled first.
 """
 
@@ -16,7 +16,7 @@ import optax
 from lim_jax import models
 from lim_jax.config import Config
 from lim_jax.network import Network
-from lim_jax.runtime import compilation, devices
+from lim_jax.runtime import compilation, devices, platforms
 from lim_jax.training import loss_weighting
 from lim_jax.training.state import TrainState
 
@@ -86,6 +86,14 @@ def update(
     )
 
 
+def whole_step(
+    state: TrainState, batch: Batch, *, net: Network, config: Config, optimizer: optax.GradientTransformation
+) -> tuple[TrainState, PyTree]:
+    """`differentiate` and `update` as one function, for platforms that run them as one program."""
+    gradients, batch_stats, sums = differentiate(state, batch, net=net, config=config)
+    return update(state, gradients, batch_stats, optimizer=optimizer), sums
+
+
 class TrainStep:
     """The step of a network's training, over devices: (state, batch) -> (new state, sums of `Differentiated`).
 
@@ -95,6 +103,10 @@ class TrainStep:
     def __init__(
         self, net: Network, optimizer: optax.GradientTransformation, config: Config, on: Sequence[devices.Device]
     ):
+        platform = platforms.of(on)
+        net = net.on(platform)
+        whole = functools.partial(whole_step, net=net, config=config, optimizer=optimizer)
+        self._whole: Any = None if platform.splits_step else devices.distribute(whole, on, 1, donate_first=True)
         self._differentiate: Any = devices.distribute(
             functools.partial(differentiate, net=net, config=config), on, num_replicated=1
         )
@@ -102,11 +114,16 @@ class TrainStep:
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, PyTree]:
         """Takes a step."""
+        if self._whole is not None:
+            return self._whole(state, batch)
         gradients, batch_stats, sums = self._differentiate(state, batch)
         return self._update(state, gradients, batch_stats), sums
 
     def compile_ahead(self, state: TrainState, batch: Batch) -> None:
         """Starts compiling for a state and a batch of these shapes; they, or anything with shapes and dtypes."""
+        if self._whole is not None:
+            (self._whole,) = compilation.ahead("the training step", (self._whole, (state, batch)))
+            return
         self._update, self._differentiate = compilation.ahead(
             "the training step",
             (self._update, (state, state.params, state.batch_stats)),

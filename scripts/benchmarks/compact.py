@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks import in_a_row, supervised, worker
 from benchmarks.job import keep, report, spread
 from lim_jax import compaction, models
+from lim_jax.runtime import platforms
 
 _COMPILING = 4  # programs at once: what a GPU tries out for one, disturbs the trials for another
 _SECONDS = 20.0  # with less left until the deadline, no more programs are compiled
@@ -118,7 +119,11 @@ def _compiled_backbones(networks: dict[str, Any], dtype: str, images: jax.Array)
 
     Networks of the same widths share a program.
     """
-    folded = {name: compaction.fold_batch_norm(*network) for name, network in networks.items()}
+    forms = platforms.default().forms
+    folded = {
+        name: compaction.fold_batch_norm(models.with_implementation(model, forms), variables)
+        for name, (model, variables) in networks.items()
+    }
     backbones = {name: models.with_dtype(model, dtype).backbone for name, (model, _) in folded.items()}
     weights = {name: {"params": jax.device_put(found["params"]["backbone"])} for name, (_, found) in folded.items()}
     names = {backbone.architecture: name for name, backbone in backbones.items()}
@@ -133,6 +138,7 @@ def _compiled_backbones(networks: dict[str, Any], dtype: str, images: jax.Array)
 
 def _folded_backbone(model: Any, variables: Any, images: jax.Array) -> Any:
     """Returns a function that runs the backbone on `images`, batch norm folded into the convolutions."""
+    model = models.with_implementation(model, platforms.default().forms)
     folded, weights = compaction.fold_batch_norm(model, variables)
     params = jax.device_put(weights["params"]["backbone"])
     forward = jax.jit(folded.backbone.apply)

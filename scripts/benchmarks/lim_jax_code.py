@@ -12,22 +12,25 @@ import optax
 from benchmarks import networks
 from benchmarks.job import Job
 from benchmarks.random_batch import batch
-from lim_jax import compaction, models, network, ops, sparsity
-from lim_jax.models import layers
-from lim_jax.runtime import devices
+from lim_jax import compaction, models, ops, sparsity
+from lim_jax.ops import gpu, taps
+from lim_jax.runtime import devices, platforms
 from lim_jax.training import initialization
 from lim_jax.training import step as train_step
 from lim_jax.training.state import create_train_state, make_optimizer
 
 _SGD = optax.sgd(1e-6)
 
-# Contenders that run one form of the operations of `lim_jax.ops` whatever the device is.
-_FORMS = {"lim_jax_reference": "REFERENCE", "lim_jax_cpu": "CPU", "lim_jax_gpu": "GPU"}
+# Contenders that run one form of the operations whatever the device is.
+_FORMS = {"lim_jax_reference": ops.REFERENCE, "lim_jax_cpu": ops.CPU, "lim_jax_gpu": ops.GPU}
 
 
 def prepare(job: Job) -> Callable[[], Any]:
     """Returns a function that runs the job once, as lim_jax's verbs would; what it returns has to be waited for."""
     devices.keep_freed_memory()
+    if job.contender in _FORMS:  # this process has no other contender
+        chosen = platforms.default()
+        platforms.PLATFORMS[chosen.name] = dataclasses.replace(chosen, forms=_FORMS[job.contender])
     return {"step": _step, "gradients": _step, "inference": _inference, "optimizer": _optimizer}[job.what](job)
 
 
@@ -37,7 +40,7 @@ def training(job: Job) -> tuple[Callable[..., Any], Any]:
     For "gradients" the optimizer is SGD, which costs next to nothing.
     """
     config = networks.configuration(job)
-    net = _network(job, config)
+    net = networks.build(config)
     on = jax.local_devices()[:1]
     fresh = initialization.FreshVariables(net.model, config.dataset.image_size)
     shapes = jax.eval_shape(functools.partial(_first_state, job, config), fresh.shapes)
@@ -49,41 +52,32 @@ def training(job: Job) -> tuple[Callable[..., Any], Any]:
 def abstract_training(job: Job) -> tuple[Any, Any]:
     """Returns the training step, jitted for one device, and the shapes of its state; computes nothing."""
     config = networks.configuration(job)
-    net = _network(job, config)
+    net = networks.build(config).on(platforms.default())
     fresh = initialization.FreshVariables(net.model, config.dataset.image_size)
     state = jax.eval_shape(functools.partial(_first_state, job, config), fresh.shapes)
     optimizer = _optimizer_of(job, config, state)
 
     def on_one_device(state: Any, batch: Any) -> Any:
         shares = jax.tree.map(lambda leaf: leaf[None], batch)
-        differentiate = functools.partial(train_step.differentiate, net=net, config=config)
-        found = jax.vmap(differentiate, (None, 0), axis_name=devices.AXIS)(state, shares)
-        found = jax.tree.map(lambda leaf: leaf[0], found)
-        return train_step.update(state, found.gradients, found.batch_stats, optimizer=optimizer), found.sums
+        step = functools.partial(train_step.whole_step, net=net, config=config, optimizer=optimizer)
+        return jax.tree.map(lambda leaf: leaf[0], jax.vmap(step, (None, 0), axis_name=devices.AXIS)(state, shares))
 
     return jax.jit(on_one_device), state
 
 
-def _network(job: Job, config: Any) -> network.Network:
-    """Returns the network, with the form of its operations that the contender's name asks for."""
-    net = networks.build(config)
-    if job.contender not in _FORMS:
-        return net
-    forms = getattr(ops, _FORMS[job.contender], None)
-    if forms is None:
-        raise SystemExit(f"{job.contender}: lim_jax.ops has no {_FORMS[job.contender]}")
-    return dataclasses.replace(net, model=models.with_implementation(net.model, forms))
-
-
 def convolution_forms(kernel_size: int, dilation: int) -> dict[str, Callable[[jax.Array, jax.Array], jax.Array]]:
     """Returns what computes a convolution with stride 1, (x, kernel) -> y, by name, for such kernels."""
-    forms = {
-        "op": lambda x, kernel: layers.convolve_by_op(x, kernel, dilation=dilation),
-        "taps": lambda x, kernel: layers.convolve_by_taps(x, kernel, dilation),
-    }
+    forms = {"op": ops.REFERENCE.convolve, "taps": taps.BY_TAPS}
     if kernel_size == 1:
-        return forms | {"product": lambda x, kernel: jnp.einsum("nhwc,co->nhwo", x, kernel[0, 0])}
-    return forms | {"op, taps for the kernel": lambda x, kernel: layers.convolve_on_image(x, kernel, dilation)}
+        forms["product"] = gpu.MATRIX_PRODUCT
+    else:
+        forms["op, taps for the kernel"] = taps.OP_WITH_TAPS
+
+    def by(form: ops.Form) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        chosen = dataclasses.replace(ops.REFERENCE, convolve=form)
+        return lambda x, kernel: ops.convolve(x, kernel, dilation=dilation, forms=chosen)
+
+    return {name: by(form) for name, form in forms.items()}
 
 
 def _first_state(job: Job, config: Any, variables: Any) -> Any:
@@ -117,7 +111,9 @@ def _step(job: Job) -> Callable[[], Any]:
 
 
 def _programs(step: train_step.TrainStep) -> dict[str, Any]:
-    """Returns the two programs of a training step, which no part of lim_jax has to show to others."""
+    """Returns the programs of a training step, which no part of lim_jax has to show to others."""
+    if step._whole is not None:
+        return {"step": step._whole._compiled.result().mapped}
     differentiate, update = step._differentiate._compiled.result(), step._update._compiled.result()
     return {"gradients": differentiate.mapped, "update": update.jitted}
 
@@ -125,7 +121,7 @@ def _programs(step: train_step.TrainStep) -> dict[str, Any]:
 def _inference(job: Job) -> Callable[[], Any]:
     """From uint8 images to the heads' outputs; "lim_jax_folded" has batch norm folded into the convolutions."""
     config = networks.configuration(job)
-    model = _network(job, config).model
+    model = networks.build(config).on(platforms.default()).model
     variables = initialization.FreshVariables(model, config.dataset.image_size).draw(0)
     if job.contender == "lim_jax_folded":
         model, variables = compaction.fold_batch_norm(model, variables)
@@ -141,7 +137,7 @@ def _optimizer(job: Job) -> Callable[[], Any]:
     if job.contender == "optax":
         tx = optax.adamw(1e-4, weight_decay=0.1)
     else:
-        groups = sparsity.backbone_groups(params)
+        groups = models.backbone_groups(params)
         tx = sparsity.proximal_adam(1e-4, job.strength, groups, weight_decay=0.1)
 
     def update(state: Any, gradients: Any) -> Any:

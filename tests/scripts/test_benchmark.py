@@ -27,6 +27,9 @@ from benchmarks import (
 )
 from benchmarks.job import OUTPUTS, Job
 
+from lim_jax import ops
+from lim_jax.runtime import platforms
+
 ROOT = pathlib.Path(__file__).parents[2]
 SIZES = {"backbone": "resnet18d", "width_multiplier": 0.05, "head_channels": 8, "batch_size": 1, "image_size": 32}
 OPTIONS = [f"--{name}={value}" for name, value in SIZES.items()]
@@ -309,7 +312,8 @@ def test_goals_stand_beside_what_was_measured():
     assert markdown.render([]) == ""
 
 
-def test_forms_that_lim_jax_does_not_have_are_refused(monkeypatch):
-    monkeypatch.setitem(lim_jax_code._FORMS, "lim_jax_cpu", "ABSENT")
-    with pytest.raises(SystemExit, match="ops has no ABSENT"):
-        lim_jax_code.prepare(Job("inference", "lim_jax_cpu", **SIZES))
+def test_forms_take_the_place_of_the_platform_s(monkeypatch):
+    monkeypatch.setattr(platforms, "PLATFORMS", dict(platforms.PLATFORMS))
+    monkeypatch.setattr(lim_jax_code, "_inference", lambda job: platforms.default().forms)
+    for contender, forms in (("lim_jax", ops.CPU), ("lim_jax_gpu", ops.GPU), ("lim_jax_reference", ops.REFERENCE)):
+        assert lim_jax_code.prepare(Job("inference", contender)) is forms

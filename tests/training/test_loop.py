@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from lim_jax import config as config_lib
-from lim_jax import data, network, sparsity
+from lim_jax import data, models, network, sparsity
 from lim_jax.data import pipeline
 from lim_jax.errors import UserError
 from lim_jax.runtime import devices
@@ -92,8 +92,8 @@ def test_eight_devices_take_the_steps_of_one(data_dir):
     for tree in ("params", "batch_stats"):
         pairs = zip(jax.tree.leaves(getattr(one, tree)), jax.tree.leaves(getattr(eight, tree)), strict=True)
         assert max(np.max(np.abs(a - b)) for a, b in pairs) < 1e-6, tree
-    zeros = sparsity.sparsity_summary(one.params, sparsity.backbone_groups)
-    assert zeros == sparsity.sparsity_summary(eight.params, sparsity.backbone_groups)
+    zeros = sparsity.sparsity_summary(one.params, models.backbone_groups)
+    assert zeros == sparsity.sparsity_summary(eight.params, models.backbone_groups)
     assert zeros.total.zero_groups > 0
 
 

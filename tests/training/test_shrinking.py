@@ -16,7 +16,7 @@ import optax
 import pytest
 
 from lim_jax import config as config_lib
-from lim_jax import network, sparsity
+from lim_jax import models, network, sparsity
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
 from lim_jax.training import checkpoints
@@ -64,7 +64,7 @@ def test_the_network_shrinks_and_is_reported_relative_to_the_original(shrunk):
     layers = results["sparsity"]["layers"]
     original = network.build(config_lib.load(workdir), {"depth": TargetSpec("depth", "depth")}).model
     like = jax.eval_shape(original.init, jax.random.key(0), jnp.zeros((1, 32, 40, 3)))["params"]
-    groups = sparsity.layer_sizes(like, lambda params: sparsity.backbone_groups(params, "backbone_and_heads"))
+    groups = sparsity.layer_sizes(like, lambda params: models.backbone_groups(params, "backbone_and_heads"))
     assert {name: layer["groups"] for name, layer in layers.items()} == {
         name: size.groups for name, size in groups.items()
     }
@@ -121,7 +121,7 @@ def make_network(width=0.05):
 
 
 def zeros_of(params):
-    return jax.device_get(sparsity.zero_groups(params, sparsity.backbone_groups))
+    return jax.device_get(sparsity.zero_groups(params, models.backbone_groups))
 
 
 def test_only_groups_that_stayed_zero_are_removed():
