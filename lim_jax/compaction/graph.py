@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from lim_jax.models import MultiTaskModel
-from lim_jax.models.layers import BATCH_NORM_EPSILON
 from lim_jax.models.resnet import Architecture, ResNet
+from lim_jax.ops import BATCH_NORM_EPSILON
 
 PyTree = Any
 IMAGE = "image"

@@ -24,8 +24,8 @@ from lim_jax.compaction import liveness as liveness_lib
 from lim_jax.compaction.graph import Convolution, Tensor
 from lim_jax.compaction.liveness import Channels, Liveness
 from lim_jax.models import MultiTaskModel
-from lim_jax.models.layers import BATCH_NORM_EPSILON
 from lim_jax.models.resnet import Architecture, BlockSpec, ConvSpec
+from lim_jax.ops import BATCH_NORM_EPSILON
 
 PyTree = Any
 
