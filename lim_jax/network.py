@@ -35,6 +35,10 @@ class Network:
         """
         return cast(Any, self.model.apply(variables, models.normalize_images(images), train=False))
 
+    def on(self, platform: Platform) -> "Network":
+        """Returns the same network, computed as suits the platform that a program with it is compiled for."""
+        return dataclasses.replace(self, model=models.with_implementation(self.model, platform.forms))
+
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
@@ -64,10 +68,6 @@ def num_channels(network: Network) -> int:
     blocks = [block for stage in architecture.stages for block in stage]
     convolutions = [*architecture.stem, *(conv for block in blocks for conv in block.convs)]
     return sum(conv.features for conv in convolutions) + sum(block.features for block in blocks if block.downsample)
-
-    def on(self, platform: Platform) -> "Network":
-        """Returns the same network, computed as suits the platform that a program with it is compiled for."""
-        return dataclasses.replace(self, model=models.with_implementation(self.model, platform.forms))
 
 
 def build(config: Config, specs: Mapping[str, TargetSpec]) -> Network:

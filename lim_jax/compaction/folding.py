@@ -15,7 +15,7 @@ from lim_jax.compaction.cuts import Cut
 from lim_jax.compaction.graph import Convolution, Tensor
 from lim_jax.compaction.liveness import Liveness
 from lim_jax.models import MultiTaskModel
-from lim_jax.models.layers import BATCH_NORM_EPSILON
+from lim_jax.ops import BATCH_NORM_EPSILON
 
 PyTree = Any
 

@@ -90,7 +90,7 @@ def _metrics() -> Sequence[str]:
 
 
 def _scopes() -> Sequence[str]:
-    from lim_jax.sparsity.groups import SCOPES
+    from lim_jax.models.groups import SCOPES
 
     return SCOPES
 

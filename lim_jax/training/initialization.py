@@ -20,7 +20,6 @@ from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
 from lim_jax.models import layers
 from lim_jax.network import Network
-from lim_jax.training import checkpoints
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +31,8 @@ def network_of(config: Config, specs: Mapping[str, TargetSpec]) -> Network:
     network = network_lib.build(config, specs)
     if not config.init_from:
         return network
+    from lim_jax.training import checkpoints  # imports Orbax and grain, which fresh weights do without
+
     source = checkpoints.load_network(pathlib.Path(config.init_from)).network
     described = config_lib.load(pathlib.Path(config.init_from)).model
     same = all(described[key] == config.model[key] for key in ("backbone", "width_multiplier"))
@@ -115,6 +116,8 @@ def variables_of(config: Config, initializer: VariableInitializer) -> PyTree:
 
 def _taken_over(variables: PyTree, init_from: str) -> PyTree:
     """Returns `variables` with the arrays of the run in `init_from` that have their names and shapes; says which."""
+    from lim_jax.training import checkpoints
+
     source = checkpoints.load_network(pathlib.Path(init_from)).variables
     fitting = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(source)}
     taken, left = [], []
