@@ -78,6 +78,21 @@ def get_config() -> ml_collections.ConfigDict:
     return config
 
 
+def with_variant(config: ml_collections.ConfigDict, variant: str, file: str) -> ml_collections.ConfigDict:
+    """Returns `config`, changed to the `variant` of the paper's set-ups that `file` was asked for: "" changes nothing.
+
+    Raises:
+      ValueError: there is no such variant.
+    """
+    if variant == "dense":
+        config.sparsity.strength = 0.0
+    elif variant == "as_published":
+        as_published(config)
+    elif variant:
+        raise ValueError(f"{file} has no variant {variant!r}; it has dense and as_published")
+    return config
+
+
 def as_published(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Switches on what the paper's public code does and a user would not expect; returns `config`."""
     config.loss_weighting = "uniform"  # the weights s_t were never given to the optimizer

@@ -83,15 +83,15 @@ def compact_run(
     if data_dir is not None:
         settings = config.with_value(settings, "dataset.data_dir", data_dir)
     dataset = data.load(settings.dataset, tuple(dense.network.tasks))
-    compacted = compaction.compact(dense.network.model, dense.weights, round_to)
+    compacted = compaction.compact(dense.network.model, dense.variables, round_to)
     _make_room(output, workdir)
     small = dataclasses.replace(dense.network, model=compacted.model)
-    checkpoints.save_network(output, dataclasses.replace(dense, network=small, weights=compacted.variables))
+    checkpoints.save_network(output, dataclasses.replace(dense, network=small, variables=compacted.variables))
     config.save(settings, output)
     restored = checkpoints.load_network(output)
     networks = {
-        "dense": (dense.network.model, dense.weights),
-        "compact": (restored.network.model, restored.weights),
+        "dense": (dense.network.model, dense.variables),
+        "compact": (restored.network.model, restored.variables),
     }
     size = config.flat(settings)["dataset.image_size"]
     costs = {name: compaction.layer_costs(model, size) for name, (model, _) in networks.items()}
@@ -140,9 +140,10 @@ def _images(dataset: Any, size: tuple[int, int]) -> PyTree:
     """Returns uint8 images (N, H, W, 3), spread over the test split, and as many of random pixels."""
     import numpy as np
 
+    from lim_jax.data import pipeline
+
     source = dataset.sources["test"]
-    chosen = np.unique(np.linspace(0, len(source) - 1, _IMAGES_COMPARED).astype(int))
-    real = np.stack([source[int(index)]["image"] for index in chosen])
+    real = np.stack([source[index]["image"] for index in pipeline.evenly_spaced(source, _IMAGES_COMPARED)])
     noise = np.random.default_rng(0).integers(0, 256, (len(real), *size, 3), np.uint8)
     return np.concatenate([real, noise])
 
@@ -156,9 +157,10 @@ def _differences(networks: Mapping[str, tuple[Any, PyTree]], images: PyTree) -> 
     import numpy as np
 
     from lim_jax import models
+    from lim_jax.runtime import platforms
 
     def logits_of(model: Any) -> Callable[..., Any]:
-        exact = models.with_dtype(model, "float32")
+        exact = models.with_implementation(models.with_dtype(model, "float32"), platforms.default().forms)
         return jax.jit(lambda weights, batch: exact.apply(weights, models.normalize_images(batch), train=False))
 
     calls = {name: logits_of(model) for name, (model, _) in networks.items()}
@@ -180,9 +182,14 @@ def _latencies(networks: Mapping[str, tuple[Any, PyTree]], size: tuple[int, int]
     import jax
     import numpy as np
 
-    from lim_jax import compaction
+    from lim_jax import compaction, models
+    from lim_jax.runtime import platforms
 
-    folded = {name: compaction.fold_batch_norm(*network) for name, network in networks.items()}
+    forms = platforms.default().forms
+    folded = {
+        name: compaction.fold_batch_norm(models.with_implementation(model, forms), weights)
+        for name, (model, weights) in networks.items()
+    }
     measured: dict[str, Any] = {}
     for key in ("latency_ms", "backbone_latency_ms"):
         measured[key] = {}

@@ -29,20 +29,17 @@ def main(argv: Sequence[str]) -> None:
     if flags.FLAGS.workdir is None:
         raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
     workdir = pathlib.Path(flags.FLAGS.workdir)
-    from lim_jax import config, data
+    from lim_jax import data
+    from lim_jax.figures import tables
     from lim_jax.prediction import evaluation
     from lim_jax.runtime import devices
-    from lim_jax.training import checkpoints, results
+    from lim_jax.training.workdir import open_trained
 
-    devices.keep_freed_memory()
-    settings = config.load(workdir)
-    trained = checkpoints.load_network(workdir)
-    if flags.FLAGS.data_dir is not None:
-        settings = config.with_value(settings, "dataset.data_dir", flags.FLAGS.data_dir)
-    dataset = data.load(settings.dataset, tuple(trained.network.tasks))
-    evaluator = evaluation.Evaluator(trained.network, devices.chosen(settings.num_devices, settings.batch_size))
-    measured = evaluator(trained.weights, evaluation.split_batches(dataset, flags.FLAGS.split, settings))
-    print(results.metrics_table(trained.network, {flags.FLAGS.split: measured}))
+    config, trained = open_trained(workdir, flags.FLAGS.data_dir)
+    dataset = data.load(config.dataset, tuple(trained.network.tasks))
+    evaluator = evaluation.Evaluator(trained.network, devices.chosen(config.num_devices, config.batch_size))
+    measured = evaluator(trained.variables, evaluation.split_batches(dataset, flags.FLAGS.split, config))
+    print(tables.metrics(trained.network.tasks, {flags.FLAGS.split: measured}))
     path = workdir / f"evaluation_{flags.FLAGS.split}.json"
     path.write_text(json.dumps(measured, indent=2) + "\n")
     print(f"also in {path}")

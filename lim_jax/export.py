@@ -99,13 +99,13 @@ def export_run(
         trained = checkpoints.load_network(workdir)
         size = image_size or tuple(settings.dataset.image_size)
         program = exporting.build_program(
-            trained.network, trained.weights, size, normalises=normalises, predicts=predicts
+            trained.network, trained.variables, size, normalises=normalises, predicts=predicts
         )
         logger.info("converting the network for images of %d×%d to %s", *size, format_name)
         partial.write_bytes(format_.serialize(program))
         logger.info("comparing the file's outputs with the network's")
         content = partial.read_bytes()
-        worst = exporting.differences(program, format_.load(content), trained.network, trained.weights)
+        worst = exporting.differences(program, format_.load(content), trained.network, trained.variables)
         card = exporting.describe(format_name, content, program, trained, settings, workdir)
         card["difference_over_largest_logit"] = worst
         if _largest_difference(card) <= LARGEST_DIFFERENCE:

@@ -10,10 +10,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from absl import flags
-from ml_collections import config_flags
 
+from lim_jax import config as config_lib
 from lim_jax.errors import UserError
 from lim_jax.runtime import cli
 
@@ -22,7 +21,7 @@ _EXAMPLES = 6  # in the picture
 
 def define_flags() -> None:
     """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
-    config_flags.DEFINE_config_file("config", None, "A configuration file, e.g. configs/rooms.py[:variant].")
+    config_lib.define_flag()
     flags.DEFINE_string("output", None, "The folder for data.json and examples.png; made if needed.")
 
 
@@ -34,7 +33,6 @@ def main(argv: Sequence[str]) -> None:
     if flags.FLAGS.output is None:
         raise UserError("no output: add --output=DIR, a folder for the numbers and the picture")
     output = pathlib.Path(flags.FLAGS.output)
-    from lim_jax import config as config_lib
     from lim_jax import data
     from lim_jax.data import statistics
 
@@ -84,27 +82,13 @@ def _phrases(numbers: Mapping[str, Any]) -> list[str]:
 
 def draw_examples(dataset: Any) -> Any:
     """Draws a few training examples with all their targets, a row each; returns a matplotlib figure."""
-    from matplotlib.figure import Figure
-
     from lim_jax import tasks
+    from lim_jax.data import pipeline
+    from lim_jax.figures import examples
 
     source = dataset.sources["train"]
-    indices = np.unique(np.linspace(0, len(source) - 1, _EXAMPLES).astype(int))
-    made = {name: tasks.create(spec) for name, spec in dataset.specs.items()}
-    columns = 1 + len(made)
-    figure = Figure(figsize=(1.7 * columns, 1.7 * len(indices) + 0.3), layout="constrained")
-    axes = figure.subplots(len(indices), columns, squeeze=False)
-    for row, index in zip(axes, indices, strict=True):
-        example = source[int(index)]
-        pictures = {f"image {index} of train": example["image"]}
-        for name, task in made.items():
-            target = np.asarray(task.prepare_target(example["targets"][name][None]))[0]
-            pictures[name] = task.picture(target)
-        for place, (title, picture) in zip(row, pictures.items(), strict=True):
-            place.imshow(picture, interpolation="nearest")
-            place.set_title(title, fontsize=7)
-            place.set_axis_off()
-    return figure
+    chosen = {f"image {index} of train": source[index] for index in pipeline.evenly_spaced(source, _EXAMPLES)}
+    return examples.target_panel({name: tasks.create(spec) for name, spec in dataset.specs.items()}, chosen)
 
 
 if __name__ == "__main__":

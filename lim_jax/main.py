@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
+from lim_jax import config
 from lim_jax.errors import UserError
 from lim_jax.runtime import cli
 
@@ -24,7 +25,7 @@ def default_workdir(config_flag: str) -> pathlib.Path:
 
 def define_flags() -> None:
     """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
-    config_flags.DEFINE_config_file("config", None, "A configuration file, e.g. configs/rooms.py[:variant].")
+    config.define_flag()
     flags.DEFINE_string("workdir", None, "Where the run lives; default runs/<name of the configuration>.")
     flags.DEFINE_bool(
         "distributed",
@@ -40,17 +41,16 @@ def main(argv: Sequence[str]) -> None:
     if flags.FLAGS["config"].value is None:
         raise UserError("no configuration: add --config=configs/rooms.py (or nyu.py, or a file of yours)")
     config_file = config_flags.get_config_filename(flags.FLAGS["config"])
-    if not pathlib.Path(config_file.partition(":")[0]).is_file():
-        raise UserError(f"there is no configuration file {config_file}: try --config=configs/rooms.py")
     workdir = pathlib.Path(flags.FLAGS.workdir or default_workdir(config_file))
     gc.disable()  # there is no garbage yet
-    from lim_jax.training import loop as train  # after the flags: a mistyped key need not wait for JAX to be imported
+    from lim_jax.runtime import processes  # after the flags: a mistyped key need not wait for JAX to be imported
+    from lim_jax.training import loop
 
     gc.freeze()  # what was imported stays
     gc.enable()
     if flags.FLAGS.distributed:
-        train.join_other_processes()
-    train.train_and_evaluate(flags.FLAGS.config, workdir)
+        processes.join()
+    loop.train_and_evaluate(flags.FLAGS.config, workdir)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A network and what its outputs mean: the model and its tasks, built from a configuration or from JSON.
+"""A network and what its outputs mean: the model and its tasks, built from a configuration or from JSON; its variables.
 
 The JSON form is stored in every checkpoint, so that evaluation, prediction and compaction need neither the
 data set nor the configuration to rebuild exactly the network that was trained.
@@ -9,10 +9,14 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import jax
+import numpy as np
 
 from lim_jax import models, tasks
 from lim_jax.config import Config
 from lim_jax.data.specs import TargetSpec
+from lim_jax.runtime.platforms import Platform
+
+PyTree = Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,20 +26,54 @@ class Network:
     model: models.MultiTaskModel
     tasks: Mapping[str, tasks.Task]
 
-    def logits(self, weights: Any, images: jax.Array) -> dict[str, jax.Array]:
+    def logits(self, variables: PyTree, images: jax.Array) -> dict[str, jax.Array]:
         """Returns the heads' outputs in evaluation mode.
 
         Args:
-          weights: `{"params", "batch_stats"}`.
+          variables: `{"params", "batch_stats"}`.
           images: (N, H, W, 3), uint8 or float in 0..255.
         """
-        return cast(Any, self.model.apply(weights, models.normalize_images(images), train=False))
+        return cast(Any, self.model.apply(variables, models.normalize_images(images), train=False))
+
+    def on(self, platform: Platform) -> "Network":
+        """Returns the same network, computed as suits the platform that a program with it is compiled for."""
+        return dataclasses.replace(self, model=models.with_implementation(self.model, platform.forms))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network.
+
+    Attributes:
+      network: the model and its tasks.
+      variables: `{"params", "batch_stats"}`, numpy arrays.
+      step: the training step that the variables are from.
+      epoch: its epoch.
+    """
+
+    network: Network
+    variables: PyTree
+    step: int
+    epoch: int
+
+
+def num_parameters(params: PyTree) -> int:
+    """Returns the number of elements of all arrays of a tree."""
+    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params))
+
+
+def num_channels(network: Network) -> int:
+    """Returns the number of channels that the convolutions of the backbone emit, together."""
+    architecture = network.model.backbone.architecture
+    blocks = [block for stage in architecture.stages for block in stage]
+    convolutions = [*architecture.stem, *(conv for block in blocks for conv in block.convs)]
+    return sum(conv.features for conv in convolutions) + sum(block.features for block in blocks if block.downsample)
 
 
 def build(config: Config, specs: Mapping[str, TargetSpec]) -> Network:
     """Returns the network that `config` describes for the targets `specs`."""
-    made = {name: tasks.create(spec, **_task_settings(config, spec)) for name, spec in specs.items()}
-    heads = {name: task.head(**_head_settings(config, task)) for name, task in made.items()}
+    made = {name: tasks.from_config(spec, config) for name, spec in specs.items()}
+    heads = {name: task.head(**task.head_settings(config)) for name, task in made.items()}
     backbone = models.backbone(config.model.backbone, config.model.width_multiplier, dtype=config.dtype)
     return Network(models.MultiTaskModel(backbone, heads), made)
 
@@ -71,19 +109,6 @@ def from_json(fields: Mapping[str, Any]) -> Network:
         for name, task in fields["tasks"].items()
     }
     return Network(models.from_json(fields["model"]), made)
-
-
-def _task_settings(config: Config, spec: TargetSpec) -> dict[str, Any]:
-    if spec.kind == "segmentation":
-        return {"label_smoothing": config.label_smoothing}
-    return {"double_sigmoid": config.published.double_sigmoid} if spec.kind == "attribute" else {}
-
-
-def _head_settings(config: Config, task: tasks.Task) -> dict[str, Any]:
-    settings = {"channels": config.model.head_channels, "dtype": config.dtype}
-    if task.head_name == "deeplab":
-        settings["dropout"] = config.model.dropout_rate
-    return settings
 
 
 def _fields(task: tasks.Task) -> dict[str, Any]:

@@ -95,18 +95,13 @@ def predict_files(
         problem = problems[0] if problems else "no images"
         raise UserError(f"{problem}: add --images=a.jpg,b.png (files, folders or patterns in quotes)")
     _make_output(output, images)
-    from lim_jax import config
     from lim_jax.prediction import predictor as prediction
     from lim_jax.prediction import writer as prediction_writer
-    from lim_jax.runtime import devices
-    from lim_jax.training import checkpoints
+    from lim_jax.training.workdir import open_trained
 
-    settings = config.load(workdir)
-    size = _network_size(image_size, settings)
-    devices.use_compilation_cache(settings.compilation_cache_dir)
-    devices.keep_freed_memory()
-    trained = checkpoints.load_network(workdir)
-    predictor = prediction.Predictor(trained.network, trained.weights, size, batch_size)
+    config, trained = open_trained(workdir)
+    size = _network_size(image_size, config)
+    predictor = prediction.Predictor(trained.network, trained.variables, size, batch_size)
     shown = "their own size" if size is None else "{}×{}".format(*size)
     logger.info("predicting %d images; the network sees them at %s", len(paths), shown)
     with prediction_writer.Writer(output, trained.network.tasks, paths, raw, panel, _THREADS) as writer:
@@ -143,34 +138,14 @@ def _network_size(text: str | None, settings: Any) -> tuple[int, int] | None:
 
 def _predict(predictor: Any, paths: Sequence[pathlib.Path], writer: Any, problems: list[str]) -> int:
     """Reads, predicts and writes all images, at the same time; returns how many, and adds to `problems` who failed."""
-    import cv2
     import jax
 
-    from lim_jax.data.sources import files
-    from lim_jax.figures import pictures
-    from lim_jax.prediction import image_files
     from lim_jax.runtime import progress
-
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what cannot be read is reported here
-
-    def read(path: pathlib.Path) -> Any:
-        image = files.read_image(path)
-        return predictor.prepare(image), pictures.reduced(image)
-
-    def inputs() -> Iterator[Any]:
-        ahead = max(_AHEAD_BATCHES * predictor.batch_size, _THREADS)
-        for path, future in image_files.read_ahead(read, paths, _THREADS, ahead, image_files.pixels):
-            try:
-                item, image = future.result()
-            except UserError as error:
-                problems.append(str(error))
-                continue
-            yield (path, image), item
 
     unfound, predicted = len(problems), 0
     speed = progress.Progress(1, len(paths), 1)
     try:
-        for (path, image), prediction in predictor.stream(inputs()):
+        for (path, image), prediction in predictor.stream(_inputs(predictor, paths, problems)):
             writer.write(path, image, prediction)
             predicted += 1
             if speed.step_done(predicted + len(problems) - unfound):
@@ -180,6 +155,30 @@ def _predict(predictor: Any, paths: Sequence[pathlib.Path], writer: Any, problem
             raise
         raise UserError("out of memory: lower --batch_size, or give --image_size=HEIGHT,WIDTH") from error
     return predicted
+
+
+def _inputs(predictor: Any, paths: Sequence[pathlib.Path], problems: list[str]) -> Iterator[Any]:
+    """Reads images ahead; yields ((path, what a panel shows of it), what the network sees); adds to `problems`."""
+    import cv2
+
+    from lim_jax.data.sources import files
+    from lim_jax.figures import pictures
+    from lim_jax.prediction import image_files
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what cannot be read is reported here
+
+    def read(path: pathlib.Path) -> Any:
+        image = files.read_image(path)
+        return predictor.prepare(image), pictures.reduced(image)
+
+    ahead = max(_AHEAD_BATCHES * predictor.batch_size, _THREADS)
+    for path, future in image_files.read_ahead(read, paths, _THREADS, ahead, image_files.pixels):
+        try:
+            item, image = future.result()
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        yield (path, image), item
 
 
 if __name__ == "__main__":

@@ -10,6 +10,18 @@
     python scripts/benchmark.py input     [--batch_size=16] [--image_size=256] [--workers=0,1,2] [--steps=0] ...
     python scripts/benchmark.py compact   [--live=0.6,0.35,0.25,0.3] [--round_to=1] ...
 
+and for a GPU, whose time is short: many runs in a row with one wait at the end, one contender after another
+
+    python scripts/benchmark.py step|inference|optimizer --steps=20 [--contenders=lim_jax,torch_modern,flax] [--profile]
+    python scripts/benchmark.py start        [--starts=2] --cache=DIR
+    python scripts/benchmark.py compact      --steps=20 [--zero_groups=0.7] [--batch_size=1,16] [--round_to=1,8,16] ...
+    python scripts/benchmark.py convolutions [--steps=20] [--dtype=bfloat16,float32]
+    python scripts/benchmark.py gpu_table    [--output=DIR] [--torch-reference=DIR] [--tiny]
+    python scripts/benchmark.py markdown     FILE
+
+with `[--cache=DIR] [--minutes=9] [--output=FILE]`: where compiled programs are kept, when to end, and a file for the
+lines. Nothing of these imports TensorFlow.
+
 `step`, `inference` and `optimizer` compare, for a network of three dense tasks: lim_jax, the same network in plain
 Flax (`optax.adamw` for the optimizer), and with `--torch-reference=DIR` the paper's public code from a checkout of
 it, where torch is installed. Each contender has a process of its own; they take turns.
@@ -26,13 +38,24 @@ it, where torch is installed. Each contender has a process of its own; they take
 `--steps=N` it also takes N real training steps and tells what share of the time they waited for data.
 
 `compact` removes groups that are zero at random, as many per stage as given, and measures what that saves.
+
+`torch_modern` is the same network as a PyTorch user trains it today, `lim_jax_reference`, `lim_jax_cpu` and
+`lim_jax_gpu` are lim_jax with the operations of one platform.
+
+`start` is a process from its start to the first training step on a random batch, without a data set.
+
+`convolutions` is a table of the forms of a convolution, per shape.
+
+`gpu_table` measures all of it that has a goal on a GPU, the most important first, and ends with Markdown; `markdown`
+makes that of a file of lines, also of a part of them.
 """
 
 import argparse
 import functools
 import importlib
+from collections.abc import Callable
 
-from benchmarks import comparison
+from benchmarks import comparison, in_a_row
 from benchmarks.job import add_sizes, job_from
 
 
@@ -43,7 +66,10 @@ def main() -> None:
 
 
 def _compare(what: str, arguments: argparse.Namespace) -> None:
-    comparison.compare(job_from(arguments, what), arguments.rounds)
+    if arguments.steps:
+        in_a_row.run(what, arguments)
+    else:
+        comparison.compare(job_from(arguments, what), arguments.rounds)
 
 
 def _module(name: str, arguments: argparse.Namespace) -> None:
@@ -68,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         made = command(what, text)
         _add_comparison(made)
+        in_a_row.add_options(made)
         made.set_defaults(run=functools.partial(_compare, what))
     add_sizes(command("startup", "from the command to the first training step", rounds=1))
     add_sizes(command("roofline", "what a training step costs on paper"), batch_size=16, image_size=256)
@@ -85,11 +112,37 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--data_dir", default=None, help="where the records are kept")
     made = command("compact", "what removing zero groups saves")
     made.add_argument("--backbone", default="resnet50d")
-    made.add_argument("--batch_size", type=int, default=4)
+    made.add_argument("--batch_size", default="4", help="with --steps: several, with commas")
     made.add_argument("--image_size", type=int, default=128)
     made.add_argument("--live", default="0.6,0.35,0.25,0.3", help="share of the groups that stay, per stage")
-    made.add_argument("--round_to", type=int, default=1, help="as of lim_jax.compact")
+    made.add_argument("--round_to", default="1", help="as of lim_jax.compact; with --steps: several, with commas")
+    made.add_argument("--dtype", default="float32", help="with --steps: several, with commas")
+    made.add_argument("--zero_groups", type=float, default=0.7, help="with --steps: share per layer, for --live")
+    in_a_row.add_options(made)
+    _add_gpu_commands(command)
     return parser
+
+
+def _add_gpu_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    made = command("start", "from a process's start to the first training step on a random batch")
+    add_sizes(made, batch_size=16, image_size=256)
+    made.add_argument("--starts", type=int, default=2)
+    in_a_row.add_limits(made)
+    made.set_defaults(run=in_a_row.start)
+    made = command("convolutions", "the forms of a convolution")
+    made.add_argument("--batch_size", type=int, default=16)
+    made.add_argument("--image_size", type=int, default=256)
+    made.add_argument("--width_multiplier", type=float, default=1.0)
+    made.add_argument("--dtype", default="bfloat16,float32", help="several, with commas")
+    in_a_row.add_options(made)
+    made.set_defaults(steps=20)
+    made = command("gpu_table", "everything that has a goal on a GPU")
+    made.add_argument("--output", default="gpu_table", help="directory for the lines, the Markdown, and programs")
+    made.add_argument("--minutes", type=float, default=9)
+    made.add_argument("--torch-reference", default="", help="a checkout of the paper's public code")
+    made.add_argument("--tiny", action="store_true", help="small networks, to try all of it")
+    made.add_argument("--skip", type=int, default=0, help="rows of the plan that were measured before")
+    command("markdown", "tables of the lines of a GPU").add_argument("file")
 
 
 def _add_comparison(parser: argparse.ArgumentParser) -> None:

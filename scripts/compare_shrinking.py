@@ -20,7 +20,8 @@ import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
-from lim_jax.figures import report
+from lim_jax.figures import style
+from lim_jax.runtime.tables import aligned
 from lim_jax.training import checkpoints
 
 _WITHOUT = flags.DEFINE_list("without", None, "Workdirs of runs without config.sparsity.compact_every_epochs.")
@@ -81,11 +82,7 @@ def table(variants: Mapping[str, Sequence[Run]]) -> str:
     rows = [("", *(f"{name} ({len(runs)} runs)" for name, runs in columns.items()))]
     for key in next(iter(columns.values()))[0]:
         rows.append((key, *(_mean_and_deviation([run[key] for run in runs]) for runs in columns.values())))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
+    return aligned(rows)
 
 
 def _mean_and_deviation(values: Sequence[float]) -> str:
@@ -95,7 +92,7 @@ def _mean_and_deviation(values: Sequence[float]) -> str:
 
 def figure(variants: Mapping[str, Sequence[Run]]) -> Figure:
     """Draws the seconds of each epoch and of the training up to it."""
-    drawn = Figure(figsize=(report.WIDTH, 2.6), layout="constrained")
+    drawn = Figure(figsize=(style.WIDTH, 2.6), layout="constrained")
     panels = (
         ("seconds per epoch, training steps", step_seconds),
         ("seconds so far, compiling included", training_seconds),
@@ -123,7 +120,7 @@ def main(argv: Sequence[str]) -> None:
         for name, workdirs in (("without", _WITHOUT.value), ("shrinking", _SHRINKING.value))
     }
     print(table(variants))
-    with report.style():
+    with style.context():
         figure(variants).savefig(_OUTPUT.value)
     print(f"figure: {_OUTPUT.value}")
 

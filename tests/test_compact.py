@@ -12,8 +12,7 @@ from lim_jax import config as config_lib
 from lim_jax.errors import UserError
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import devices
-from lim_jax.training import checkpoints
-from lim_jax.training import loop as train
+from lim_jax.training import checkpoints, loop
 from tests.models import reference_weights
 from tests.training.tiny import tiny_config
 
@@ -30,7 +29,7 @@ def run(tmp_path_factory, data_dir):
             if name.startswith("layer") and "kernel" in conv:
                 conv["kernel"][:, :, ::3] = 0
     weights["params"]["backbone"]["layer3_1"]["conv1"]["kernel"][:] = 0
-    checkpoints.save_network(workdir, checkpoints.Trained(net, weights, step=3, epoch=1))
+    checkpoints.save_network(workdir, network.Trained(net, weights, step=3, epoch=1))
     config_lib.save(config, workdir)
     return workdir
 
@@ -66,7 +65,7 @@ def test_the_compact_workdir_evaluates_alike(run, compacted):
         settings, trained = config_lib.load(workdir), checkpoints.load_network(workdir)
         dataset = data.load(settings.dataset, tuple(trained.network.tasks))
         evaluator = evaluation.Evaluator(trained.network, devices.chosen(1, settings.batch_size))
-        measured.append(evaluator(trained.weights, evaluation.split_batches(dataset, "test", settings)))
+        measured.append(evaluator(trained.variables, evaluation.split_batches(dataset, "test", settings)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), *measured)
 
 
@@ -77,7 +76,7 @@ def test_it_can_be_trained_on(compacted, data_dir, tmp_path, caplog):
     config.tasks = ("depth",)
     config.init_from = str(output)
     with caplog.at_level("INFO", logger="lim_jax"):
-        results = train.train_and_evaluate(config, tmp_path)
+        results = loop.train_and_evaluate(config, tmp_path)
     assert "freshly drawn" not in caplog.text
     layers = content["layers"].items()
     wanted = sum(row["parameters"]["compact"] for name, row in layers if not name.startswith("heads_normals"))

@@ -11,6 +11,7 @@ import sys
 import types
 
 import jax
+import ml_collections
 import numpy as np
 import pytest
 
@@ -97,7 +98,7 @@ def runs(tmp_path_factory):
     config.tasks = tuple(SPECS)
     config.dataset.image_size = (64, 64)
     config.model.width_multiplier = 0.05
-    config = config_lib.checked(config)
+    config = ml_collections.FrozenConfigDict(config)  # no one data set has all these tasks
     dense = network.build(config, SPECS)
     images = np.zeros((1, 64, 64, 3), np.float32)
     weights = _with_moderate_logits(dense, reference_weights.variables(dense.model, images))
@@ -106,7 +107,7 @@ def runs(tmp_path_factory):
     found = {}
     for name, net, variables in (("dense", dense, weights), ("compact", small, compacted.variables)):
         found[name] = tmp_path_factory.mktemp(name)
-        checkpoints.save_network(found[name], checkpoints.Trained(net, variables, step=3, epoch=1))
+        checkpoints.save_network(found[name], network.Trained(net, variables, step=3, epoch=1))
         config_lib.save(config, found[name])
     return found
 
@@ -123,8 +124,8 @@ def _expected(workdir, images, normalises, predicts):
     trained = checkpoints.load_network(workdir)
     exact = dataclasses.replace(trained.network, model=models.with_dtype(trained.network.model, "float32"))
     if predicts:
-        return jax.device_get(evaluation.predictor(exact, images.shape[1:3])(trained.weights, images))
-    return jax.device_get(jax.jit(exact.model.apply)(trained.weights, images))
+        return jax.device_get(evaluation.predictor(exact, images.shape[1:3])(trained.variables, images))
+    return jax.device_get(jax.jit(exact.model.apply)(trained.variables, images))
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
@@ -158,11 +159,11 @@ def test_files_run_without_lim_jax_and_predict_the_same(runs, tmp_path, monkeypa
 
 
 def _run_without_lim_jax(folder, format_name, image):
-    """Runs the README's lines, and then all files, in a process of its own."""
+    """Runs the guide's lines, and then all files, in a process of its own."""
     from PIL import Image
 
     Image.fromarray(image).save(folder / "room.png")
-    section = (ROOT / "README.md").read_text().split("### Export\n")[1].split("\n### ")[0]
+    section = (ROOT / "docs" / "guides" / "compact_and_export.md").read_text().split("## Export\n")[1]
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     (shown,) = [block for block in blocks if f'"rooms.{format_name}"' in block]
     save = SAVE_ALL.replace("FORMAT", format_name)
@@ -239,14 +240,14 @@ def test_a_difference_is_an_error_and_leaves_no_file(runs, tmp_path, monkeypatch
 )
 def test_what_counts_as_different(runs, changes):
     trained = checkpoints.load_network(runs["compact"])
-    program = exporting.build_program(trained.network, trained.weights, (32, 40))
+    program = exporting.build_program(trained.network, trained.variables, (32, 40))
     call = jax.jit(program.__call__)
 
     def run(images):
         predictions = jax.device_get(call(images))
         return predictions | {task: change(predictions[task]) for task, change in changes.items()}
 
-    found = exporting.differences(program, run, trained.network, trained.weights)
+    found = exporting.differences(program, run, trained.network, trained.variables)
     for task, difference in found.items():
         assert (difference > export.LARGEST_DIFFERENCE) == (task in changes)
 

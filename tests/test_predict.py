@@ -16,7 +16,7 @@ from lim_jax.errors import UserError
 from lim_jax.figures import pictures
 from lim_jax.prediction import evaluation, image_files
 from lim_jax.prediction import predictor as prediction
-from lim_jax.training.checkpoints import Trained, save_network
+from lim_jax.training.checkpoints import save_network
 from tests.models import reference_weights
 from tests.training.tiny import tiny_config
 
@@ -35,7 +35,7 @@ def trained():
     config = tiny_config("")
     net = network.build(config_lib.checked(config), SPECS)
     weights = reference_weights.variables(net.model, np.zeros((1, *SIZE, 3), np.float32))
-    return Trained(net, weights, step=1, epoch=1)
+    return network.Trained(net, weights, step=1, epoch=1)
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +157,8 @@ def test_every_kind_of_file(workdir, tmp_path):
 
 def test_images_of_the_networks_size_are_predicted_as_in_evaluation(trained):
     images = np.stack([photograph(*SIZE, seed=seed) for seed in range(3)])
-    expected = evaluation.predictor(trained.network, SIZE)(trained.weights, images)
-    predictor = prediction.Predictor(trained.network, trained.weights, SIZE, batch_size=3)
+    expected = evaluation.predictor(trained.network, SIZE)(trained.variables, images)
+    predictor = prediction.Predictor(trained.network, trained.variables, SIZE, batch_size=3)
     for index, found in enumerate(predictor(list(images))):
         assert list(found) == list(SPECS)
         for task, values in found.items():
@@ -168,13 +168,13 @@ def test_images_of_the_networks_size_are_predicted_as_in_evaluation(trained):
 @pytest.fixture(scope="module")
 def fixed(trained):
     """Resizes to the network's size."""
-    return prediction.Predictor(trained.network, trained.weights, SIZE, batch_size=4)
+    return prediction.Predictor(trained.network, trained.variables, SIZE, batch_size=4)
 
 
 @pytest.fixture(scope="module")
 def native(trained):
     """Takes images as they are."""
-    return prediction.Predictor(trained.network, trained.weights, None, batch_size=2)
+    return prediction.Predictor(trained.network, trained.variables, None, batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_upsampling(trained, logits, mode, size, request):
     image = photograph(*size)
     predictor = request.getfixturevalue(mode)
     item = predictor.prepare(image)
-    maps = {name: np.asarray(v[0], np.float64) for name, v in logits(trained.weights, item.pixels[None]).items()}
+    maps = {name: np.asarray(v[0], np.float64) for name, v in logits(trained.variables, item.pixels[None]).items()}
     found = predictor([image])[0]
     axes = []
     for pixels, seen in zip(size, item.pixels.shape[:2], strict=True):
@@ -221,7 +221,7 @@ def test_upsampling(trained, logits, mode, size, request):
 
 def test_one_program_per_bucket(trained, fixed):
     sides = [(40, 50), (64, 64), (20, 20), (33, 64), (64, 50), (40, 40)]
-    predictor = prediction.Predictor(trained.network, trained.weights, None, batch_size=2)
+    predictor = prediction.Predictor(trained.network, trained.variables, None, batch_size=2)
     images = [photograph(*size, seed=index) for index, size in enumerate(sides)]
     for _ in range(2):
         found = predictor(images)
@@ -290,7 +290,7 @@ def test_the_panel_shows_everything(trained):
     assert 1 < panel.shape[1] / panel.shape[0] < 2.5
     only = pictures.panel(image, {"smiling": tasks["smiling"]}, values, {})
     assert only.shape[0] > image.pixels.shape[0]
-    card = pictures.task_picture(tasks["smiling"], values["smiling"], (60, 90))
+    card = pictures.answer_card(tasks["smiling"], values["smiling"], (60, 90))
     assert card.shape == (60, 90, 3) and card.min() < 100 < card.max()
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from lim_jax.models import MultiTaskModel
-from lim_jax.models.layers import BATCH_NORM_EPSILON
 from lim_jax.models.resnet import Architecture, ResNet
+from lim_jax.ops import BATCH_NORM_EPSILON
 
 PyTree = Any
 IMAGE = "image"
 IMAGE_CHANNELS = 3
+BORDER_KERNEL = "constant_kernel"  # its name among the parameters, as it is in checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,12 +117,12 @@ class Weights:
 
     Attributes:
       kernel: (k, k, number of channels read, features).
-      constant: (k, k, features): products with a channel of ones.
+      border_kernel: (k, k, features): products with a channel of ones.
       scale, shift: (features,): what the normalisation (or the bias) makes of the products.
     """
 
     kernel: np.ndarray
-    constant: np.ndarray
+    border_kernel: np.ndarray
     scale: np.ndarray
     shift: np.ndarray
 
@@ -130,22 +131,30 @@ def weights_of(conv: Convolution, width: int, variables: Mapping[str, PyTree]) -
     """Returns the arrays of a convolution whose source has `width` channels; what it lacks is zero."""
     params, stats = (branch_of(variables[collection], conv.path) for collection in ("params", "batch_stats"))
     read = width if conv.inputs is None else len(conv.inputs)
-    kernels = [np.asarray(params[name]) for name in ("kernel", "constant_kernel") if name in params]
-    if "bn" in params:
-        bn, moments = params["bn"], stats["bn"]
-        scale = np.asarray(bn["scale"], np.float64) / np.sqrt(
-            np.asarray(moments["var"], np.float64) + BATCH_NORM_EPSILON
-        )
-        shift = np.asarray(bn["bias"], np.float64) - np.asarray(moments["mean"], np.float64) * scale
-    else:
-        shift = np.asarray(params.get("bias", ()), np.float64)
-        scale = np.ones_like(shift)
+    scale, shift = _normalisation(params, stats)
+    kernels = [np.asarray(params[name]) for name in ("kernel", BORDER_KERNEL) if name in params]
     size = kernels[0].shape[0] if kernels else 1
     kernel = np.asarray(params.get("kernel", np.zeros((size, size, read, len(shift)), np.float32)))
-    constant = np.zeros((size, size, len(shift)))
-    if "constant_kernel" in params:
-        constant = np.asarray(params["constant_kernel"][:, :, 0], np.float64)
-    return Weights(kernel, constant, scale, shift)
+    border_kernel = np.zeros((size, size, len(shift)))
+    if BORDER_KERNEL in params:
+        border_kernel = np.asarray(params[BORDER_KERNEL][:, :, 0], np.float64)
+    return Weights(kernel, border_kernel, scale, shift)
+
+
+def _normalisation(params: Mapping[str, Any], stats: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns scale and shift (features,) of a convolution's products, in float64."""
+    if "bn" not in params:
+        shift = np.asarray(params.get("bias", ()), np.float64)
+        return np.ones_like(shift), shift
+    weight, bias = (np.asarray(params["bn"][name], np.float64) for name in ("scale", "bias"))
+    mean, variance = (np.asarray(stats["bn"][name], np.float64) for name in ("mean", "var"))
+    scale = weight / np.sqrt(variance + BATCH_NORM_EPSILON)
+    return scale, bias - mean * scale
+
+
+def has_border_kernel(params: PyTree, path: str) -> bool:
+    """Returns whether the convolution at a path has a kernel on a channel of ones."""
+    return BORDER_KERNEL in branch_of(params, path)
 
 
 def branch_of(tree: PyTree, path: str) -> dict[str, Any]:

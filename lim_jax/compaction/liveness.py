@@ -25,12 +25,12 @@ class Channels:
     """What is known of the channels of one tensor.
 
     Attributes:
-      constant: float64 (C,): the value of each channel that is the same at all places of all images, else NaN.
+      constant_values: float64 (C,): the value of each channel that is the same at all places of all images, else NaN.
       live: bool (C,).
       readers: for each reader, bool (C,): the channels that it reads. The identity path is `IDENTITY`.
     """
 
-    constant: np.ndarray
+    constant_values: np.ndarray
     live: np.ndarray
     readers: Mapping[str, np.ndarray]
 
@@ -59,10 +59,10 @@ def analyze(graph: Graph, variables: Mapping[str, PyTree]) -> Liveness:
     """
     widths = {tensor.name: tensor.width for tensor in graph.tensors}
     weights = {conv.path: graph_lib.weights_of(conv, widths[conv.source], variables) for conv in graph.convolutions}
-    constants: dict[str, np.ndarray] = {}
+    constant_values: dict[str, np.ndarray] = {}
     for tensor in graph.tensors:
-        constants[tensor.name] = _constant(tensor, weights, constants)
-    return Liveness(graph, weights, _backwards(graph, weights, constants))
+        constant_values[tensor.name] = _constant_values(tensor, weights, constant_values)
+    return Liveness(graph, weights, _backwards(graph, weights, constant_values))
 
 
 def analyze_groups(graph: Graph, variables: Mapping[str, PyTree], zero: Mapping[str, np.ndarray]) -> Liveness:
@@ -97,7 +97,7 @@ def products_of_constants(conv: Convolution, weights: Weights, source: np.ndarra
       source: the constants of the tensor that it reads, NaN where it varies.
     """
     values = np.nan_to_num(read(conv, source))
-    return np.einsum("c,hwco->hwo", values, weights.kernel) + weights.constant
+    return np.einsum("c,hwco->hwo", values, weights.kernel) + weights.border_kernel
 
 
 def is_even(taps: np.ndarray) -> np.ndarray:
@@ -113,15 +113,17 @@ def read(conv: Convolution, source: np.ndarray) -> np.ndarray:
     return source if conv.inputs is None else source[list(conv.inputs)]
 
 
-def _constant(tensor: Tensor, weights: Mapping[str, Weights], constants: Mapping[str, np.ndarray]) -> np.ndarray:
+def _constant_values(
+    tensor: Tensor, weights: Mapping[str, Weights], constant_values: Mapping[str, np.ndarray]
+) -> np.ndarray:
     """Returns the constants of a tensor, given those of the tensors before it."""
     if not tensor.convolutions:
         return np.full(tensor.width, np.nan)
     total = np.zeros(tensor.width)
     for conv in tensor.convolutions:
-        total = total + _constant_output(conv, weights[conv.path], constants[conv.source])
-    if tensor.identity is not None and len(constants[tensor.identity]):
-        total = total + constants[tensor.identity][: tensor.width]
+        total = total + _constant_output(conv, weights[conv.path], constant_values[conv.source])
+    if tensor.identity is not None and len(constant_values[tensor.identity]):
+        total = total + constant_values[tensor.identity][: tensor.width]
     return np.maximum(total, 0)
 
 
@@ -135,33 +137,33 @@ def _constant_output(conv: Convolution, weights: Weights, source: np.ndarray) ->
 
 
 def _backwards(
-    graph: Graph, weights: Mapping[str, Weights], constants: Mapping[str, np.ndarray]
+    graph: Graph, weights: Mapping[str, Weights], constant_values: Mapping[str, np.ndarray]
 ) -> dict[str, Channels]:
+    """Returns what is known of each tensor, walking from the heads to the image."""
     readers: dict[str, dict[str, np.ndarray]] = {tensor.name: {} for tensor in graph.tensors}
 
-    def add(conv: Convolution, live: np.ndarray | None) -> None:
-        kernel = weights[conv.path].kernel
-        seen = np.any(kernel if live is None else kernel[..., live], axis=(0, 1, 3))
-        source = constants[conv.source]
-        connected = np.zeros(len(source), bool)
-        connected[slice(None) if conv.inputs is None else list(conv.inputs)] = seen
-        known = readers[conv.source]
-        known[conv.reader] = known.get(conv.reader, False) | (connected & np.isnan(source))
+    def add(source: str, reader: str, read_by: np.ndarray) -> None:
+        varying = read_by & np.isnan(constant_values[source])
+        readers[source][reader] = readers[source].get(reader, False) | varying
 
     for conv in graph.heads:
-        add(conv, None)
+        add(conv.source, conv.reader, _reads(conv, weights[conv.path].kernel, len(constant_values[conv.source])))
     channels = {}
     for tensor in reversed(graph.tensors):
-        found, constant = readers[tensor.name], constants[tensor.name]
-        live = np.zeros(tensor.width, bool)
-        for channels_read in found.values():
-            live = live | channels_read
-        channels[tensor.name] = Channels(constant, live, found)
+        live = np.any([np.zeros(tensor.width, bool), *readers[tensor.name].values()], axis=0)
+        channels[tensor.name] = Channels(constant_values[tensor.name], live, readers[tensor.name])
         for conv in tensor.convolutions:
-            add(conv, live)
-        if tensor.identity is not None and len(constants[tensor.identity]):
-            entering = constants[tensor.identity]
-            carried = np.zeros(len(entering), bool)
+            kernel = weights[conv.path].kernel[..., live]
+            add(conv.source, conv.reader, _reads(conv, kernel, len(constant_values[conv.source])))
+        if tensor.identity is not None and len(constant_values[tensor.identity]):
+            carried = np.zeros(len(constant_values[tensor.identity]), bool)
             carried[: tensor.width] = live
-            readers[tensor.identity][IDENTITY] = carried & np.isnan(entering)
+            add(tensor.identity, IDENTITY, carried)
     return channels
+
+
+def _reads(conv: Convolution, kernel: np.ndarray, width: int) -> np.ndarray:
+    """Returns, bool (width,), the channels of its source for which a convolution has a group that is not zero."""
+    found = np.zeros(width, bool)
+    found[slice(None) if conv.inputs is None else list(conv.inputs)] = np.any(kernel, axis=(0, 1, 3))
+    return found

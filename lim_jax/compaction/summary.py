@@ -8,6 +8,7 @@ import numpy as np
 from lim_jax.compaction.cost import LayerCost
 from lim_jax.compaction.graph import Tensor
 from lim_jax.compaction.surgery import Compacted
+from lim_jax.runtime.tables import aligned
 
 _FIELDS = ("inputs", "outputs", "parameters", "macs")
 
@@ -40,13 +41,7 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     for name, row in rows.items():
         readers = ", ".join(f"{reader} {number}" for reader, number in row["read_by"].items())
         cells.append((name, *(_change(row[field]) for field in _FIELDS), readers))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, len(_FIELDS) + 1)), row[-1]]
-        ).rstrip()
-        for row in cells
-    )
+    return aligned(cells, left=(0, len(_FIELDS) + 1))
 
 
 def removed(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -54,7 +49,7 @@ def removed(rows: Mapping[str, Mapping[str, Any]]) -> str:
     channels = {name: row["outputs"] for name, row in rows.items()}
     before, after = (sum(count[which] for count in channels.values()) for which in ("dense", "compact"))
     gone = [name for name, count in channels.items() if count["dense"] and not count["compact"]]
-    constant = [
+    without_inputs = [
         name
         for name, row in rows.items()
         if row["inputs"]["dense"] and not row["inputs"]["compact"] and row["outputs"]["compact"]
@@ -62,8 +57,8 @@ def removed(rows: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [f"{before - after:,} of {before:,} channels are removed"]
     if gone:
         lines.append("removed as a whole, because nobody reads it or it is constant: " + ", ".join(gone))
-    if constant:
-        lines.append("without any input left, so only a bias: " + ", ".join(constant))
+    if without_inputs:
+        lines.append("without any input left, so only a bias: " + ", ".join(without_inputs))
     return "\n".join(lines)
 
 

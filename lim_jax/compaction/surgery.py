@@ -4,9 +4,6 @@ Along a stage, blocks may emit fewer and fewer channels. They are put in the ord
 that what the identity path carries are the first channels of its input: a slice, where any other order would cost a
 gather. A block's first convolution usually reads only some of the channels that pass by; it gathers those.
 
-What a convolution got from constant channels goes into the mean of its batch norm (or its bias). Where the padding at
-the borders shows, it goes into a kernel on a channel of ones instead, which is exact there too.
-
 Batch norms stay, so that a compact network can be trained further; `fold_batch_norm` takes them out for inference. In
 training mode the compact network computes what the dense one does where running means have settled, as they have after
 any training: a batch's own mean takes out a constant just as the shifted running mean does. But what was folded no
@@ -19,32 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from lim_jax.compaction import folding
 from lim_jax.compaction import graph as graph_lib
 from lim_jax.compaction import liveness as liveness_lib
+from lim_jax.compaction.cuts import Cut, take
 from lim_jax.compaction.graph import Convolution, Tensor
 from lim_jax.compaction.liveness import Channels, Liveness
 from lim_jax.models import MultiTaskModel
-from lim_jax.models.layers import BATCH_NORM_EPSILON
 from lim_jax.models.resnet import Architecture, BlockSpec, ConvSpec
 
 PyTree = Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Cut:
-    """What is left of one convolution.
-
-    Attributes:
-      rows: positions of what stays along the kernel's input axis, in their new order.
-      columns: of what stays along its output axis.
-      inputs: the channels of the compact source that it reads, or None for all.
-      constant: whether it has a kernel on a channel of ones.
-    """
-
-    rows: np.ndarray
-    columns: np.ndarray
-    inputs: tuple[int, ...] | None
-    constant: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +36,14 @@ class Compacted:
       model: the compact model.
       variables: its `{"params", "batch_stats"}`, numpy arrays.
       cuts: what is left of each convolution, by path.
-      kept: for each tensor, the channels that stay, in their new order.
+      surviving: for each tensor, the channels that stay, in their new order.
       liveness: the analysis that decided it.
     """
 
     model: MultiTaskModel
     variables: dict[str, PyTree]
     cuts: Mapping[str, Cut]
-    kept: Mapping[str, np.ndarray]
+    surviving: Mapping[str, np.ndarray]
     liveness: Liveness
 
 
@@ -80,11 +61,11 @@ def compact(model: MultiTaskModel, variables: Mapping[str, PyTree], round_to: in
     arrays = {name: graph_lib.to_host(tree) for name, tree in variables.items()}
     graph = graph_lib.build(model, arrays["params"])
     liveness = liveness_lib.analyze(graph, arrays)
-    kept = _kept(liveness, round_to)
-    cuts = _cuts(liveness, kept, round_to)
+    surviving = _surviving(liveness, round_to)
+    cuts = _cuts(liveness, surviving, round_to)
     compacted = {name: take(tree, cuts) for name, tree in arrays.items()}
-    _fold_constants(compacted, liveness, cuts, kept)
-    return Compacted(_model(model, cuts), compacted, cuts, kept, liveness)
+    folding.fold_constants(compacted, liveness, cuts, surviving)
+    return Compacted(_model(model, cuts), compacted, cuts, surviving, liveness)
 
 
 def remove_unread(model: MultiTaskModel, variables: Mapping[str, PyTree], zero: Mapping[str, np.ndarray]) -> Compacted:
@@ -106,79 +87,33 @@ def remove_unread(model: MultiTaskModel, variables: Mapping[str, PyTree], zero: 
     arrays = {name: graph_lib.to_host(tree) for name, tree in variables.items()}
     graph = graph_lib.build(model, arrays["params"])
     liveness = liveness_lib.analyze_groups(graph, arrays, zero)
-    kept = _kept(liveness, 1)
+    surviving = _surviving(liveness, 1)
     cuts = {
-        path: dataclasses.replace(cut, constant="constant_kernel" in graph_lib.branch_of(arrays["params"], path))
-        for path, cut in _cuts(liveness, kept, 1).items()
+        path: dataclasses.replace(cut, has_border_kernel=graph_lib.has_border_kernel(arrays["params"], path))
+        for path, cut in _cuts(liveness, surviving, 1).items()
     }
     compacted = {name: take(tree, cuts) for name, tree in arrays.items()}
-    return Compacted(_model(model, cuts), compacted, cuts, kept, liveness)
+    return Compacted(_model(model, cuts), compacted, cuts, surviving, liveness)
 
 
-def take(tree: PyTree, cuts: Mapping[str, Cut]) -> dict[str, Any]:
-    """Returns what is left of a tree shaped like the parameters or the batch statistics, such as Adam's moments.
-
-    Constants are not folded: a `constant_kernel` has what it had, or zeros where it is new.
-    """
-    taken = _copied(tree)
-    for path, cut in cuts.items():
-        old = graph_lib.branch_of(tree, path)
-        parents = path.split("/")
-        branch = _cut_branch(old, cut) if len(cut.columns) else {}
-        _put(taken, parents, branch)
-    return taken
-
-
-def fold_batch_norm(
-    model: MultiTaskModel, variables: Mapping[str, PyTree]
-) -> tuple[MultiTaskModel, dict[str, dict[str, Any]]]:
-    """Returns the same network with each batch norm folded into its convolution, for inference only.
-
-    Args:
-      model: dense or compact.
-      variables: its `{"params", "batch_stats"}`.
-
-    Returns:
-      The model and its variables; there are no `batch_stats`.
-    """
-    arrays = {name: graph_lib.to_host(tree) for name, tree in variables.items()}
-    heads = {
-        task: module.clone(folded=True) if hasattr(module, "folded") else module for task, module in model.heads.items()
-    }
-    folded = MultiTaskModel(model.backbone.clone(folded=True), heads)
-    return folded, {"params": _folded(arrays["params"], arrays.get("batch_stats", {}))}
-
-
-def _folded(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
-    if "bn" not in params:
-        return {
-            name: _folded(branch, stats.get(name, {})) if isinstance(branch, Mapping) else branch
-            for name, branch in params.items()
-        }
-    bn, moments = params["bn"], stats["bn"]
-    scale = bn["scale"] / np.sqrt(moments["var"] + np.float32(BATCH_NORM_EPSILON))
-    kernels = {name: kernel * scale for name, kernel in params.items() if name != "bn"}
-    return kernels | {"bias": bn["bias"] - moments["mean"] * scale}
-
-
-def _kept(liveness: Liveness, round_to: int) -> dict[str, np.ndarray]:
+def _surviving(liveness: Liveness, round_to: int) -> dict[str, np.ndarray]:
     """Returns the channels of each tensor that stay, in their new order."""
-    kept: dict[str, np.ndarray] = {}
+    surviving: dict[str, np.ndarray] = {}
     stages: dict[int, list[Tensor]] = {}
     for tensor in liveness.graph.tensors:
         live = liveness.channels[tensor.name].live
         if tensor.stage is not None:
             stages.setdefault(tensor.stage, []).append(tensor)
         elif tensor.name == graph_lib.IMAGE:
-            kept[tensor.name] = np.arange(tensor.width)
+            surviving[tensor.name] = np.arange(tensor.width)
         else:
-            kept[tensor.name] = _rounded(np.flatnonzero(live), np.arange(tensor.width), round_to)
+            surviving[tensor.name] = _rounded(np.flatnonzero(live), np.arange(tensor.width), round_to)
     for tensors in stages.values():
-        kept.update(_kept_along_stage(tensors, liveness.channels, round_to))
-    return kept
+        surviving.update(_surviving_along_stage(tensors, liveness.channels, round_to))
+    return surviving
 
 
-def _kept_along_stage(
+def _surviving_along_stage(
     tensors: Sequence[Tensor], channels: Mapping[str, Channels], round_to: int
 ) -> dict[str, np.ndarray]:
     """Returns the channels that each block of a stage emits; each block's are the first of the one before.
@@ -191,18 +126,19 @@ def _kept_along_stage(
     for i, live in enumerate(lives):
         last[np.flatnonzero(live)] = i
     order = np.argsort(-last, kind="stable")
-    kept, width = {}, len(order)
-    begun = False
-    for i, (tensor, live) in enumerate(zip(tensors, lives, strict=True)):
-        begun = begun or bool(live.any())
-        number = int(np.sum(last >= i)) if begun else 0
-        rounded = min(-(-number // round_to) * round_to, tensor.width)
-        if rounded and order[:rounded].max() >= tensor.width:  # not a channel of this block
-            rounded = number
-        if begun:
-            width = min(width, rounded)
-        kept[tensor.name] = order[: width if begun else 0]
-    return kept
+    first = next((i for i, live in enumerate(lives) if live.any()), len(lives))
+    surviving, width = {}, len(order)
+    for i, tensor in enumerate(tensors):
+        if i >= first:
+            width = min(width, _rounded_width(order, int(np.sum(last >= i)), tensor.width, round_to))
+        surviving[tensor.name] = order[: width if i >= first else 0]
+    return surviving
+
+
+def _rounded_width(order: np.ndarray, number: int, available: int, round_to: int) -> int:
+    """Returns `number` rounded up, unless the channels that come next in `order` are not among those available."""
+    rounded = min(-(-number // round_to) * round_to, available)
+    return number if rounded and order[:rounded].max() >= available else rounded
 
 
 def _rounded(chosen: np.ndarray, available: np.ndarray, round_to: int) -> np.ndarray:
@@ -211,101 +147,31 @@ def _rounded(chosen: np.ndarray, available: np.ndarray, round_to: int) -> np.nda
     return np.sort(np.concatenate([chosen, np.setdiff1d(available, chosen)[:missing]]))
 
 
-def _cuts(liveness: Liveness, kept: Mapping[str, np.ndarray], round_to: int) -> dict[str, Cut]:
-    cuts = {}
-    for tensor in liveness.graph.tensors:
-        for conv in tensor.convolutions:
-            cuts[conv.path] = _cut(conv, tensor, liveness, kept, round_to)
-    for conv in liveness.graph.heads:
-        cuts[conv.path] = _cut(conv, None, liveness, kept, round_to)
-    uneven = {conv.reader for conv in liveness.graph.heads if cuts[conv.path].constant}
+def _cuts(liveness: Liveness, surviving: Mapping[str, np.ndarray], round_to: int) -> dict[str, Cut]:
+    """Returns what is left of each convolution, by path."""
+    pairs = [(conv, tensor) for tensor in liveness.graph.tensors for conv in tensor.convolutions]
+    cuts = {conv.path: _cut(conv, tensor, liveness, surviving, round_to) for conv, tensor in pairs}
+    heads = {conv.path: _cut(conv, None, liveness, surviving, round_to) for conv in liveness.graph.heads}
+    uneven = {conv.reader for conv in liveness.graph.heads if heads[conv.path].has_border_kernel}
     for conv in liveness.graph.heads:  # a head has such kernels in all its 3×3 convolutions, or in none
-        constant = conv.reader in uneven and liveness.weights[conv.path].kernel.shape[0] > 1
-        cuts[conv.path] = dataclasses.replace(cuts[conv.path], constant=constant)
+        has_border_kernel = conv.reader in uneven and liveness.weights[conv.path].kernel.shape[0] > 1
+        cuts[conv.path] = dataclasses.replace(heads[conv.path], has_border_kernel=has_border_kernel)
     return cuts
 
 
 def _cut(
-    conv: Convolution, target: Tensor | None, liveness: Liveness, kept: Mapping[str, np.ndarray], round_to: int
+    conv: Convolution, target: Tensor | None, liveness: Liveness, surviving: Mapping[str, np.ndarray], round_to: int
 ) -> Cut:
-    weights, order = liveness.weights[conv.path], kept[conv.source]
-    columns = np.arange(len(weights.shift)) if target is None else kept[target.name]
+    weights, order = liveness.weights[conv.path], surviving[conv.source]
+    columns = np.arange(len(weights.shift)) if target is None else surviving[target.name]
     wanted = liveness.channels[conv.source].readers[conv.reader]
     row_of = np.full(len(wanted), -1)
     connected = np.arange(len(wanted)) if conv.inputs is None else np.array(conv.inputs, int)
     row_of[connected] = np.arange(len(connected))
     places = _rounded(np.flatnonzero(wanted[order]), np.flatnonzero(row_of[order] >= 0), round_to)
     inputs = None if len(places) == len(order) else tuple(places.tolist())
-    taps = _taps(conv, target, liveness)[..., columns]
+    taps = folding.constant_taps(conv, target, liveness)[..., columns]
     return Cut(row_of[order[places]], columns, inputs, not np.all(liveness_lib.is_even(taps)))
-
-
-def _taps(conv: Convolution, target: Tensor | None, liveness: Liveness) -> np.ndarray:
-    """Returns what constant channels add at each tap, (k, k, features); zero for outputs that do not matter."""
-    source = liveness.channels[conv.source]
-    taps = liveness_lib.products_of_constants(conv, liveness.weights[conv.path], source.constant)
-    if target is None:
-        return taps
-    made = liveness.channels[target.name]
-    return np.where(made.live | ~np.isnan(made.constant), taps, 0)
-
-
-def _cut_branch(old: Mapping[str, Any], cut: Cut) -> dict[str, Any]:
-    branch: dict[str, Any] = {}
-    for name, array in old.items():
-        if isinstance(array, Mapping):
-            branch[name] = {inner: vector[cut.columns] for inner, vector in array.items()}
-        elif name == "kernel":
-            if len(cut.rows):
-                branch[name] = array[:, :, cut.rows][..., cut.columns]
-        elif name == "bias":
-            branch[name] = array[cut.columns]
-    if cut.constant and "constant_kernel" in old:
-        branch["constant_kernel"] = old["constant_kernel"][..., cut.columns]
-    elif cut.constant and "kernel" in old:
-        size = old["kernel"].shape[0]
-        branch["constant_kernel"] = np.zeros((size, size, 1, len(cut.columns)), np.float32)
-    return branch
-
-
-def _fold_constants(
-    variables: Mapping[str, PyTree], liveness: Liveness, cuts: Mapping[str, Cut], kept: Mapping[str, np.ndarray]
-) -> None:
-    """Puts what constant channels contributed into the biases of the (new) `variables`."""
-    targets = {conv.path: tensor for tensor in liveness.graph.tensors for conv in tensor.convolutions}
-    for conv in liveness.graph.convolutions:
-        cut = cuts[conv.path]
-        if not len(cut.columns):
-            continue
-        params = graph_lib.branch_of(variables["params"], conv.path)
-        stats = graph_lib.branch_of(variables["batch_stats"], conv.path)
-        target = targets.get(conv.path)
-        source = liveness.channels[conv.source].constant
-        if "kernel" in params:
-            params["kernel"][:, :, ~np.isnan(liveness_lib.read(conv, source)[cut.rows])] = 0
-        taps = _taps(conv, target, liveness)[..., cut.columns]
-        if cut.constant:
-            params["constant_kernel"][:] = taps[:, :, None]
-        else:
-            centre = taps.shape[0] // 2
-            _add_to_products(params, stats, taps[centre, centre])
-        if target is not None and conv is target.convolutions[0]:
-            params["bn"]["bias"] += _lost_identity(target, liveness, kept)
-
-
-def _add_to_products(params: dict[str, Any], stats: dict[str, Any], constants: np.ndarray) -> None:
-    if "bn" in params:
-        stats["bn"]["mean"] -= constants.astype(np.float32)
-    else:
-        params["bias"] += constants.astype(np.float32)
-
-
-def _lost_identity(tensor: Tensor, liveness: Liveness, kept: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Returns what the identity path added to the channels that stay, where nothing is left of it; else zeros."""
-    columns = kept[tensor.name]
-    if tensor.identity is None or len(kept[tensor.identity]) or not len(liveness.channels[tensor.identity].live):
-        return np.zeros(len(columns), np.float32)
-    return np.nan_to_num(liveness.channels[tensor.identity].constant[columns]).astype(np.float32)
 
 
 def _model(model: MultiTaskModel, cuts: Mapping[str, Cut]) -> MultiTaskModel:
@@ -313,14 +179,14 @@ def _model(model: MultiTaskModel, cuts: Mapping[str, Cut]) -> MultiTaskModel:
     heads = {}
     for task, module in model.heads.items():
         own = [cut for path, cut in cuts.items() if path.startswith(f"heads_{task}/")]
-        heads[task] = module.clone(inputs=own[0].inputs, constant=any(cut.constant for cut in own))
+        heads[task] = module.clone(inputs=own[0].inputs, constant=any(cut.has_border_kernel for cut in own))
     return MultiTaskModel(model.backbone.clone(architecture=architecture), heads)
 
 
 def _architecture(architecture: Architecture, cuts: Mapping[str, Cut]) -> Architecture:
     def convolution(spec: ConvSpec, name: str) -> ConvSpec:
         cut = cuts[f"backbone/{name}"]
-        return dataclasses.replace(spec, features=len(cut.columns), inputs=cut.inputs, constant=cut.constant)
+        return dataclasses.replace(spec, features=len(cut.columns), inputs=cut.inputs, constant=cut.has_border_kernel)
 
     def block(spec: BlockSpec, name: str) -> BlockSpec:
         convs = tuple(convolution(conv, f"{name}/conv{i}") for i, conv in enumerate(spec.convs, start=1))
@@ -334,20 +200,3 @@ def _architecture(architecture: Architecture, cuts: Mapping[str, Cut]) -> Archit
             for stage, blocks in enumerate(architecture.stages, start=1)
         ),
     )
-
-
-def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _copied(branch) if isinstance(branch, Mapping) else branch for name, branch in tree.items()}
-
-
-def _put(tree: dict[str, Any], path: Sequence[str], branch: Mapping[str, Any]) -> None:
-    """Replaces the branch at a path in place; one without leaves goes, and what becomes empty above it."""
-    name, *others = path
-    if others:
-        inner = tree.get(name, {})
-        _put(inner, others, branch)
-        branch = inner
-    if branch:
-        tree[name] = branch
-    else:
-        tree.pop(name, None)

@@ -74,7 +74,7 @@ def flip(example: Example, specs: Mapping[str, TargetSpec]) -> Example:
     """Mirrors an example, left to right."""
     targets = {}
     for name, target in example["targets"].items():
-        if specs[name].kind != "attribute":
+        if np.ndim(target):
             target = np.ascontiguousarray(target[:, ::-1])
         if specs[name].kind == "normals":
             target = target * np.array([-1, 1, 1], np.float32)
@@ -107,7 +107,7 @@ def zoom(
     targets = {}
     for name, target in example["targets"].items():
         kind = specs[name].kind
-        if kind != "attribute":
+        if np.ndim(target):
             target = target[rows[:, None], columns]
         if zoomed_depth == "divide" and kind == "depth":
             target = target / np.float32(scale)

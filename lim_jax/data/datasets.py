@@ -78,6 +78,17 @@ _DATASETS = {
 NAMES = tuple(_DATASETS)  # also of the folders of their records
 
 
+def targets(config: Any) -> Mapping[str, TargetSpec]:
+    """Returns all targets of the data set that `config` (as in `load`) names, without preparing or opening it.
+
+    Raises:
+      UserError: no such data set, or its files do not say what the targets are.
+    """
+    if config.name not in _DATASETS:
+        raise UserError(f"there is no dataset {config.name!r}: set dataset.name to one of {', '.join(_DATASETS)}")
+    return _DATASETS[config.name].specs(config)
+
+
 def load(config: Any, tasks: Sequence[str]) -> Dataset:
     """Opens a data set, preparing its records first when they are not there.
 
@@ -91,10 +102,8 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     Raises:
       UserError: no such data set or target, or the data is missing or not as it should be.
     """
-    if config.name not in _DATASETS:
-        raise UserError(f"there is no dataset {config.name!r}: set dataset.name to one of {', '.join(_DATASETS)}")
+    specs = _select_specs(config.name, targets(config), tasks)
     opener = _DATASETS[config.name]
-    specs = _select_specs(config.name, opener.specs(config), tasks)
     labelled = opener.labelled(config, tasks)
     directory = opener.prepare(config, _image_size(config.image_size))
     sources: dict[str, Source] = {split: records.RecordSource(directory, split, specs) for split in SPLITS}

@@ -26,6 +26,15 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Example: ...
 
 
+def evenly_spaced(source: Source, count: int | None) -> list[int]:
+    """Returns the indices of `count` examples spread evenly over the source, the first and the last among them.
+
+    All of them, where there are no more or `count` is None.
+    """
+    count = len(source) if count is None else min(count, len(source))
+    return [int(index) for index in np.linspace(0, len(source) - 1, count)]
+
+
 def train_iterator(
     source: Source,
     *,

@@ -146,14 +146,12 @@ def _not_from_tfds(record: logging.LogRecord) -> bool:
 
 
 def feature(spec: TargetSpec, image_size: tuple[int, int]) -> tfds.features.FeatureConnector:
-    height, width = image_size
-    if spec.kind == "segmentation":
-        return tfds.features.Tensor(shape=(height, width), dtype=np.uint8, encoding="bytes")
-    if spec.kind == "depth":
-        return tfds.features.Tensor(shape=(height, width), dtype=np.float32, encoding="bytes")
-    if spec.kind == "normals":  # a hundredth of a degree at worst, and half the reading
-        return tfds.features.Tensor(shape=(height, width, 3), dtype=np.int16, encoding="bytes")
-    return tfds.features.Scalar(dtype=np.int8)
+    target = spec.missing(image_size)
+    if not target.shape:
+        return tfds.features.Scalar(dtype=target.dtype.type)
+    # Normals: a hundredth of a degree at worst, and half the reading.
+    dtype = np.int16 if spec.kind == "normals" else target.dtype.type
+    return tfds.features.Tensor(shape=target.shape, dtype=dtype, encoding="bytes")
 
 
 def encode(example: Example, specs: Mapping[str, TargetSpec]) -> Example:

@@ -4,11 +4,12 @@
 training. Both see the targets as training does, so they also find mistakes of our own reading.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from lim_jax.data import pipeline
 from lim_jax.data.datasets import Dataset
 from lim_jax.data.pipeline import Source
 from lim_jax.data.sources import files
@@ -43,18 +44,18 @@ def describe(source: Source, specs: Mapping[str, TargetSpec], limit: int | None 
       ({name: cells}). "far": examples whose largest depth is beyond `_FAR` times the 99th percentile. "noted": what
       was noted of the whole split's files when the records were prepared ({what: {"examples": n, "pixels": n}}).
     """
-    count = len(source) if limit is None else min(limit, len(source))
-    indices = np.unique(np.linspace(0, len(source) - 1, count).astype(int))
+    indices = pipeline.evenly_spaced(source, limit)
+    kinds = {name: _KINDS.get(spec.kind, _ANY_KIND) for name, spec in specs.items()}
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in specs}
     for index in indices:
-        targets = source[int(index)]["targets"]
+        targets = source[index]["targets"]
         for name, spec in specs.items():
-            numbers = _MEASURES[spec.kind](targets[name], spec)
+            numbers = kinds[name].measure(targets[name], spec)
             if numbers is not None:
                 measured[name].append(numbers)
     noted = getattr(source, "noted", {})
     described = {
-        name: {"examples": len(indices), "labelled": len(rows)} | (_SUMMARIES[specs[name].kind](rows, specs[name]))
+        name: {"examples": len(indices), "labelled": len(rows)} | kinds[name].summarize(rows, specs[name])
         for name, rows in measured.items()
     }
     for name, numbers in described.items():
@@ -107,14 +108,6 @@ def _measure_attribute(target: np.ndarray, spec: TargetSpec) -> dict[str, Any] |
     return None if target < 0 else {"positive": float(target)}
 
 
-_MEASURES = {
-    "segmentation": _measure_segmentation,
-    "depth": _measure_depth,
-    "normals": _measure_normals,
-    "attribute": _measure_attribute,
-}
-
-
 def _mean(rows: list[dict[str, Any]], key: str) -> float | None:
     return float(np.mean([row[key] for row in rows])) if rows else None
 
@@ -156,12 +149,34 @@ def _summarize_attribute(rows: list[dict[str, Any]], spec: TargetSpec) -> dict[s
     return {"positive": _mean(rows, "positive")}
 
 
-_SUMMARIES = {
-    "segmentation": _summarize_segmentation,
-    "depth": _summarize_depth,
-    "normals": _summarize_normals,
-    "attribute": _summarize_attribute,
+def _measure_any(target: np.ndarray, spec: TargetSpec) -> dict[str, Any] | None:
+    return None if np.array_equal(target, spec.missing(target.shape[:2] or (1, 1))) else {}
+
+
+def _summarize_nothing(rows: list[dict[str, Any]], spec: TargetSpec) -> dict[str, Any]:
+    del rows, spec
+    return {}
+
+
+class _Kind(NamedTuple):
+    """How targets of one kind are counted.
+
+    Attributes:
+      measure: (target, spec) -> numbers of one example; None if it is not labelled.
+      summarize: (numbers of the labelled examples, spec) -> JSON-serialisable numbers of all.
+    """
+
+    measure: Callable[[np.ndarray, TargetSpec], dict[str, Any] | None]
+    summarize: Callable[[list[dict[str, Any]], TargetSpec], dict[str, Any]]
+
+
+_KINDS = {
+    "segmentation": _Kind(_measure_segmentation, _summarize_segmentation),
+    "depth": _Kind(_measure_depth, _summarize_depth),
+    "normals": _Kind(_measure_normals, _summarize_normals),
+    "attribute": _Kind(_measure_attribute, _summarize_attribute),
 }
+_ANY_KIND = _Kind(_measure_any, _summarize_nothing)  # of those that are not in `_KINDS`, only labels are counted
 
 
 def training_warnings(dataset: Dataset) -> list[str]:

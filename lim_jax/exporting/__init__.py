@@ -1,7 +1,15 @@
 """A trained network as a file that runs without lim_jax: what it computes, its formats, its check and its card.
 
-program = build_program(network, weights, image_size)
-FORMATS["stablehlo"].serialize(program) -> bytes
+    program = build_program(trained.network, trained.variables, (height, width))
+    content = FORMATS["stablehlo"].serialize(program)
+    outputs = FORMATS["stablehlo"].load(content)(images)
+
+What the room offers:
+
+    Program, build_program(network, weights, size)  the function that is exported: images in, predictions or logits out
+    FORMATS, Format                                 StableHLO and ONNX: how a program becomes a file, how a file runs
+    differences(program, run, network, weights)     by how much a file's outputs differ from the network's, per task
+    describe(format, content, program, ...)         the model card: what goes in, what comes out, where it is from
 """
 
 from lim_jax.exporting.card import describe

@@ -4,31 +4,15 @@ import hashlib
 import importlib.metadata
 import json
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
-from lim_jax import __version__, compaction, models, tasks
+from lim_jax import __version__, compaction, models
 from lim_jax.config import Config
 from lim_jax.exporting.formats import BATCH, FORMATS, INPUT
 from lim_jax.exporting.program import Program
-from lim_jax.training.checkpoints import Trained
+from lim_jax.network import Trained
 
 _NORMALISATION = "(x / 255 - mean) / std, per channel, of x in 0..255"
-_CELLS = "cell (i, j) is centred on pixel (8 i, 8 j); predictions are bilinear between cells"
-
-# By kind of task: what a prediction is and its range; what is done to logits to get it.
-_PREDICTIONS: Mapping[str, tuple[str, list[float] | None]] = {
-    "segmentation": ("index into `classes`, per pixel", None),
-    "depth": ("depth of each pixel as a share of the image's largest; not metres", [0.0, 1.0]),
-    "normals": ("unit vector per pixel, in the camera's frame: x right, y into the scene, z up", [-1.0, 1.0]),
-    "attribute": ("probability that the image has the attribute", [0.0, 1.0]),
-}
-_LOGITS: Mapping[str, str] = {
-    "segmentation": "logits, one per class; upsampled, the largest is the class",
-    "depth": "logits; the sigmoid, upsampled, is the depth as a share of the image's largest",
-    "normals": "logits of x right, y into the scene, z up; the tanh, upsampled, over its length is the unit vector",
-    "attribute": "logits; the sigmoid is the probability that the image has the attribute",
-}
 
 
 def describe(
@@ -84,28 +68,10 @@ def _outputs(program: Program) -> dict[str, Any]:
             "kind": task.spec.kind,
             "shape": [BATCH, *program.outputs[name].shape[1:]],
             "dtype": str(program.outputs[name].dtype),
-            **_meaning(task, program.predicts),
+            **task.export_notes(program.predicts),
         }
         for name, task in program.network.tasks.items()
     }
-
-
-def _meaning(task: tasks.Task, predicts: bool) -> dict[str, Any]:
-    kind = task.spec.kind
-    meaning: dict[str, Any] = {"meaning": _LOGITS[kind]}
-    if predicts:
-        text, limits = _PREDICTIONS[kind]
-        meaning = {"meaning": text, "range": limits or [0, task.num_outputs - 1]}
-    elif kind != "attribute":
-        meaning["cells"] = _CELLS
-    if isinstance(task, tasks.SegmentationTask):
-        meaning |= {
-            "classes": list(task.spec.class_names),
-            "colors": ["#" + bytes(color).hex() for color in task.colors],
-        }
-    if isinstance(task, tasks.AttributeTask):
-        meaning["yes_above_probability"] = task.threshold
-    return meaning
 
 
 def _training(trained: Trained, settings: Config, workdir: pathlib.Path) -> dict[str, Any]:

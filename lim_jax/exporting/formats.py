@@ -52,8 +52,14 @@ class Format:
 
 
 def _to_stablehlo(program: Program) -> bytes:
+    """Computes the network as suits each platform; the weights are arguments of both branches and stored once."""
+    branches: Any = {platform: program.on(platform).compute for platform in PLATFORMS}
+
+    def call(images: jax.Array) -> dict[str, jax.Array]:
+        return jax.lax.platform_dependent(program.weights, images, **branches)
+
     (batch,) = export.symbolic_shape(BATCH)
-    exported = export.export(jax.jit(program.__call__), platforms=PLATFORMS)(program.input(batch))
+    exported = export.export(jax.jit(call), platforms=PLATFORMS)(program.input(batch))
     return bytes(exported.serialize())
 
 
@@ -69,7 +75,7 @@ def _to_onnx(program: Program) -> bytes:
 
         (batch,) = export.symbolic_shape(BATCH)
         converted: Any = jax2onnx.to_onnx(
-            program.__call__,
+            program.on("cpu").__call__,  # jax2onnx mistranslates the max pooling of the others
             [program.input(batch)],
             model_name="lim_jax",
             opset=OPSET,

@@ -1,5 +1,7 @@
 """The function that is exported: images in, predictions out, with all weights as constants of the function.
 
+It is computed as suits each platform that the file is for (`Program.on`).
+
 It computes in float32 whatever the run's dtype: its parameters are float32, results are the most exact ones, and
 runtimes for CPUs hardly know bfloat16. Batch norm is folded into the convolutions. On a GPU, products are as precise as
 JAX makes them by default.
@@ -15,6 +17,7 @@ import numpy as np
 
 from lim_jax import compaction, models
 from lim_jax.network import Network
+from lim_jax.runtime import platforms
 
 PyTree = Any
 
@@ -40,8 +43,16 @@ class Program:
     predicts: bool = True
 
     def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
+        return self.compute(self.weights, images)
+
+    def on(self, platform: str) -> "Program":
+        """Returns the same program, computed as suits a platform."""
+        return dataclasses.replace(self, network=self.network.on(platforms.named(platform)))
+
+    def compute(self, weights: PyTree, images: jax.Array) -> dict[str, jax.Array]:
+        """Calls the function with weights that are given."""
         normalised: Any = models.normalize_images(images) if self.normalises else jnp.asarray(images)
-        logits: Any = self.network.model.apply(self.weights, normalised, train=False)
+        logits: Any = self.network.model.apply(weights, normalised, train=False)
         if not self.predicts:
             return logits
         return {name: task.predict(logits[name], self.image_size) for name, task in self.network.tasks.items()}

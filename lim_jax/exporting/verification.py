@@ -11,6 +11,7 @@ from lim_jax.errors import UserError
 from lim_jax.exporting.formats import Run
 from lim_jax.exporting.program import Program
 from lim_jax.network import Network
+from lim_jax.runtime import platforms
 
 PyTree = Any
 
@@ -34,7 +35,7 @@ def differences(program: Program, run: Run, network: Network, weights: PyTree) -
       By task, the largest difference, as a share of the largest logit; infinite if shapes or dtypes are not those of
       the program or a number is not finite.
     """
-    exact = Network(models.with_dtype(network.model, "float32"), network.tasks)
+    exact = Network(models.with_dtype(network.model, "float32"), network.tasks).on(platforms.named("cpu"))
     images = _images(program.image_size)
     given = images if program.normalises else np.asarray(models.normalize_images(jnp.asarray(images)))
     worst = dict.fromkeys(network.tasks, 0.0)
@@ -74,18 +75,10 @@ def _error(task: tasks.Task, program: Program, found: np.ndarray, logits: np.nda
     """Returns by how much each number found is wrong, in terms of the logits."""
     if not program.predicts:
         return np.abs(found - logits)
-    if task.spec.kind == "segmentation":
-        scores = np.asarray(tasks.resize_predictions(jnp.asarray(logits), program.image_size))
-        chosen = np.take_along_axis(scores, found[..., None].astype(int), axis=-1)[..., 0]
-        return scores.max(axis=-1) - chosen
-    error = np.abs(found - np.asarray(task.predict(jnp.asarray(logits), program.image_size)))
-    if task.spec.kind == "normals":
-        vectors = np.asarray(tasks.resize_predictions(jnp.tanh(logits), program.image_size))
-        return error * np.minimum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1)
-    return error
+    return task.deviation(found, logits, program.image_size)
 
 
 def _scale(task: tasks.Task, program: Program, logits: np.ndarray) -> float:
     """Returns what errors are a share of: the largest logit, or 1 if that is more and predictions are of that size."""
-    bounded = program.predicts and task.spec.kind != "segmentation"
+    bounded = program.predicts and task.is_continuous
     return max(float(np.max(np.abs(logits))), 1.0 if bounded else 1e-30)

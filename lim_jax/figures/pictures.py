@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import cv2
 import matplotlib
@@ -17,18 +18,15 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from lim_jax.figures import color_keys
-from lim_jax.tasks.attribute import AttributeTask
-from lim_jax.tasks.base import Task
-from lim_jax.tasks.depth import DepthTask
-from lim_jax.tasks.normals import NormalsTask
-from lim_jax.tasks.segmentation import SegmentationTask
+from lim_jax.tasks.base import DenseTask, ImageTask, Task, dense_tasks, image_tasks, is_dark
+from lim_jax.tasks.legends import ColorKey, ColorScale, Entry
 
 Size = tuple[int, int]  # (height, width)
 
 SIDE = 640  # of the longer side of a picture in a panel, in pixels
 _NARROWEST = 400  # cell of a panel: a legend has to fit below a narrow picture
 _FONT = 20  # pixels: 7 points when a panel two pictures wide fills a page of 7 inches
+_PATCH_WIDTH = round(1.4 * _FONT)  # of a patch of colour and the gap after it
 _LINE = 28
 _GAP = 20  # between the parts of a panel
 _SLIDE = 16 / 9  # a panel comes as close to this shape as its pictures allow
@@ -45,10 +43,8 @@ class Reduced:
     size: Size
 
 
-def task_picture(task: Task, prediction: np.ndarray, size: Size) -> np.ndarray:
-    """Draws the prediction of one task, uint8 (height, width, 3): coloured, or an attribute's answer as text."""
-    if isinstance(task, AttributeTask):
-        return _card(task, prediction, size)
+def task_picture(task: DenseTask, prediction: np.ndarray, size: Size) -> np.ndarray:
+    """Draws the prediction of a dense task in colour, uint8 (height, width, 3)."""
     rows = max(_STRIP // size[1], 1)
     picture = np.empty((*size, 3), np.uint8)
     for top in range(0, size[0], rows):
@@ -56,10 +52,23 @@ def task_picture(task: Task, prediction: np.ndarray, size: Size) -> np.ndarray:
     return picture
 
 
-def legend(task: Task) -> np.ndarray | None:
-    """Draws all that the colours of a task can mean, uint8 (h, w, 3); None for an attribute, which is text."""
-    drawn = _key(task, None, SIDE)
-    return None if drawn is None else np.asarray(_stacked([drawn], SIDE, margin=_GAP))
+def answer_card(task: ImageTask, prediction: np.ndarray, size: Size) -> np.ndarray:
+    """Writes the answer to an image on a card of the image's size, uint8 (height, width, 3), as large as fits."""
+    height, width = size
+    background = task.background(prediction)
+    ink = _LIGHT if is_dark(background) else _DARK
+    card = PIL.Image.new("RGB", (width, height), background)
+    text = task.caption(prediction).replace(": ", "\n", 1)
+    draw = PIL.ImageDraw.Draw(card)
+    left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font=_font(100))
+    font = _font(max(int(80 * min(width / (right - left), height / (bottom - top), 1)), 1))
+    draw.multiline_text((width / 2, height / 2), text, ink, font, anchor="mm", align="center")
+    return np.asarray(card)
+
+
+def legend(task: DenseTask) -> np.ndarray:
+    """Draws all that the colours of a task can mean, uint8 (h, w, 3)."""
+    return np.asarray(_stacked([_drawn_legend(task.legend(), SIDE)], SIDE, margin=_GAP))
 
 
 def reduced(image: np.ndarray) -> Reduced:
@@ -82,101 +91,100 @@ def panel(
       image: of `reduced`.
       tasks: by name.
       predictions: of the tasks, as `Task.predict` returns them, without the batch axis.
-      pictures: of the dense tasks, by `task_picture`.
+      pictures: of the dense tasks, by `task_picture`; attributes need none.
 
     Returns:
       uint8 (height, width, 3). Attributes are written below the image.
     """
     shape = image.pixels.shape[0], image.pixels.shape[1]
     cell_width = max(shape[1], _NARROWEST)
-    answers = [task.caption(predictions[name]) for name, task in tasks.items() if isinstance(task, AttributeTask)]
-    below = _entries([(answer, None) for answer in answers], cell_width) if answers else None
-    cells = [_cell("image", image.pixels, below, cell_width)]
-    for name, picture in pictures.items():
-        smooth = not isinstance(tasks[name], SegmentationTask)  # a mixture of two classes' colours may be a third's
-        below = _key(tasks[name], predictions[name], cell_width)
-        cells.append(_cell(name, _resized(picture, shape, smooth), below, cell_width))
+    answers = [(task.caption(predictions[name]), None) for name, task in image_tasks(tasks).items()]
+    cells = [_cell("image", image.pixels, _paragraph(answers, cell_width) if answers else None, cell_width)]
+    for name, task in dense_tasks(tasks).items():
+        smooth = task.is_continuous  # a mixture of two classes' colours may be a third's
+        below = _drawn_legend(task.legend(predictions[name]), cell_width, _MOST_LINES)
+        cells.append(_cell(name, _resized(pictures[name], shape, smooth), below, cell_width))
     return np.asarray(_grid(cells))
 
 
-def _card(task: AttributeTask, prediction: np.ndarray, size: Size) -> np.ndarray:
-    """Writes the answer on a card of the image's size: light for yes, dark for no, as large as fits."""
-    height, width = size
-    yes = float(prediction) > task.threshold
-    card = PIL.Image.new("RGB", (width, height), _LIGHT if yes else _DARK)
-    text = task.caption(prediction).replace(": ", "\n", 1)
-    draw = PIL.ImageDraw.Draw(card)
-    left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font=_font(100))
-    font = _font(max(int(80 * min(width / (right - left), height / (bottom - top), 1)), 1))
-    draw.multiline_text((width / 2, height / 2), text, _DARK if yes else _LIGHT, font, anchor="mm", align="center")
-    return np.asarray(card)
+def _drawn_legend(legend: ColorKey | ColorScale, width: int, most_lines: int | None = None) -> PIL.Image.Image:
+    """Draws what colours mean: those that most pixels have come first, or a scale."""
+    if isinstance(legend, ColorScale):
+        return _drawn_scale(legend, width)
+    entries = sorted(legend.entries, key=lambda entry: -entry.pixels)
+    return _paragraph(entries, width, most_lines)
 
 
-def _key(task: Task, prediction: np.ndarray | None, width: int) -> PIL.Image.Image | None:
-    """Draws what a task's colours mean: of a prediction's classes, the largest first, or of all."""
-    if isinstance(task, SegmentationTask):
-        if prediction is None:
-            return _entries(color_keys.classes(task, range(task.num_outputs)), width)
-        pixels = np.bincount(prediction.ravel(), minlength=task.num_outputs)
-        present = [index for index in np.argsort(-pixels, kind="stable") if pixels[index]]
-        return _entries(color_keys.classes(task, present), width, _MOST_LINES)
-    if isinstance(task, NormalsTask):
-        return _entries(color_keys.directions(task), width)
-    return _depth_scale(task, width) if isinstance(task, DepthTask) else None
-
-
-def _entries(
-    entries: Sequence[tuple[str, np.ndarray | None]], width: int, most_lines: int | None = None
+def _paragraph(
+    entries: Sequence[Entry | tuple[str, None]], width: int, most_lines: int | None = None
 ) -> PIL.Image.Image:
     """Writes entries one after the other, a patch of its colour before each, in lines as words in a paragraph."""
-    font, patch = _font(_FONT), _FONT
-    lines: list[list[tuple[int, str, np.ndarray | None]]] = [[]]
-    x = 0
-    for text, color in entries:
-        text = _shortened(text, font, width - 2 * patch)
-        length = round(font.getlength(text)) + (0 if color is None else round(1.4 * patch))
-        if x and x + length > width:
-            lines.append([])
-            x = 0
-        lines[-1].append((x, text, color))
-        x += length + _FONT
+    lines = _lines([(entry[0], entry[1]) for entry in entries], width)
     if most_lines is not None and len(lines) > most_lines:
         hidden = sum(map(len, lines[most_lines - 1 :]))
-        lines[most_lines - 1 :] = [[(0, f"and {hidden} that cover less", None)]]
+        lines[most_lines - 1 :] = [[_Word(0, f"and {hidden} that cover less", None)]]
     drawn = PIL.Image.new("RGB", (width, _LINE * len(lines)), "white")
     draw = PIL.ImageDraw.Draw(drawn)
     for number, line in enumerate(lines):
-        y = _LINE * number + _LINE / 2
-        for x, text, color in line:
-            if color is not None:
-                box = (x, y - patch / 2, x + patch - 1, y + patch / 2 - 1)
-                draw.rectangle(box, tuple(map(int, color)), outline=(100, 100, 100))
-                x += round(1.4 * patch)
-            draw.text((x, y), text, _INK, font, anchor="lm")
+        for word in line:
+            _write_word(draw, word, _LINE * number + _LINE / 2)
     return drawn
 
 
-def _depth_scale(task: DepthTask, width: int) -> PIL.Image.Image:
-    """Draws the colours of depth from 0 to 1 with ticks and what they measure."""
+class _Word(NamedTuple):
+    """An entry in its place: where it begins in its line, in pixels, and what it is."""
+
+    x: int
+    text: str
+    color: np.ndarray | None
+
+
+def _lines(entries: Sequence[tuple[str, np.ndarray | None]], width: int) -> list[list[_Word]]:
+    """Breaks entries into lines of at most so many pixels."""
+    font = _font(_FONT)
+    lines: list[list[_Word]] = [[]]
+    x = 0
+    for text, color in entries:
+        text = _shortened(text, font, width - 2 * _FONT)
+        length = round(font.getlength(text)) + (0 if color is None else _PATCH_WIDTH)
+        if x and x + length > width:
+            lines.append([])
+            x = 0
+        lines[-1].append(_Word(x, text, color))
+        x += length + _FONT
+    return lines
+
+
+def _write_word(draw: PIL.ImageDraw.ImageDraw, word: _Word, y: float) -> None:
+    """Writes one entry, its middle at height `y`."""
+    x = word.x
+    if word.color is not None:
+        box = (x, y - _FONT / 2, x + _FONT - 1, y + _FONT / 2 - 1)
+        draw.rectangle(box, tuple(map(int, word.color)), outline=(100, 100, 100))
+        x += _PATCH_WIDTH
+    draw.text((x, y), word.text, _INK, _font(_FONT), anchor="lm")
+
+
+def _drawn_scale(scale: ColorScale, width: int) -> PIL.Image.Image:
+    """Draws the colours of 0 to 1 with ticks and what they measure."""
     font = _font(_FONT)
     left, right = _FONT, width - _FONT
     drawn = PIL.Image.new("RGB", (width, 3 * _LINE), "white")
     values = np.linspace(0, 1, right - left + 1, dtype=np.float32)
-    values[0] = np.finfo(np.float32).tiny  # 0 itself is drawn as invalid
-    bar = task.picture(np.broadcast_to(values, (_FONT, len(values))))
+    bar = scale.colors(np.broadcast_to(values, (_FONT, len(values))))
     drawn.paste(PIL.Image.fromarray(bar), (left, 4))
     draw = PIL.ImageDraw.Draw(drawn)
     for tick in (0, 0.25, 0.5, 0.75, 1):
         x = left + tick * (right - left)
         draw.line((x, _FONT + 4, x, _FONT + 9), _INK, 2)
         draw.text((x, 1.5 * _LINE), f"{tick:g}", _INK, font, anchor="mm")
-    draw.text((width / 2, 2.5 * _LINE), color_keys.DEPTH, _INK, font, anchor="mm")
+    draw.text((width / 2, 2.5 * _LINE), scale.label, _INK, font, anchor="mm")
     return drawn
 
 
 def _cell(title: str, picture: np.ndarray, below: PIL.Image.Image | None, width: int) -> PIL.Image.Image:
     """Puts a title above a picture and its key below."""
-    parts = [_entries([(title, None)], width), PIL.Image.fromarray(picture)]
+    parts = [_paragraph([(title, None)], width), PIL.Image.fromarray(picture)]
     return _stacked(parts if below is None else [*parts, below], width)
 
 

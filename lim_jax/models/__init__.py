@@ -1,6 +1,7 @@
 """The networks: dilated ResNets, DeepLab and classifier heads, and the multi-task model made of them."""
 
 from lim_jax.models import torch_weights
+from lim_jax.models.groups import SCOPES, backbone_groups
 from lim_jax.models.multitask import (
     IMAGE_MEAN,
     IMAGE_STD,
@@ -11,14 +12,17 @@ from lim_jax.models.multitask import (
     recomputing,
     to_json,
     with_dtype,
+    with_implementation,
 )
 from lim_jax.models.resnet import backbone
 
 __all__ = [
     "IMAGE_MEAN",
     "IMAGE_STD",
+    "SCOPES",
     "MultiTaskModel",
     "backbone",
+    "backbone_groups",
     "from_json",
     "head",
     "normalize_images",
@@ -26,4 +30,5 @@ __all__ = [
     "to_json",
     "torch_weights",
     "with_dtype",
+    "with_implementation",
 ]

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lim_jax import ops
 from lim_jax.errors import UserError
 from lim_jax.models import layers
 
@@ -23,6 +24,7 @@ class Classifier(nn.Module):
       dropout: rates before the first and before the second dense layer.
       dtype: dtype of the computation; logits are float32.
       inputs, constant: of the convolution, as of `layers.Conv`.
+      forms: how everything is computed.
     """
 
     num_outputs: int = 1
@@ -32,6 +34,7 @@ class Classifier(nn.Module):
     dtype: str = "float32"
     inputs: tuple[int, ...] | None = None
     constant: bool = False
+    forms: ops.Forms = ops.REFERENCE
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
@@ -41,11 +44,11 @@ class Classifier(nn.Module):
         """
         if min(features.shape[1:3]) < 2:
             raise UserError("images are too small for the classifier head: use 9 pixels or more in height and width")
-        conv = layers.Conv(self.channels, 3, dtype=self.dtype, inputs=self.inputs, constant=self.constant, name="conv")
-        x = nn.relu(conv(features))
-        x = jnp.mean(layers.max_pool(x, window=2, stride=2), axis=(1, 2))
+        read = {"inputs": self.inputs, "constant": self.constant}
+        x = layers.Conv(self.channels, 3, dtype=self.dtype, forms=self.forms, name="conv", **read)(features)
+        x = jnp.mean(ops.max_pool(ops.relu(x), window=2, stride=2, forms=self.forms), axis=(1, 2))
         x = layers.Dropout(self.dropout[0], name="dropout1")(x, train, axis_name)
         dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=layers.kernel_init)
-        x = nn.relu(dense(self.hidden, name="fc1")(x))
+        x = ops.relu(dense(self.hidden, name="fc1")(x))
         x = layers.Dropout(self.dropout[1], name="dropout2")(x, train, axis_name)
         return dense(self.num_outputs, name="fc2")(x).astype(jnp.float32)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from lim_jax import ops
 from lim_jax.models import layers
 
 
@@ -24,6 +25,7 @@ class DeepLab(nn.Module):
       constant: whether there were features that are constant; the pyramid's 3×3 convolutions then have a
         `constant_kernel` (`layers.Conv`).
       folded: batch norm is folded into the convolutions, for inference only.
+      forms: how everything is computed.
     """
 
     num_outputs: int
@@ -34,6 +36,7 @@ class DeepLab(nn.Module):
     inputs: tuple[int, ...] | None = None
     constant: bool = False
     folded: bool = False
+    forms: ops.Forms = ops.REFERENCE
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
@@ -44,9 +47,16 @@ class DeepLab(nn.Module):
 
         def conv(name: str, x: jax.Array, kernel_size: int = 1, dilation: int = 1, **attributes) -> jax.Array:
             layer = layers.ConvNorm(
-                self.channels, kernel_size, 1, dilation, self.dtype, folded=self.folded, name=name, **attributes
+                self.channels,
+                kernel_size,
+                dilation=dilation,
+                dtype=self.dtype,
+                folded=self.folded,
+                forms=self.forms,
+                name=name,
+                **attributes,
             )
-            return layers.relu(layer(x, train, axis_name), train)
+            return ops.relu(layer(x, train, axis_name), train=train, forms=self.forms)
 
         def dropout(name: str, x: jax.Array) -> jax.Array:
             return layers.Dropout(self.dropout, name=name)(x, train, axis_name)
@@ -60,4 +70,4 @@ class DeepLab(nn.Module):
         branches.append(jnp.broadcast_to(pooled, branches[0].shape))
         x = dropout("project_dropout", conv("project", jnp.concatenate(branches, axis=-1)))
         x = conv("refine", x, 3)
-        return layers.Conv(self.num_outputs, dtype=self.dtype, name="logits")(x).astype(jnp.float32)
+        return layers.Conv(self.num_outputs, dtype=self.dtype, forms=self.forms, name="logits")(x).astype(jnp.float32)

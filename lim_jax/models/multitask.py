@@ -9,10 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from lim_jax import ops
 from lim_jax.errors import UserError
 from lim_jax.models.classifier import Classifier
 from lim_jax.models.deeplab import DeepLab
 from lim_jax.models.resnet import Architecture, ResNet
+
+_NOT_DESCRIBED = ("parent", "name", "forms")  # attributes of a head that say nothing of what it computes
 
 HEADS = {"deeplab": DeepLab, "classifier": Classifier}
 
@@ -83,6 +86,16 @@ def with_dtype(model: MultiTaskModel, dtype: str) -> MultiTaskModel:
     return MultiTaskModel(model.backbone.clone(dtype=dtype), heads)
 
 
+def with_implementation(model: MultiTaskModel, forms: ops.Forms) -> MultiTaskModel:
+    """Returns the same model, of the same parameters, that computes its operations in other forms.
+
+    Models that are built or read from a description compute in `ops.REFERENCE`, the plain form; what a platform gets is
+    said by `runtime.platforms`, and chosen where a program is made.
+    """
+    heads = {task: module.clone(forms=forms) for task, module in model.heads.items()}
+    return MultiTaskModel(model.backbone.clone(forms=forms), heads)
+
+
 def recomputing(model: MultiTaskModel) -> MultiTaskModel:
     """Returns the same model, whose gradients take less memory and more time (`resnet.ResNet.recompute`)."""
     return MultiTaskModel(model.backbone.clone(recompute=True), model.heads)
@@ -108,7 +121,7 @@ def from_json(fields: Mapping[str, Any]) -> MultiTaskModel:
 
 def _head_to_json(module: nn.Module) -> dict[str, Any]:
     name = next(name for name, kind in HEADS.items() if type(module) is kind)
-    attributes = [field.name for field in dataclasses.fields(module) if field.name not in ("parent", "name")]
+    attributes = [field.name for field in dataclasses.fields(module) if field.name not in _NOT_DESCRIBED]
     return {"type": name} | {attribute: getattr(module, attribute) for attribute in attributes}
 
 

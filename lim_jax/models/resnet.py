@@ -17,6 +17,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from lim_jax import ops
 from lim_jax.errors import UserError
 from lim_jax.models import layers
 
@@ -153,26 +154,27 @@ class Block(nn.Module):
 
     Attributes:
       spec: its convolutions.
-      dtype, folded: as of `layers.ConvNorm`.
+      dtype, folded, forms: as of `layers.ConvNorm`.
     """
 
     spec: BlockSpec
     dtype: str = "float32"
     folded: bool = False
+    forms: ops.Forms = ops.REFERENCE
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
         """Maps (N, H, W, C) to (N, ceil(H / stride), ceil(W / stride), features)."""
         identity = x
         for i, conv in enumerate(self.spec.convs, start=1):
-            x = x if i == 1 else layers.relu(x, train)
+            x = x if i == 1 else ops.relu(x, train=train, forms=self.forms)
             x = _conv_norm(self, conv, f"conv{i}")(x, train, axis_name)
         if self.spec.downsample:
             conv = ConvSpec(self.spec.features, 1, stride=self.spec.stride, inputs=self.spec.downsample_inputs)
             x = x + _conv_norm(self, conv, "downsample")(identity, train, axis_name)
         elif identity.shape[-1]:  # otherwise what came in was constant, and the residual path has it in its biases
             x = x + identity[..., : self.spec.features]
-        return layers.relu(x, train)
+        return ops.relu(x, train=train, forms=self.forms)
 
 
 class ResNet(nn.Module):
@@ -183,12 +185,14 @@ class ResNet(nn.Module):
       dtype: dtype of the computation and of the features.
       folded: batch norm is folded into the convolutions, for inference only (`compaction.fold_batch_norm`).
       recompute: a gradient computes what lies inside a block again instead of having kept it: less memory, more time.
+      forms: how everything is computed.
     """
 
     architecture: Architecture
     dtype: str = "float32"
     folded: bool = False
     recompute: bool = False
+    forms: ops.Forms = ops.REFERENCE
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
@@ -204,15 +208,17 @@ class ResNet(nn.Module):
         """
         x = images
         for i, conv in enumerate(self.architecture.stem, start=1):
-            x = layers.relu(_conv_norm(self, conv, f"stem_conv{i}")(x, train, axis_name), train)
-        x = layers.max_pool(x, window=3, stride=2, padding=1)
+            x = _conv_norm(self, conv, f"stem_conv{i}")(x, train, axis_name)
+            x = ops.relu(x, train=train, forms=self.forms)
+        x = ops.max_pool(x, window=3, stride=2, padding=1, forms=self.forms)
         block_type: Any = nn.remat(Block, static_argnums=(2, 3)) if self.recompute else Block
         for stage, blocks in enumerate(self.architecture.stages, start=1):
             for i, block in enumerate(blocks):
-                x = block_type(block, self.dtype, self.folded, name=f"layer{stage}_{i}")(x, train, axis_name)
+                module = block_type(block, self.dtype, self.folded, self.forms, name=f"layer{stage}_{i}")
+                x = module(x, train, axis_name)
         return x
 
 
 def _conv_norm(module: Block | ResNet, spec: ConvSpec, name: str) -> layers.ConvNorm:
     attributes = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
-    return layers.ConvNorm(**attributes, dtype=module.dtype, folded=module.folded, name=name)
+    return layers.ConvNorm(**attributes, dtype=module.dtype, folded=module.folded, forms=module.forms, name=name)

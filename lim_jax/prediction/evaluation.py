@@ -1,8 +1,8 @@
 """Evaluates a network on a split: every example once, over any number of devices, in exact sums.
 
 The device returns sums (int32 counts, float32 sums of one batch); the host adds them up in float64 and only
-then divides, so the result depends neither on the batch size nor on the number of devices. The best constant
-prediction goes through the same metrics: what a network must beat before its numbers mean anything.
+then divides, so the result depends neither on the batch size nor on the number of devices. The baseline, the
+best constant prediction, goes through the same metrics: what a network must beat before its numbers mean anything.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,11 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lim_jax import tasks
 from lim_jax.config import Config
 from lim_jax.network import Network
-from lim_jax.runtime import devices
-from lim_jax.tasks.base import OUTPUT_STRIDE
+from lim_jax.runtime import devices, platforms
+from lim_jax.tasks.base import Task
 
 if TYPE_CHECKING:  # predicting needs no data set
     from lim_jax.data import Dataset
@@ -42,40 +41,43 @@ def split_batches(dataset: "Dataset", split: str, config: Config) -> Iterable[Ba
 
 
 class Evaluator:
-    """Evaluates weights of one network; compiled once, for any split and any weights.
+    """Evaluates one network; compiled once, for any split and any variables.
 
     Attributes:
       network: the network.
     """
 
-    def __init__(self, network: Network, on: Sequence[devices.Device]):
+    def __init__(self, network: Network, local_devices: Sequence[devices.Device]):
         self.network = network
-        self._devices = on
-        self._step = devices.distribute(lambda weights, batch: _network_sums(network, weights, batch), on, 1)
+        self._devices = local_devices
+        computed = network.on(platforms.of(local_devices))
+        self._step = devices.data_parallel(
+            lambda variables, batch: _network_sums(computed, variables, batch), local_devices, 1
+        )
 
-    def __call__(self, weights: PyTree, batches: Iterable[Batch]) -> Results:
+    def __call__(self, variables: PyTree, batches: Iterable[Batch]) -> Results:
         """Returns `{task: {"loss": x, metric: x, ...}}`; None where nothing in the batches is labelled.
 
         Args:
-          weights: `{"params", "batch_stats"}`.
+          variables: `{"params", "batch_stats"}`.
           batches: from `split_batches`.
         """
-        weights = devices.replicate(weights, self._devices)
-        sums = accumulate(self._step(weights, batch) for batch in batches)
+        variables = devices.replicate(variables, self._devices)
+        sums = accumulate(self._step(variables, batch) for batch in batches)
         return {name: _summarize(task, sums[name]) for name, task in self.network.tasks.items()}
 
 
-def constant_baseline(
-    network: Network, train: Iterable[Batch], test: Iterable[Batch], on: Sequence[devices.Device]
+def baseline(
+    network: Network, train: Iterable[Batch], test: Iterable[Batch], local_devices: Sequence[devices.Device]
 ) -> Results:
     """Returns the results on `test` of the best prediction that ignores the image, chosen on `train`."""
-    made = network.tasks
-    statistics = devices.distribute(lambda batch: _psum(_statistics(made, batch)), on, 0)
+    tasks = network.tasks
+    statistics = devices.data_parallel(lambda batch: _psum(_baseline_statistics(tasks, batch)), local_devices, 0)
     sums = accumulate(statistics(batch) for batch in train)
-    logits = {name: task.constant_logits(sums[name]) for name, task in made.items()}
-    measure = devices.distribute(lambda logits, batch: _psum(_constant_sums(made, logits, batch)), on, 1)
+    logits = {name: task.baseline_logits(sums[name]) for name, task in tasks.items()}
+    measure = devices.data_parallel(lambda logits, batch: _psum(_baseline_sums(tasks, logits, batch)), local_devices, 1)
     sums = accumulate(measure(logits, batch) for batch in test)
-    return {name: _summarize(task, sums[name]) for name, task in made.items()}
+    return {name: _summarize(task, sums[name]) for name, task in tasks.items()}
 
 
 def accumulate(batches: Iterable[PyTree]) -> PyTree:
@@ -88,45 +90,46 @@ def accumulate(batches: Iterable[PyTree]) -> PyTree:
 
 
 def predictor(network: Network, image_size: tuple[int, int]) -> Callable[[PyTree, jax.Array], dict[str, jax.Array]]:
-    """Returns a compiled function (weights, uint8 images) -> {task: prediction at the images' size}."""
+    """Returns a compiled function (variables, uint8 images) -> {task: prediction at the images' size}."""
 
-    def predict(weights: PyTree, images: jax.Array) -> dict[str, jax.Array]:
-        logits = network.logits(weights, images)
+    computed = network.on(platforms.default())
+
+    def predict(variables: PyTree, images: jax.Array) -> dict[str, jax.Array]:
+        logits = computed.logits(variables, images)
         return {name: task.predict(logits[name], image_size) for name, task in network.tasks.items()}
 
     return jax.jit(predict)
 
 
-def _network_sums(network: Network, weights: PyTree, batch: Batch) -> PyTree:
-    logits = network.logits(weights, batch["image"])
+def _network_sums(network: Network, variables: PyTree, batch: Batch) -> PyTree:
+    logits = network.logits(variables, batch["image"])
     return _psum({name: _sums(task, logits[name], batch["targets"][name]) for name, task in network.tasks.items()})
 
 
-def _constant_sums(made: Mapping[str, tasks.Task], constants: Mapping[str, jax.Array], batch: Batch) -> PyTree:
+def _baseline_sums(tasks: Mapping[str, Task], logits: Mapping[str, jax.Array], batch: Batch) -> PyTree:
+    examples, height, width, _ = batch["image"].shape
     sums = {}
-    for name, task in made.items():
-        examples, height, width, _ = batch["image"].shape
-        cells = (-(-height // OUTPUT_STRIDE), -(-width // OUTPUT_STRIDE))
-        shape = (examples, *(() if task.spec.kind == "attribute" else cells), task.num_outputs)
-        sums[name] = _sums(task, jnp.broadcast_to(constants[name], shape), batch["targets"][name])
+    for name, task in tasks.items():
+        shape = (examples, *task.logits_shape((height, width)))
+        sums[name] = _sums(task, jnp.broadcast_to(logits[name], shape), batch["targets"][name])
     return sums
 
 
-def _sums(task: tasks.Task, logits: jax.Array, target: jax.Array) -> PyTree:
+def _sums(task: Task, logits: jax.Array, target: jax.Array) -> PyTree:
     return {"loss": task.loss(logits, target), "metrics": task.metrics(logits, target)}
 
 
-def _statistics(made: Mapping[str, tasks.Task], batch: Batch) -> PyTree:
-    return {name: task.constant_statistics(batch["targets"][name]) for name, task in made.items()}
+def _baseline_statistics(tasks: Mapping[str, Task], batch: Batch) -> PyTree:
+    return {name: task.baseline_statistics(batch["targets"][name]) for name, task in tasks.items()}
 
 
 def _psum(sums: PyTree) -> PyTree:
     return jax.lax.psum(sums, devices.AXIS)
 
 
-def _summarize(task: tasks.Task, sums: PyTree) -> dict[str, float | None]:
-    loss, weight = sums["loss"]
-    return {"loss": float(loss) / float(weight) if weight else None, **task.summarize(sums["metrics"])}
+def _summarize(task: Task, sums: PyTree) -> dict[str, float | None]:
+    loss, valid_count = sums["loss"]
+    return {"loss": float(loss) / float(valid_count) if valid_count else None, **task.summarize(sums["metrics"])}
 
 
 def _add(total: PyTree | None, sums: PyTree) -> PyTree:

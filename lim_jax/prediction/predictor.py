@@ -1,12 +1,12 @@
 """Predicts all tasks for images of any size: arrays in, arrays out.
 
-    predictor = Predictor(trained.network, trained.weights, image_size=(256, 256))
+    predictor = Predictor(trained.network, trained.variables, image_size=(256, 256))
     predictions = predictor([image, another])          # [{task: array}, ...], each at its own image's size
 
 The network sees every image at one size, as in training, or (`image_size=None`) at its own. What it computes, maps
 at an eighth of that resolution, is interpolated to the size of the image and only then decoded: classes are the
-largest of interpolated logits, normals are unit. That is done tile by tile, so that a large image takes little more
-memory than its predictions. An image of exactly the network's size goes through `evaluation.predictor`.
+largest of interpolated logits, normals are unit. `upsampling` does that; an image of exactly the network's size goes
+through `evaluation.predictor` instead.
 
 Native sizes fall into buckets, so that few programs are compiled: an image is extended, at the bottom and at the right
 by its mirror image, until each side is a multiple of 32 pixels, of 64 above 512 pixels, of 128 above 1024, and so on.
@@ -14,7 +14,7 @@ by its mirror image, until each side is a multiple of 32 pixels, of 64 above 512
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import cv2
 import jax
@@ -23,15 +23,23 @@ import numpy as np
 from lim_jax.data import transforms
 from lim_jax.network import Network
 from lim_jax.prediction import evaluation
-from lim_jax.tasks.base import OUTPUT_STRIDE, Task, interpolate, interpolation_matrix
+from lim_jax.prediction.upsampling import Prediction, Upsampler
+from lim_jax.runtime import platforms
+from lim_jax.tasks.base import dense_tasks
+from lim_jax.tasks.interpolation import OUTPUT_STRIDE
 
 Size: TypeAlias = tuple[int, int]  # (height, width)
-Prediction: TypeAlias = dict[str, np.ndarray]
 PyTree = Any
 Key = TypeVar("Key")
 
-TILE = 128  # pixels, each way: its logits stay in a processor's cache
 _NATIVE_BATCH_PIXELS = 2**22  # of all images in a batch of native size; activations take hundreds of bytes each
+
+
+class Bucket(NamedTuple):
+    """What images have in common that go through the network together: what it sees is of one size and kind."""
+
+    size: Size
+    unchanged: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +57,22 @@ class Input:
     extended: bool = False
 
     @property
-    def unchanged(self) -> bool:
-        """Whether the network sees the image just as it is, at a size that it always works at."""
-        return self.pixels.shape[:2] == self.image_size and not self.extended
+    def bucket(self) -> Bucket:
+        """Its size, and whether the network sees the image just as it is, at a size that it always works at."""
+        size = self.pixels.shape[0], self.pixels.shape[1]
+        return Bucket(size, unchanged=size == self.image_size and not self.extended)
+
+    def positions(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns, in cells, where the image's rows and columns lie in the network's map.
+
+        Pixel y of the image is centred on y + 1/2, which resizing maps to (y + 1/2) h / H in what the network sees;
+        there cell i is centred on pixel 8 i, that is on 8 i + 1/2.
+        """
+        rows, columns = (
+            ((np.arange(pixels) + 0.5) * (1 if self.extended else seen / pixels) - 0.5) / OUTPUT_STRIDE
+            for pixels, seen in zip(self.image_size, self.pixels.shape[:2], strict=True)
+        )
+        return rows, columns
 
 
 class Predictor:
@@ -63,15 +84,16 @@ class Predictor:
       batch_size: images that the network sees at once, at most.
     """
 
-    def __init__(self, network: Network, weights: PyTree, image_size: Size | None, batch_size: int = 8):
+    def __init__(self, network: Network, variables: PyTree, image_size: Size | None, batch_size: int = 8):
+        """Moves `variables`, `{"params", "batch_stats"}`, to the device; nothing is compiled yet."""
         self.network = network
         self.image_size = image_size
         self.batch_size = batch_size
-        self._weights = jax.device_put(weights)
-        self._sizes: dict[tuple[Size, bool], set[int]] = {}  # of the batches that programs were compiled for
-        self._dense = {name: task for name, task in network.tasks.items() if task.spec.kind != "attribute"}
-        self._cells = jax.jit(lambda weights, images: _cells(network, weights, images))
-        self._tile = jax.jit(lambda maps, *place: _tile(self._dense, maps, *place))
+        self._variables = jax.device_put(variables)
+        self._compiled_rows: dict[Bucket, set[int]] = {}  # sizes of batches that there are programs for
+        computed = network.on(platforms.default())
+        self._cells = jax.jit(lambda variables, images: _cells(computed, variables, images))
+        self._upsample = Upsampler(dense_tasks(network.tasks))
         self._whole = evaluation.predictor(network, image_size) if image_size else None
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Prediction]:
@@ -110,59 +132,49 @@ class Predictor:
 
     def _batches(self, inputs: Iterable[tuple[Key, Input]]) -> Iterator[list[tuple[Key, Input]]]:
         """Groups the inputs by what the network sees; yields a group when it is a full batch, the rest at the end."""
-        waiting: dict[tuple[Size, bool], list[tuple[Key, Input]]] = {}
+        waiting: dict[Bucket, list[tuple[Key, Input]]] = {}
         for key, item in inputs:
-            bucket = _bucket(item)
+            bucket = item.bucket
             waiting.setdefault(bucket, []).append((key, item))
-            if len(waiting[bucket]) == self._full(bucket[0]):
+            if len(waiting[bucket]) == self._full(bucket.size):
                 yield waiting.pop(bucket)
         yield from waiting.values()
 
     def _full(self, size: Size) -> int:
+        """Returns how many images of this size, as the network sees them, make a batch."""
         if self.image_size is not None:
             return self.batch_size
         return max(min(self.batch_size, _NATIVE_BATCH_PIXELS // (size[0] * size[1])), 1)
 
     def _start(self, items: Sequence[Input]) -> PyTree:
         """Starts the network on a batch; it goes on running while the caller does something else."""
-        bucket = _bucket(items[0])
-        images = np.stack([item.pixels for item in items])
-        compiled = self._sizes.setdefault(bucket, set())
-        rows = min((size for size in compiled if size >= len(images)), default=len(images))
+        bucket = items[0].bucket
+        program = self._whole if self._whole and bucket.unchanged else self._cells
+        return program(self._variables, jax.device_put(self._padded(items, bucket)))
+
+    def _padded(self, items: Sequence[Input], bucket: Bucket) -> np.ndarray:
+        """Returns the images, uint8 (B, h, w, 3), with black ones to fill a batch that there is a program for."""
+        compiled = self._compiled_rows.setdefault(bucket, set())
+        rows = min((rows for rows in compiled if rows >= len(items)), default=len(items))
         compiled.add(rows)
-        images = np.concatenate([images, np.zeros((rows - len(images), *images.shape[1:]), np.uint8)])
-        program = self._whole if self._whole and items[0].unchanged else self._cells
-        return program(self._weights, jax.device_put(images))
+        images = np.zeros((rows, *items[0].pixels.shape), np.uint8)
+        images[: len(items)] = [item.pixels for item in items]
+        return images
 
     def _finish(
         self, batch: Sequence[tuple[Key, Input]], started: Mapping[str, jax.Array]
     ) -> Iterator[tuple[Key, Prediction]]:
-        if batch[0][1].unchanged:
-            host = jax.device_get(started)
-            for index, (key, _) in enumerate(batch):
-                yield key, {name: host[name][index] for name in self.network.tasks}
-            return
-        answers = {name: jax.device_get(values) for name, values in started.items() if name not in self._dense}
-        maps = {name: started[name] for name in self._dense}
+        """Yields the predictions of a batch, given what `_start` returned for it."""
+        whole = dict(started)
+        maps = {}
+        if not batch[0][1].bucket.unchanged:
+            maps = {name: whole.pop(name) for name in dense_tasks(self.network.tasks)}
+        host = jax.device_get(whole)
         for index, (key, item) in enumerate(batch):
-            dense = self._upsample(maps, index, item) if maps else {}
-            yield key, {name: dense[name] if name in dense else answers[name][index] for name in self.network.tasks}
-
-    def _upsample(self, maps: Mapping[str, jax.Array], index: int, item: Input) -> Prediction:
-        """Interpolates and decodes the maps of one image of a batch, a row of tiles at a time."""
-        cells = next(iter(maps.values())).shape[1:3]
-        rows, columns = (_tiles(*side) for side in zip(_positions(item), cells, strict=True))
-        result: Prediction = {}
-        for top, (row, row_weights) in enumerate(rows):
-            tiles = [self._tile(maps, index, row, column, row_weights, weights) for column, weights in columns]
-            for left, tile in enumerate(jax.device_get(tiles)):
-                for name, values in tile.items():
-                    place = slice(top * TILE, (top + 1) * TILE), slice(left * TILE, (left + 1) * TILE)
-                    if name not in result:
-                        result[name] = np.empty((*item.image_size, *values.shape[2:]), values.dtype)
-                    target = result[name][place]
-                    target[:] = values[: target.shape[0], : target.shape[1]]
-        return result
+            found = {name: values[index] for name, values in host.items()}
+            if maps:
+                found |= self._upsample(maps, index, *item.positions())
+            yield key, {name: found[name] for name in self.network.tasks}
 
 
 def bucket_side(pixels: int) -> int:
@@ -173,62 +185,7 @@ def bucket_side(pixels: int) -> int:
     return -(-pixels // step) * step
 
 
-def _bucket(item: Input) -> tuple[Size, bool]:
-    return (item.pixels.shape[0], item.pixels.shape[1]), item.unchanged
-
-
-def _cells(network: Network, weights: PyTree, images: jax.Array) -> dict[str, jax.Array]:
-    """Returns per task the values to interpolate, (B, h, w, outputs); of an attribute its predictions (B,)."""
-    logits = network.logits(weights, images)
-    size = images.shape[1], images.shape[2]
-    return {
-        name: task.predict(logits[name], size) if task.spec.kind == "attribute" else task.activate(logits[name])
-        for name, task in network.tasks.items()
-    }
-
-
-def _tile(
-    tasks: Mapping[str, Task],
-    maps: Mapping[str, jax.Array],
-    index: jax.Array,
-    row: jax.Array,
-    column: jax.Array,
-    row_weights: jax.Array,
-    column_weights: jax.Array,
-) -> dict[str, jax.Array]:
-    """Returns the predictions of one tile of image `index`, from the window of cells that begins at (row, column)."""
-    window = (1, row_weights.shape[1], column_weights.shape[1])
-    tile = {}
-    for name, task in tasks.items():
-        cells = jax.lax.dynamic_slice(maps[name], (index, row, column, 0), (*window, maps[name].shape[-1]))
-        tile[name] = task.decode(interpolate(cells, row_weights, column_weights))[0]
-    return tile
-
-
-def _positions(item: Input) -> tuple[np.ndarray, np.ndarray]:
-    """Returns, in cells, where the image's rows and columns lie in the network's map.
-
-    Pixel y of the image is centred on y + 1/2, which resizing maps to (y + 1/2) h / H in what the network sees; there
-    cell i is centred on pixel 8 i, that is on 8 i + 1/2.
-    """
-    rows, columns = (
-        ((np.arange(pixels) + 0.5) * (1 if item.extended else seen / pixels) - 0.5) / OUTPUT_STRIDE
-        for pixels, seen in zip(item.image_size, item.pixels.shape[:2], strict=True)
-    )
-    return rows, columns
-
-
-def _tiles(positions: np.ndarray, cells: int) -> list[tuple[int, np.ndarray]]:
-    """Cuts an axis into tiles: for each the first cell that it may read, and its weights (TILE, cells that it reads).
-
-    All are of one shape, which depends only on the number of cells and on whether the network sees the image enlarged.
-    """
-    weights = np.zeros((-(-len(positions) // TILE) * TILE, cells), np.float32)
-    weights[: len(positions)] = interpolation_matrix(positions, cells)
-    enlarged = len(positions) > 1 and positions[1] - positions[0] > 1 / OUTPUT_STRIDE
-    window = cells if enlarged or len(positions) == 1 else min(cells, TILE // OUTPUT_STRIDE + 2)
-    tiles = []
-    for begin in range(0, len(positions), TILE):
-        first = min(max(int(positions[begin]), 0), cells - window)
-        tiles.append((first, weights[begin : begin + TILE, first : first + window]))
-    return tiles
+def _cells(network: Network, variables: PyTree, images: jax.Array) -> dict[str, jax.Array]:
+    """Returns `Task.activate`'s results: (B, h, w, outputs) to interpolate, or the answers of an image task, (B,)."""
+    logits = network.logits(variables, images)
+    return {name: task.activate(logits[name]) for name, task in network.tasks.items()}

@@ -10,8 +10,7 @@ import numpy as np
 
 from lim_jax.figures import pictures
 from lim_jax.prediction import image_files
-from lim_jax.tasks.base import Task
-from lim_jax.tasks.segmentation import SegmentationTask
+from lim_jax.tasks.base import Task, dense_tasks, image_tasks
 
 _UNWRITTEN_PIXELS = 2**25  # predicted and not yet written; three tasks take 17 bytes each
 
@@ -40,8 +39,7 @@ class Writer:
         """
         self._output, self._tasks, self._raw, self._panel = output, tasks, raw, panel
         endings = [*(f"_{task}.png" for task in tasks), *["_panel.png"] * panel, *[".npz"] * raw]
-        drawn = {f"{name}_legend.png": pictures.legend(task) for name, task in tasks.items()}
-        legends = {file: legend for file, legend in drawn.items() if legend is not None}
+        legends = {f"{name}_legend.png": pictures.legend(task) for name, task in dense_tasks(tasks).items()}
         names = image_files.result_names(paths, output, endings, legends)
         self._names = dict(zip(paths, names, strict=True))
         for file, legend in legends.items():
@@ -77,12 +75,16 @@ class Writer:
             self._unwritten.popleft()[1].result()
 
     def _write(self, name: str, image: pictures.Reduced, prediction: Mapping[str, np.ndarray]) -> None:
-        dense = {}
-        for task_name, task in self._tasks.items():
-            picture = pictures.task_picture(task, prediction[task_name], image.size)
+        dense = {
+            task_name: pictures.task_picture(task, prediction[task_name], image.size)
+            for task_name, task in dense_tasks(self._tasks).items()
+        }
+        cards = {
+            task_name: pictures.answer_card(task, prediction[task_name], image.size)
+            for task_name, task in image_tasks(self._tasks).items()
+        }
+        for task_name, picture in (dense | cards).items():
             _write_png(self._output / f"{name}_{task_name}.png", picture)
-            if task.spec.kind != "attribute":
-                dense[task_name] = picture
         if self._panel:
             panel = pictures.panel(image, self._tasks, prediction, dense)
             _write_png(self._output / f"{name}_panel.png", panel)
@@ -96,9 +98,7 @@ def _arrays(tasks: Mapping[str, Task], prediction: Mapping[str, np.ndarray]) -> 
     arrays = {}
     for name, task in tasks.items():
         arrays[name] = np.asarray(prediction[name])
-        arrays[f"{name}.meaning"] = np.array(task.meaning)
-        if isinstance(task, SegmentationTask):
-            arrays[f"{name}.class_names"] = np.array(task.spec.class_names)
+        arrays |= {f"{name}.{what}": np.array(note) for what, note in task.file_notes().items()}
     return arrays
 
 

@@ -1,1 +1,1 @@
-"""What a process needs to run: devices, compilation, memory, progress, the command line."""
+"""What a process needs to run: devices, processes, memory, compilation and its cache, progress, the command line."""

@@ -1,30 +1,122 @@
-"""What all command line verbs share: start, one-line errors, readable progress.
+"""What all command line verbs share: start, help, one-line errors, readable progress.
 
 A verb is a module with `define_flags()`, `main(argv)` and, under `if __name__ == "__main__"`, a call of `run`. A
 mistake of the user's (an unknown flag, a `UserError`, a full disk) ends in one line on standard error and exit code 2.
 """
 
+import io
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
 
 from lim_jax.errors import UserError
 from lim_jax.runtime import full_disk
+from lim_jax.runtime.suggestions import nearest
+from lim_jax.runtime.verbs import VERBS, Verb
 
 EXIT_USER_ERROR = 2
+HELP_FLAGS = ("--help", "-help", "--helpshort", "-h", "-?")
+_WIDTH = 100
 
 
-def run(main: Callable[[Sequence[str]], object], define_flags: Callable[[], None]) -> None:
-    """Defines and parses the flags, runs `main(argv)` and turns the user's mistakes into one line and exit code 2."""
+def run(main: Callable[[Sequence[str]], object], define_flags: Callable[[], None], command: str | None = None) -> None:
+    """Defines and parses the flags, runs `main(argv)` and turns the user's mistakes into one line and exit code 2.
+
+    Args:
+      main: takes what is left of the arguments after the flags.
+      define_flags: defines the verb's flags.
+      command: as typed before the flags; default: `python -m` and the module of `main`.
+    """
+    drop_output_that_nobody_reads()
+    module = sys.modules[main.__module__]
+    name = module.__spec__.name if module.__spec__ else module.__name__
+    command = command or f"python -m {name}"
+    others = set(flags.FLAGS)
     define_flags()
+    own = [flag for flag in flags.FLAGS if flag not in others]
+    if any(argument in HELP_FLAGS for argument in sys.argv[1:]):
+        print(help_text(command, name, module.__doc__ or "", own))
+        return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow would announce that it is on
-    app.run(lambda argv: _exit_clearly(main, argv), flags_parser=_parse_flags)
+    app.run(
+        lambda argv: _exit_clearly(main, argv),
+        flags_parser=lambda argv: _parse_flags(argv, own, f"{command} --help lists the flags"),
+    )
+
+
+def help_text(command: str, module: str, doc: str, own: Sequence[str]) -> str:
+    """Returns a verb's help: its summary, its own flags, examples, and the rest of what its module says.
+
+    Args:
+      command: as typed before the flags.
+      module: the verb's module.
+      doc: the docstring of the module, whose first line the summary replaces.
+      own: the names of the flags that the verb defines.
+    """
+    verb = next((verb for verb in VERBS.values() if verb.module == module), Verb(module, "", ()))
+    details = doc.strip().partition("\n\n")[2]
+    paragraphs = [
+        f"{command}: {verb.summary}",
+        "flags:\n" + "\n".join(_flag_help(flags.FLAGS[name]) for name in own),
+        "examples:\n" + "\n".join(f"  {command} {example}" for example in verb.examples),
+        details.strip(),
+        "(--helpfull lists the flags of the libraries, too.)",
+    ]
+    return "\n\n".join(filter(None, paragraphs))
+
+
+def _flag_help(flag: Any) -> str:
+    choices = getattr(flag.parser, "enum_values", None)
+    if flag.boolean:
+        typed = f"--[no]{flag.name}"
+    elif choices:
+        typed = f"--{flag.name}={'|'.join(choices)}"
+    else:
+        typed = f"--{flag.name}={flag.name.upper()}"
+    text = flag.help.removeprefix(f"<{'|'.join(choices or ())}>: ")  # absl's own way to say it
+    if flag.default not in (None, []):
+        text += f" (default: {_shown(flag.default)})"
+    indent = " " * 6
+    return f"  {typed}\n" + textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)
+
+
+def _shown(default: Any) -> str:
+    return ("yes" if default else "no") if isinstance(default, bool) else str(default)
+
+
+class _UntilReadersLeave(io.FileIO):
+    """A file that swallows what is written after its reader has gone, as `head -1` goes after a line."""
+
+    def write(self, data: Any, /) -> int | None:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return super().write(data)
+
+
+def drop_output_that_nobody_reads() -> None:
+    """Lets a verb finish its work, and exit as ever, when the reader of its output has gone."""
+    for name in ("stdout", "stderr"):
+        if (stream := getattr(sys, name)) is None:  # closed by whoever started the process
+            continue
+        raw = io.BufferedWriter(_UntilReadersLeave(stream.fileno(), "w", closefd=False))
+        replacement = io.TextIOWrapper(
+            raw,
+            stream.encoding,
+            stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        stream.flush()
+        setattr(sys, name, replacement)
 
 
 def _exit_clearly(main: Callable[[Sequence[str]], object], argv: Sequence[str]) -> None:
@@ -42,20 +134,28 @@ def _exit_clearly(main: Callable[[Sequence[str]], object], argv: Sequence[str]) 
         _fail(advice)  # its own text has many lines
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
+def _parse_flags(argv: Sequence[str], own: Sequence[str], where_to_look: str) -> list[str]:
     """absl's parser, with every complaint (also of the config file's own code) as one line."""
     try:
-        return flags.FLAGS([_with_quoted_tasks(argument) for argument in argv])
-    except (flags.Error, KeyError, AttributeError, ValueError, TypeError, OSError) as error:
-        _fail(_last_line(error) + " (python -m lim_jax.main --help lists the flags)")
+        return flags.FLAGS(list(argv))
+    except (UserError, flags.Error, KeyError, AttributeError, ValueError, TypeError, OSError, SyntaxError) as error:
+        _fail(_complaint(error, own, where_to_look))
 
 
-def _with_quoted_tasks(argument: str) -> str:
-    """Quotes the names in --config.tasks=smiling,5_o_clock_shadow: ml_collections takes the last for a number."""
-    name, _, value = argument.partition("=")
-    if name.lstrip("-") != "config.tasks" or not value.replace(",", "").replace("_", "").replace(" ", "").isalnum():
-        return argument
-    return f"{name}={tuple(word.strip() for word in value.split(',') if word.strip())!r}"
+def _complaint(error: Exception, own: Sequence[str], where_to_look: str) -> str:
+    """Returns what is wrong with the arguments in one line, with the flag that may have been meant."""
+    if isinstance(error, UserError):  # of the configuration's own code
+        return str(error)
+    if isinstance(error, flags.UnrecognizedFlagError):
+        if error.flagname.startswith("config.") and "config" in own:
+            return f"--{error.flagname} needs a configuration to change: add --config=configs/rooms.py before it"
+        return _suggestion(f"there is no flag --{error.flagname}", "--", error.flagname, own, where_to_look)
+    return f"{_last_line(error)} ({where_to_look})"
+
+
+def _suggestion(problem: str, prefix: str, word: str, words: Sequence[str], otherwise: str) -> str:
+    meant = nearest(word, words)
+    return f"{problem}: did you mean {prefix}{meant}? ({otherwise})" if meant else f"{problem} ({otherwise})"
 
 
 def _last_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from lim_jax.runtime import devices
+from lim_jax.runtime import memory
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def batch_shapes(example: Any, batch_size: int) -> Any:
 
 
 class Lowerable(Protocol):
-    """A function of `lim_jax.runtime.devices`."""
+    """A function that can be traced before it is compiled, as those of `lim_jax.runtime.devices`."""
 
     def lower(self, *shapes: Any) -> Callable[[], Callable[..., Any]]:
         """Traces it for arguments of these shapes and dtypes; the result compiles it when it is called."""
@@ -90,6 +90,6 @@ def _compile(lowered: concurrent.futures.Future[Callable[[], Callable[..., Any]]
 
 def _finish(name: str, started: float, compiled: Sequence[concurrent.futures.Future[Any]]) -> None:
     concurrent.futures.wait(compiled)
-    devices.return_freed_memory()
+    memory.return_freed_memory()
     if not any(result.exception() for result in compiled):
         logger.info("compiled %s in %.1f s", name, time.monotonic() - started)

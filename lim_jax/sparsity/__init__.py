@@ -1,7 +1,9 @@
 """Group sparsity for any optax optimizer: exactly zero channels while training, in two lines.
 
-groups = [(r"Conv_\\d+/kernel", INPUT_CHANNELS)]
-tx = proximal_adam(learning_rate=1e-3, strength=1e-4, groups=groups)
+Rules that are searched in the paths of parameters say which of them have groups, and along which axis:
+
+    groups = [(r"Conv_\\d+/kernel", INPUT_CHANNELS)]
+    tx = proximal_adam(learning_rate=1e-3, strength=1e-4, groups=groups)
 """
 
 from lim_jax.sparsity.groups import (
@@ -13,12 +15,11 @@ from lim_jax.sparsity.groups import (
     GroupAxis,
     LayerSize,
     Sizes,
-    backbone_groups,
     layer_sizes,
     match_groups,
 )
-from lim_jax.sparsity.optimizer import ProximalState, current_strength, proximal, proximal_adam
-from lim_jax.sparsity.penalties import L1, GroupLasso, GroupMCP, SparseGroupLasso
+from lim_jax.sparsity.optimizer import METRICS, ProximalState, current_strength, proximal, proximal_adam
+from lim_jax.sparsity.penalties import L1, PENALTIES, GroupLasso, GroupMCP, SparseGroupLasso
 from lim_jax.sparsity.proximal import prox_group_lasso, prox_group_mcp, prox_l1, prox_sparse_group_lasso
 from lim_jax.sparsity.strength import TargetSparsity, warm_up
 from lim_jax.sparsity.summary import (
@@ -35,7 +36,9 @@ __all__ = [
     "COLUMNS",
     "INPUT_CHANNELS",
     "L1",
+    "METRICS",
     "OUTPUT_CHANNELS",
+    "PENALTIES",
     "ROWS",
     "WHOLE_LEAF",
     "GroupAxis",
@@ -48,7 +51,6 @@ __all__ = [
     "SparseGroupLasso",
     "SparsitySummary",
     "TargetSparsity",
-    "backbone_groups",
     "count_zero_groups",
     "current_strength",
     "group_norms",

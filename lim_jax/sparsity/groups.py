@@ -24,7 +24,8 @@ import jax.numpy as jnp
 import optax
 
 from lim_jax.errors import UserError
-from lim_jax.ops.group_sums import Axes
+from lim_jax.ops.reference import Axes
+from lim_jax.runtime.tables import aligned
 from lim_jax.sparsity.proximal import normalize_axes
 
 PyTree = Any
@@ -52,11 +53,6 @@ WHOLE_LEAF = GroupAxis(())
 Axis = int | GroupAxis | None
 Rules = Sequence[tuple[str, Axis]]
 Groups = PyTree | Callable[[PyTree], PyTree] | Rules
-
-SCOPES = ("backbone", "backbone_and_heads")
-
-# The convolutions of the heads that read the backbone's features: DeepLab's pyramid, the classifier's only one.
-_READS_FEATURES = r"^heads_[^/]+/(aspp_[^/]+|conv)/kernel$"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,32 +135,6 @@ def match_groups(params: PyTree, rules: Rules) -> PyTree:
     return jax.tree.unflatten(treedef, axes)
 
 
-def backbone_groups(params: PyTree, scope: str = "backbone") -> PyTree:
-    """Returns the groups of a `lim_jax.models` network: input channels of every convolution of the backbone.
-
-    Args:
-      params: the network's parameters, `{"backbone": ..., "heads_<task>": ...}`; 4-D leaves named `kernel` are
-        convolutions.
-      scope: "backbone", or "backbone_and_heads": also one group per output channel of the backbone, across the first
-        convolutions of all heads jointly, so that channels that no head needs can leave the network.
-
-    Raises:
-      UserError: for an unknown scope, or where there is no backbone.
-    """
-    if scope not in SCOPES:
-        raise UserError(f"sparsity.scope is {scope!r}; choose one of {', '.join(SCOPES)}")
-    paths, treedef = _paths(params)
-    axes: list[Axis] = []
-    for path, leaf in zip(paths, jax.tree.leaves(params), strict=True):
-        is_convolution = path.endswith("/kernel") and len(leaf.shape) == 4
-        inside = is_convolution and path.startswith("backbone/")
-        reads = is_convolution and scope == "backbone_and_heads" and re.search(_READS_FEATURES, path)
-        axes.append(INPUT_CHANNELS if inside else GroupAxis(INPUT_CHANNELS, joint="heads") if reads else None)
-    if INPUT_CHANNELS not in axes:
-        raise UserError("groups: the parameters have no convolution under 'backbone'; give groups explicitly")
-    return jax.tree.unflatten(treedef, axes)
-
-
 def layers(groups: Groups, params: PyTree) -> list[Layer]:
     """Resolves `groups` against the parameters: one entry per parameter with groups, or per shared name.
 
@@ -227,11 +197,7 @@ def describe(found: Sequence[Layer]) -> str:
         for layer in found
     ]
     rows.insert(0, ("layer", "groups", "size", "parameters"))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        f"{name:<{widths[0]}}  {number:>{widths[1]}}  {size:>{widths[2]}}  {paths}"
-        for name, number, size, paths in rows
-    )
+    return aligned(rows, left=(0, 3))
 
 
 def _layer(name: str, found: Sequence[tuple[int, Axes]], paths: Sequence[str], shapes: Sequence[tuple]) -> Layer:

@@ -20,6 +20,7 @@ import optax
 from absl import logging
 
 from lim_jax.errors import UserError
+from lim_jax.runtime import platforms
 from lim_jax.sparsity import groups as groups_lib
 from lim_jax.sparsity import penalties
 from lim_jax.sparsity.proximal import Block
@@ -30,8 +31,6 @@ PyTree = Any
 Strength = optax.ScalarOrSchedule | TargetSparsity
 
 METRICS = ("adam", "identity")
-
-LAYERS_AT_ONCE = 2  # their temporary arrays are held together: 52 MB with resnet50d, where all at once take 302
 
 # Where optax's optimizers keep what they divide the step by: amsgrad; adam and its kin, rmsprop, adabelief;
 # adafactor; adagrad.
@@ -65,6 +64,7 @@ def proximal(
     eps: jax.Array | float = 1e-8,
     bias_correction: jax.Array | float | None = None,
     original: groups_lib.Sizes | None = None,
+    platform: str | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Follows each step of an optimizer with the proximal step of a penalty.
 
@@ -80,16 +80,18 @@ def proximal(
       bias_correction: the decay b2 of the second moment, to divide it by `1 - b2^count` as Adam does for its own step.
       original: `groups.layer_sizes` of the parameters before groups were removed from the network, if they were: the
         penalty's sqrt(n) goes by them, and in the share of zero groups removed ones count as zero.
+      platform: what updates are compiled for, "cpu" or "gpu": how they are computed, not what. None: JAX's default
+        when the transformation is made.
 
     Returns:
       A transformation whose `update` needs `params`; its state is a `ProximalState`.
 
     Raises:
       UserError: for unknown names; in `init`, if groups and parameters do not fit; in `update`, if a metric is wanted
-      that `inner`
-        does not keep.
+        that `inner` does not keep.
     """
     inner = optax.with_extra_args_support(inner)
+    computed_on = platforms.default() if platform is None else platforms.named(platform)
     chosen = penalties.get(penalty)
     if metric not in METRICS:
         raise UserError(f"sparsity.metric is {metric!r}; choose one of {', '.join(METRICS)}")
@@ -117,9 +119,14 @@ def proximal(
             found = groups_lib.layers(groups, params)
             moments = second_moments(inner_state, found) if metric == "adam" else None
             by_shapes = _prox_by_shapes(chosen)
+
+            def prox(layer: groups_lib.Layer, arrays: list[jax.Array], metrics: list[jax.Array] | None) -> Any:
+                size = None if original is None else original[layer.name].group_size
+                return by_shapes(rate, now, *Block(arrays, metrics, layer.axes, size, computed_on.forms))
+
             root_of = functools.partial(root, count=count)
             updates, arrays = _proximal_updates(
-                lambda block: by_shapes(rate, now, *block), found, updates, params, moments, root_of, original
+                prox, found, updates, params, moments, root_of, computed_on.layers_at_once
             )
             if isinstance(strength, TargetSparsity):
                 target = strength.update(target, _share_of_zeros(chosen, found, arrays, original), count)
@@ -147,6 +154,7 @@ def proximal_adam(
     metric: str = "adam",
     bias_corrected: bool = False,
     original: groups_lib.Sizes | None = None,
+    platform: str | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Adam with decoupled weight decay, followed by the proximal step of a penalty (what the paper trains with).
 
@@ -179,6 +187,7 @@ def proximal_adam(
         at the first step, 10 times at the tenth, 1.3 times at the thousandth (b2 = 0.999). Corrected, the early steps
         prune no more than later ones.
       original: sizes of the layers before groups were removed from the network; see `proximal`.
+      platform: what updates are compiled for; see `proximal`.
 
     Returns:
       A transformation whose `update` needs `params`; its state is a `ProximalState`.
@@ -194,6 +203,7 @@ def proximal_adam(
         eps=eps,
         bias_correction=b2 if bias_corrected else None,
         original=original,
+        platform=platform,
     )
 
 
@@ -256,28 +266,29 @@ def _prox_by_shapes(penalty: penalties.Penalty) -> Callable[..., list[jax.Array]
 def _jitted_prox(penalty: penalties.Penalty) -> Callable[..., list[jax.Array]]:
     """Kept between updates: one that is not itself compiled would compile this again each time."""
 
-    @functools.partial(jax.jit, static_argnums=(4, 5))
-    def prox(rate: Any, strength: Any, arrays: Any, metrics: Any, axes: Any, size: int | None) -> list[jax.Array]:
-        return penalty.prox(Block(arrays, metrics, axes, size), rate, strength)
+    @functools.partial(jax.jit, static_argnums=(4, 5, 6))
+    def prox(rate: Any, strength: Any, arrays: Any, metrics: Any, *static: Any) -> list[jax.Array]:
+        return penalty.prox(Block(arrays, metrics, *static), rate, strength)
 
     return prox
 
 
 def _proximal_updates(
-    prox: Callable[[Block], list[jax.Array]],
+    prox: Callable[..., list[jax.Array]],
     found: list[groups_lib.Layer],
     updates: PyTree,
     params: PyTree,
     moments: dict[str, jax.Array] | None,
     root: Callable[[jax.Array], jax.Array],
-    original: groups_lib.Sizes | None,
+    at_once: int | None,
 ) -> tuple[PyTree, dict[int, jax.Array]]:
     """Replaces the updates of parameters with groups by `prox(p + update) - p`, in the parameters' dtype.
 
     The metric is the `root` of the moments, or the identity where these are None.
 
     A scheduler that goes for concurrency, as XLA's for CPUs, would begin all layers at once and hold the temporary
-    arrays of all of them. So each layer waits for an earlier one: it adds a zero that only that one's result can tell.
+    arrays of all of them. So each layer waits for the one `at_once` places before it (None: for none): it adds a zero
+    that only that one's result can tell.
 
     Returns:
       The updates, and the parameters with groups after the step, by their position among the leaves.
@@ -285,22 +296,22 @@ def _proximal_updates(
     steps, treedef = jax.tree.flatten(updates)
     leaves = jax.tree.leaves(params)
     after: dict[int, jax.Array] = {}
-    zeros = [jnp.zeros((), bool)] * LAYERS_AT_ONCE
+    zeros = [jnp.zeros((), bool)] * (at_once or 0)
     for layer in found:
-        zero, *zeros = zeros
+        zero = zeros.pop(0) if at_once else None
         arrays = [leaves[index] + _plus(steps[index], zero) for index in layer.leaves]
         metrics = None if moments is None else [root(_plus(moments[path], zero)) for path in layer.paths]
-        size = None if original is None else original[layer.name].group_size
-        solution = prox(Block(arrays, metrics, layer.axes, size))
-        zeros.append(_zero_after(solution[0]))
+        solution = prox(layer, arrays, metrics)
+        if at_once:
+            zeros.append(_zero_after(solution[0]))
         for index, new in zip(layer.leaves, solution, strict=True):
             after[index] = new.astype(leaves[index].dtype)
             steps[index] = after[index] - leaves[index]
     return jax.tree.unflatten(treedef, steps), after
 
 
-def _plus(array: jax.Array, zero: jax.Array) -> jax.Array:
-    return array + zero.astype(array.dtype)
+def _plus(array: jax.Array, zero: jax.Array | None) -> jax.Array:
+    return array if zero is None else array + zero.astype(array.dtype)
 
 
 def _zero_after(array: jax.Array) -> jax.Array:

@@ -34,14 +34,16 @@ References:
 
 import functools
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from lim_jax import ops
 from lim_jax.ops import group_sums
-from lim_jax.ops.group_sums import Axes
+from lim_jax.ops.reference import Axes
+from lim_jax.runtime import platforms
 
 # Steps after the start that reach the root to rounding, measured with metrics spread over 1e-8 .. 1e-2 and points over
 # 1e-4 .. 1 inside a group. Few elements can be arranged badly (two that are decades apart), many average out.
@@ -62,12 +64,14 @@ class Block(NamedTuple):
       axes: for each array, the axes (not negative, increasing) that index the groups; all other axes are inside a
         group.
       original_size: the number of elements that a group had before some were removed from the network, if they were.
+      forms: how sums over groups are computed.
     """
 
     arrays: Sequence[jax.Array]
     metrics: Sequence[jax.Array] | None
     axes: Sequence[Axes]
     original_size: int | None = None
+    forms: ops.Forms = ops.REFERENCE
 
     @property
     def group_size(self) -> int:
@@ -101,13 +105,13 @@ def normalize_axes(group_axis: int | tuple[int, ...], ndim: int) -> Axes:
     return normalized
 
 
-@functools.partial(jax.jit, static_argnames="group_axis")
 def prox_group_lasso(
     u: jax.Array,
     threshold: jax.Array | float,
     metric: jax.Array | None = None,
     *,
     group_axis: int | tuple[int, ...] = -2,
+    forms: ops.Forms | None = None,
 ) -> jax.Array:
     """Solves `argmin_w ½ Σ_j d_j (w_j - u_j)² + t Σ_g ‖w_g‖₂` (paper, eq. 4 and 5).
 
@@ -117,11 +121,12 @@ def prox_group_lasso(
       metric: the diagonal d ≥ 0 in u's shape, or None for ones: the Euclidean operator.
       group_axis: the axis that indexes the groups (-2: input channels of a kernel in HWIO layout, rows of a dense
         kernel), several such axes, or () for one group made of the whole array.
+      forms: how sums over groups are computed; None: as suits JAX's default platform.
 
     Returns:
       w, in u's shape and dtype; groups below the threshold are exactly zero. A threshold of zero returns u.
     """
-    return group_lasso(_single(u, metric, group_axis), threshold)[0]
+    return _solve(group_lasso, u, metric, group_axis, forms, threshold)
 
 
 @jax.jit
@@ -139,7 +144,6 @@ def prox_l1(u: jax.Array, threshold: jax.Array | float, metric: jax.Array | None
     return _soft_threshold(_wide(u), threshold, None if metric is None else _wide(metric)).astype(u.dtype)
 
 
-@functools.partial(jax.jit, static_argnames="group_axis")
 def prox_sparse_group_lasso(
     u: jax.Array,
     threshold: jax.Array | float,
@@ -147,6 +151,7 @@ def prox_sparse_group_lasso(
     metric: jax.Array | None = None,
     *,
     group_axis: int | tuple[int, ...] = -2,
+    forms: ops.Forms | None = None,
 ) -> jax.Array:
     """Solves `argmin_w ½ Σ_j d_j (w_j - u_j)² + t Σ_g ‖w_g‖₂ + s ‖w‖₁`.
 
@@ -159,15 +164,14 @@ def prox_sparse_group_lasso(
       threshold: the scalar t ≥ 0 of the groups' norms.
       l1_threshold: the scalar s ≥ 0 of the elements.
       metric: the diagonal d ≥ 0 in u's shape, or None for ones.
-      group_axis: as in `prox_group_lasso`.
+      group_axis, forms: as in `prox_group_lasso`.
 
     Returns:
       w, in u's shape and dtype.
     """
-    return sparse_group_lasso(_single(u, metric, group_axis), threshold, l1_threshold)[0]
+    return _solve(sparse_group_lasso, u, metric, group_axis, forms, threshold, l1_threshold)
 
 
-@functools.partial(jax.jit, static_argnames="group_axis")
 def prox_group_mcp(
     u: jax.Array,
     learning_rate: jax.Array | float,
@@ -176,6 +180,7 @@ def prox_group_mcp(
     metric: jax.Array | None = None,
     *,
     group_axis: int | tuple[int, ...] = -2,
+    forms: ops.Forms | None = None,
 ) -> jax.Array:
     """Solves `argmin_w ½ Σ_j d_j (w_j - u_j)² + η Σ_g p(‖w_g‖₂)` with the minimax concave penalty p.
 
@@ -190,12 +195,12 @@ def prox_group_mcp(
       strength: the scalar λ ≥ 0, already times `sqrt(group size)`.
       gamma: the scalar γ > 0; the larger, the nearer to the group lasso.
       metric: the diagonal d ≥ 0 in u's shape, or None for ones.
-      group_axis: as in `prox_group_lasso`.
+      group_axis, forms: as in `prox_group_lasso`.
 
     Returns:
       w, in u's shape and dtype. A strength of zero returns u.
     """
-    return group_mcp(_single(u, metric, group_axis), learning_rate, strength, gamma)[0]
+    return _solve(group_mcp, u, metric, group_axis, forms, learning_rate, strength, gamma)
 
 
 def group_lasso(block: Block, threshold: jax.Array | float) -> list[jax.Array]:
@@ -257,7 +262,7 @@ def group_mcp(
 
     def objective(arrays: Sequence[jax.Array]) -> jax.Array:
         parts = list(zip(arrays, problem.arrays, problem.metrics, strict=True))
-        distance, squares = group_sums.totals(lambda w, u, d: (d * (w - u) ** 2, w * w), parts, axes)
+        distance, squares = problem.totals(lambda w, u, d: (d * (w - u) ** 2, w * w), parts)
         size = jnp.minimum(jnp.sqrt(squares), flat_from)
         return 0.5 * distance + t * size - 0.5 * curvature * size**2
 
@@ -275,6 +280,7 @@ class _Problem(NamedTuple):
     """A block in units of about each group's largest |u| and largest metric entry. Arrays per group have the groups'
     shape."""
 
+    forms: ops.Forms
     arrays: list[jax.Array]
     metrics: list[jax.Array]
     axes: Sequence[Axes]
@@ -285,6 +291,10 @@ class _Problem(NamedTuple):
     array_norm: jax.Array  # ‖u‖
     array_scale: jax.Array
     metric_scale: jax.Array
+
+    def totals(self, terms: Any, arrays: Sequence[tuple[jax.Array, ...]], *per_group: jax.Array) -> Any:
+        """`group_sums.totals` over the block's groups."""
+        return group_sums.totals(terms, arrays, self.axes, *per_group, sum_groups=self.forms.sum_groups)
 
 
 def _scale(block: Block, threshold: jax.Array | float) -> _Problem:
@@ -301,11 +311,14 @@ def _scale(block: Block, threshold: jax.Array | float) -> _Problem:
         metric_scale = group_sums.unit(metrics, axes)
         metrics = [d * group_sums.spread(1.0 / metric_scale, d, kept) for d, kept in zip(metrics, axes, strict=True)]
     gradient, moment, array = group_sums.totals(
-        lambda u, d: ((u * d) ** 2, (u * d) ** 2 * d, u * u), list(zip(arrays, metrics, strict=True)), axes
+        lambda u, d: ((u * d) ** 2, (u * d) ** 2 * d, u * u),
+        list(zip(arrays, metrics, strict=True)),
+        axes,
+        sum_groups=block.forms.sum_groups,
     )
     scaled = jnp.asarray(threshold, array_scale.dtype) / array_scale / metric_scale
     norms = jnp.sqrt(gradient), moment, jnp.sqrt(array)
-    return _Problem(arrays, metrics, axes, block.group_size, scaled, *norms, array_scale, metric_scale)
+    return _Problem(block.forms, arrays, metrics, axes, block.group_size, scaled, *norms, array_scale, metric_scale)
 
 
 def _finish(block: Block, problem: _Problem, solution: Sequence[jax.Array]) -> list[jax.Array]:
@@ -331,18 +344,17 @@ def _secular_root(
 
     It holds that `norm = ‖a‖ > t > 0`.
     """
-    axes = problem.axes
     inputs = list(zip(problem.arrays, problem.metrics, slopes, strict=True))
 
     def iterate(theta: jax.Array, curved: bool) -> jax.Array:
         def terms(u: jax.Array, d: jax.Array, e: jax.Array, theta: jax.Array, t: jax.Array) -> tuple[jax.Array, ...]:
             bottom = e * theta + t
             inverse = 1.0 / bottom if from_above else _ratio(1.0, bottom)
-            # Products of few factors: `group_sums.LANES`.
+            # Products of few factors: `ops.cpu.sum_groups_in_lanes`.
             square, slope = (u * d * inverse) ** 2, e * inverse
             return square, square * slope, square * slope * slope
 
-        square, slope, curvature = group_sums.totals(terms, inputs, axes, theta, t)
+        square, slope, curvature = problem.totals(terms, inputs, theta, t)
         step = _ratio(square * (jnp.sqrt(square) - 1.0), slope)
         if curved:
             # f g'' / (2 g'²) of f = g - 1, from the three sums.
@@ -370,10 +382,31 @@ def _soft_threshold(u: jax.Array, threshold: jax.Array | float, metric: jax.Arra
     return jnp.sign(u) * jnp.maximum(jnp.abs(u) - threshold, 0.0)
 
 
-def _single(u: jax.Array, metric: jax.Array | None, group_axis: int | tuple[int, ...]) -> Block:
+def _solve(
+    operator: Callable[..., list[jax.Array]],
+    u: jax.Array,
+    metric: jax.Array | None,
+    group_axis: int | tuple[int, ...],
+    forms: ops.Forms | None,
+    *scalars: jax.Array | float,
+) -> jax.Array:
+    """Applies an operator to the groups of one array, in forms that are chosen here, outside of what is compiled."""
     if metric is not None and metric.shape != u.shape:
         raise ValueError(f"the metric's shape {metric.shape} is not that of u, {u.shape}")
-    return Block([u], None if metric is None else [metric], [normalize_axes(group_axis, u.ndim)])
+    axes = normalize_axes(group_axis, u.ndim)
+    return _solve_in_forms(operator, u, metric, axes, forms or platforms.default().forms, *scalars)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def _solve_in_forms(
+    operator: Callable[..., list[jax.Array]],
+    u: jax.Array,
+    metric: jax.Array | None,
+    axes: Axes,
+    forms: ops.Forms,
+    *scalars: jax.Array | float,
+) -> jax.Array:
+    return operator(Block([u], None if metric is None else [metric], [axes], forms=forms), *scalars)[0]
 
 
 def _wide(array: jax.Array) -> jax.Array:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lim_jax.runtime.tables import aligned
 from lim_jax.sparsity import groups as groups_lib
 from lim_jax.sparsity.groups import Groups, Layer, Sizes
 
@@ -93,14 +94,7 @@ class SparsitySummary:
                     f"{_percent(layer.parameters_in_zero_groups, layer.parameters):.1f}",
                 )
             )
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(
-                f"{cell:{'<' if column == 0 else '>'}{width}}"
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        )
+        return aligned(rows)
 
 
 def sparsity_summary(params: PyTree, groups: Groups, original: Sizes | None = None) -> SparsitySummary:

@@ -2,19 +2,21 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lim_jax.tasks.base import INVALID_COLOR, Metric, Metrics, Sums, Task, count, ratio
+from lim_jax.tasks.base import ImageTask, Metric, Metrics, Sums
+from lim_jax.tasks.palette import INVALID_COLOR
+from lim_jax.tasks.sums import count, ratio
 
-_TILE = (48, 144)  # height, width of a picture
+_LIGHT, _DARK = (230, 230, 230), (40, 40, 40)
 
 
 @dataclasses.dataclass(frozen=True)
-class AttributeTask(Task):
+class AttributeTask(ImageTask):
     """Binary cross entropy; examples without the label (-1) count nowhere.
 
     Metrics, over the examples of the split that have the label, fractions of 1:
@@ -27,12 +29,18 @@ class AttributeTask(Task):
     """
 
     double_sigmoid: bool = False
-    head_name: ClassVar[str] = "classifier"
     loss_label: ClassVar[str] = "binary cross entropy"
     metric_info: ClassVar[Mapping[str, Metric]] = {
         "accuracy": Metric("accuracy", "fraction", True),
         "f1": Metric("F1", "fraction", True),
     }
+    prediction_meaning: ClassVar[str] = "probability that the image has the attribute"
+    logits_meaning: ClassVar[str] = "logits; the sigmoid is the probability that the image has the attribute"
+
+    @classmethod
+    def settings_from(cls, config: Any) -> dict[str, Any]:
+        """Returns `double_sigmoid`; see `Task.settings_from`."""
+        return {"double_sigmoid": config.published.double_sigmoid}
 
     @property
     def num_outputs(self) -> int:
@@ -41,6 +49,10 @@ class AttributeTask(Task):
     @property
     def meaning(self) -> str:
         return f"probability; above {self.threshold:g} the answer is yes"
+
+    @property
+    def prediction_range(self) -> tuple[float, float]:
+        return 0.0, 1.0
 
     @property
     def threshold(self) -> float:
@@ -75,9 +87,8 @@ class AttributeTask(Task):
             "f1": ratio(2 * hits, 2 * hits + errors),
         }
 
-    def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
-        """Returns the probability of the attribute, float32 (B,); the image's size does not matter."""
-        del image_size
+    def activate(self, logits: jax.Array) -> jax.Array:
+        """Returns the probability of the attribute, float32 (B,)."""
         return jax.nn.sigmoid(logits[:, 0])
 
     def caption(self, values: np.ndarray) -> str:
@@ -88,23 +99,25 @@ class AttributeTask(Task):
         answer = "yes" if value > self.threshold else "no"
         return f"{self.spec.name}: {answer}" if value in (0, 1) else f"{self.spec.name}: {answer} ({value:.2f})"
 
-    def picture(self, values: np.ndarray) -> np.ndarray:
-        """Writes `caption` on a tile: light for yes, dark for no, grey for unlabelled; see `Task.picture`."""
-        import cv2  # only pictures need it
+    def background(self, values: np.ndarray) -> tuple[int, int, int]:
+        """Light for yes, dark for no, grey for unlabelled; see `ImageTask.background`."""
+        if float(values) < 0:
+            return INVALID_COLOR
+        return _LIGHT if float(values) > self.threshold else _DARK
 
-        value = float(values)
-        color = INVALID_COLOR if value < 0 else (230,) * 3 if value > self.threshold else (40,) * 3
-        tile = np.full((*_TILE, 3), color, np.uint8)
-        ink = (255,) * 3 if color[0] < 100 else (0,) * 3
-        for line, text in enumerate(self.caption(values).split(": ")):
-            cv2.putText(tile, text, (4, 18 + 20 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, 1, cv2.LINE_AA)
-        return tile
+    def is_wrong(self, target: np.ndarray, prediction: np.ndarray) -> bool:
+        """Returns whether the answer is not the label; see `ImageTask.is_wrong`."""
+        return bool(target >= 0 and (prediction > self.threshold) != target)
 
-    def constant_statistics(self, target: jax.Array) -> Sums:
+    def export_notes(self, decoded: bool) -> dict[str, Any]:
+        """See `Task.export_notes`; it also says from which probability on the answer is yes."""
+        return super().export_notes(decoded) | {"yes_above_probability": self.threshold}
+
+    def baseline_statistics(self, target: jax.Array) -> Sums:
         """Counts positive and labelled examples."""
         return {"positive": count(target == 1), "labelled": count(target >= 0)}
 
-    def constant_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    def baseline_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
         """The majority's answer, at the logit that no constant beats in cross entropy.
 
         With `double_sigmoid` at a firm ±7, because the frequency itself may lie on the other side of 0.4.

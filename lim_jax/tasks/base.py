@@ -1,12 +1,8 @@
-"""What every task has in common: its interface, and how 1/8-resolution maps meet full-resolution targets.
+"""The interface of a task, `Task`, and what its two kinds have in common: `DenseTask` and `ImageTask`.
 
 A task is a frozen dataclass built from the `TargetSpec` of its data set. All the code that knows what the
 task means lies in the task's own file: which head it takes, how its targets are prepared, its loss, its
-metrics, the best constant prediction, and a picture of it.
-
-Cell (i, j) of a dense head's output is centred on input pixel (8 i, 8 j), because every stride-2 operation of
-the backbone is a 3×3 window with one pixel of padding. So the target of a cell is `target[8 i, 8 j]`
-(`sample_target`), and the prediction at pixel (y, x) is the map at (y / 8, x / 8) (`resize_predictions`).
+metrics, the best constant prediction, and how it is shown and described. `lim_jax.tasks` says how to add one.
 """
 
 import abc
@@ -20,11 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from lim_jax.data.specs import TargetSpec
-
-OUTPUT_STRIDE = 8
+from lim_jax.tasks.interpolation import map_shape, resize_predictions
+from lim_jax.tasks.legends import ColorKey, ColorScale
+from lim_jax.tasks.palette import INVALID_COLOR
 
 Sums = dict[str, jax.Array]
 Metrics = dict[str, float | None]
+
+_CELLS = "cell (i, j) is centred on pixel (8 i, 8 j); predictions are bilinear between cells"
+_TILE = (48, 144)  # height, width of the picture of an answer
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,33 +45,50 @@ class Metric:
 
 @dataclasses.dataclass(frozen=True)
 class Task(abc.ABC):
-    """A task: everything that depends on what its target means.
+    """A task: everything that depends on what its target means. Derive new ones from `DenseTask` or `ImageTask`.
 
-    Shapes: B images of H×W pixels; dense logits are float32 (B, ceil(H/8), ceil(W/8), `num_outputs`), an
-    attribute's (B, 1). Targets are as `lim_jax.data.specs` describes them, at full resolution, and carry
-    their own validity: what is invalid counts nowhere.
+    Shapes: B images of H×W pixels; logits are float32 (B, *`logits_shape((H, W))`). Targets are as
+    `lim_jax.data.specs` describes them, at full resolution, and carry their own validity: what is invalid counts
+    nowhere.
 
     Attributes:
       spec: the target as the data set describes it.
       head_name: the head of `lim_jax.models` that the task takes.
       loss_label: the loss in words.
       metric_info: the metrics of `summarize`, the published one first.
+      is_continuous: whether predictions are numbers that may be averaged; indices of classes are not.
+      prediction_meaning: what an exported file's predictions are.
+      logits_meaning: what an exported file's logits are, and how predictions are made of them.
     """
 
     spec: TargetSpec
-    head_name: ClassVar[str] = "deeplab"
+    head_name: ClassVar[str]
     loss_label: ClassVar[str]
     metric_info: ClassVar[Mapping[str, Metric]]
+    is_continuous: ClassVar[bool] = True
+    prediction_meaning: ClassVar[str]
+    logits_meaning: ClassVar[str]
+
+    @classmethod
+    def settings_from(cls, config: Any) -> dict[str, Any]:
+        """Returns the fields of the task, apart from `spec`, that the configuration of a run (`Config`) decides."""
+        del config
+        return {}
 
     @property
     @abc.abstractmethod
     def num_outputs(self) -> int:
-        """Number of logits per cell (dense) or per image (attribute)."""
+        """Number of logits per cell or per image."""
 
     @property
     @abc.abstractmethod
     def meaning(self) -> str:
         """What the numbers of a prediction are, in words."""
+
+    @property
+    @abc.abstractmethod
+    def prediction_range(self) -> tuple[float, float]:
+        """The smallest and the largest number that a prediction can hold."""
 
     @property
     def published_metric(self) -> str:
@@ -82,6 +100,14 @@ class Task(abc.ABC):
         from lim_jax import models  # imported late, so that losses and metrics come without the networks
 
         return models.head(self.head_name, num_outputs=self.num_outputs, **settings)
+
+    def head_settings(self, config: Any) -> dict[str, Any]:
+        """Returns `head`'s settings for the configuration of a run (`Config`)."""
+        return {"channels": config.model.head_channels, "dtype": config.dtype}
+
+    @abc.abstractmethod
+    def logits_shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
+        """Returns the shape of the logits of one image of `(height, width)`."""
 
     @abc.abstractmethod
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -102,17 +128,13 @@ class Task(abc.ABC):
         A metric that nothing valid defines is None, which JSON writes as null.
         """
 
-    def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
-        """Returns predictions in the target's terms, upsampled to `image_size` = (height, width)."""
-        return self.decode(resize_predictions(self.activate(logits), image_size))
-
+    @abc.abstractmethod
     def activate(self, logits: jax.Array) -> jax.Array:
-        """Returns what is interpolated between the cells of a dense task, of the logits' shape."""
-        return logits
+        """Returns the first half of `predict`, which needs no image size: see `DenseTask` and `ImageTask`."""
 
-    def decode(self, values: jax.Array) -> jax.Array:
-        """Returns the predictions of a dense task, given interpolated `activate` values (B, H, W, outputs)."""
-        return values
+    @abc.abstractmethod
+    def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
+        """Returns predictions in the target's terms, for images of `image_size` = (height, width)."""
 
     def prepare_target(self, target: jax.Array) -> jax.Array:
         """Returns targets in the terms of `predict`'s result, so that the two can be compared and shown."""
@@ -123,80 +145,137 @@ class Task(abc.ABC):
         """Draws one prediction or one prepared target as uint8 (height, width, 3), invalid as `INVALID_COLOR`."""
 
     @abc.abstractmethod
-    def constant_statistics(self, target: jax.Array) -> Sums:
-        """Returns what `constant_logits` needs to know of the train split, as sums over its batches."""
+    def baseline_statistics(self, target: jax.Array) -> Sums:
+        """Returns what `baseline_logits` needs to know of the train split, as sums over its batches."""
 
     @abc.abstractmethod
-    def constant_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    def baseline_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns float32 (num_outputs,): the best prediction that does not look at the image.
 
         Broadcast it to the logits' shape and it goes through `loss` and `metrics` as a network's output does.
         """
 
+    def file_notes(self) -> dict[str, Any]:
+        """Returns what a reader of a file of predictions needs to know, by name; strings or tuples of them."""
+        return {"meaning": self.meaning}
 
-INVALID_COLOR = (128, 128, 128)
+    def export_notes(self, decoded: bool) -> dict[str, Any]:
+        """Returns what the model card of an exported file says of this output, JSON-serialisable.
 
+        Args:
+          decoded: whether the file gives `predict`'s results; otherwise it gives logits.
+        """
+        if decoded:
+            return {"meaning": self.prediction_meaning, "range": list(self.prediction_range)}
+        return {"meaning": self.logits_meaning}
 
-def sample_target(target: jax.Array, logits: jax.Array) -> jax.Array:
-    """Returns the pixels of a full-resolution target (B, H, W, ...) on which the logits' cells are centred."""
-    sampled = target[:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE]
-    if sampled.shape[:3] != logits.shape[:3]:
-        raise ValueError(
-            f"logits of shape {logits.shape} do not belong to a target of shape {target.shape}: "
-            f"at output stride {OUTPUT_STRIDE} they should start with {sampled.shape[:3]}"
-        )
-    return sampled
+    def deviation(self, found: np.ndarray, logits: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+        """Returns by how much another program's predictions are wrong, at most, in terms of the logits.
 
-
-def resize_predictions(maps: jax.Array, image_size: tuple[int, int]) -> jax.Array:
-    """Upsamples (B, h, w, C) to (B, H, W, C), bilinear: pixel y reads the map at y / 8, clamped at the border."""
-    rows, columns = (
-        interpolation_matrix(np.arange(pixels) / OUTPUT_STRIDE, cells)
-        for pixels, cells in zip(image_size, maps.shape[1:3], strict=True)
-    )
-    return interpolate(maps, rows, columns)
-
-
-def interpolate(maps: jax.Array, rows: jax.Array | np.ndarray, columns: jax.Array | np.ndarray) -> jax.Array:
-    """Returns (B, Y, X, C): maps (B, h, w, C) between their cells, by the matrices `rows` (Y, h), `columns` (X, w)."""
-    # Full precision: the default on a GPU rounds to 10 bits, which moves class borders.
-    precision = jax.lax.Precision.HIGHEST
-    tall = jnp.einsum("Yy,byxc->bYxc", rows, maps, precision=precision)
-    return jnp.einsum("Xx,bYxc->bYXc", columns, tall, precision=precision)
+        Args:
+          found: predictions to check, of the shape of `predict`'s result.
+          logits: that they should come from.
+          image_size: (height, width) of the images.
+        """
+        return np.abs(found - np.asarray(self.predict(jnp.asarray(logits), image_size)))
 
 
-def interpolation_matrix(positions: np.ndarray, cells: int) -> np.ndarray:
-    """Returns float32 (positions, cells): weights that read a row of cells linearly at positions 0..cells - 1.
+@dataclasses.dataclass(frozen=True)
+class DenseTask(Task):
+    """A task with a prediction per pixel, from a map of logits (ceil(H/8), ceil(W/8), `num_outputs`).
 
-    Positions before the first cell or after the last one read that cell.
+    `predict` has two halves: `activate` gives what is interpolated between the cells, `decode` reads it.
     """
-    positions = np.clip(positions, 0, cells - 1)
-    distance = np.abs(positions[:, None] - np.arange(cells))
-    return np.maximum(1 - distance, 0).astype(np.float32)
+
+    head_name: ClassVar[str] = "deeplab"
+
+    def head_settings(self, config: Any) -> dict[str, Any]:
+        """See `Task.head_settings`; the head's dropout is configured too."""
+        return super().head_settings(config) | {"dropout": config.model.dropout_rate}
+
+    def logits_shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
+        """Returns (ceil(H/8), ceil(W/8), `num_outputs`)."""
+        return (*map_shape(image_size), self.num_outputs)
+
+    def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
+        """Returns predictions in the target's terms, upsampled to `image_size` = (height, width)."""
+        return self.decode(resize_predictions(self.activate(logits), image_size))
+
+    def activate(self, logits: jax.Array) -> jax.Array:
+        """Returns what is interpolated between the cells, of the logits' shape."""
+        return logits
+
+    @abc.abstractmethod
+    def decode(self, values: jax.Array) -> jax.Array:
+        """Returns the predictions (B, H, W, ...), given interpolated `activate` values (B, H, W, outputs)."""
+
+    @abc.abstractmethod
+    def legend(self, *values: np.ndarray) -> ColorKey | ColorScale:
+        """Returns what the colours of `picture` mean: all of them, or those that matter for `values`.
+
+        Args:
+          *values: predictions and prepared targets that are shown, of any shape; none of them: all that there can be.
+        """
+
+    def export_notes(self, decoded: bool) -> dict[str, Any]:
+        """See `Task.export_notes`; of logits it also says where their cells lie."""
+        return super().export_notes(decoded) | ({} if decoded else {"cells": _CELLS})
 
 
-def count(condition: jax.Array) -> jax.Array:
-    """Returns the number of true entries as an int32 scalar."""
-    return jnp.sum(condition, dtype=jnp.int32)
+@dataclasses.dataclass(frozen=True)
+class ImageTask(Task):
+    """A task with one answer per image, from logits (`num_outputs`,). Answers are shown as text."""
+
+    head_name: ClassVar[str] = "classifier"
+
+    def logits_shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
+        """Returns (`num_outputs`,); the image's size does not matter."""
+        del image_size
+        return (self.num_outputs,)
+
+    def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
+        """Returns `activate`'s result; the image's size does not matter."""
+        del image_size
+        return self.activate(logits)
+
+    @abc.abstractmethod
+    def activate(self, logits: jax.Array) -> jax.Array:
+        """Returns the predictions, (B, ...)."""
+
+    @abc.abstractmethod
+    def caption(self, values: np.ndarray) -> str:
+        """Puts one prediction or one target into words: "<name>: <answer>"."""
+
+    @abc.abstractmethod
+    def background(self, values: np.ndarray) -> tuple[int, int, int]:
+        """Returns the colour (RGB, 0..255) that `caption` is written on; `INVALID_COLOR` for an unlabelled target."""
+
+    @abc.abstractmethod
+    def is_wrong(self, target: np.ndarray, prediction: np.ndarray) -> bool:
+        """Returns whether one prediction contradicts its target; an unlabelled one contradicts nothing."""
+
+    def picture(self, values: np.ndarray) -> np.ndarray:
+        """Writes `caption` on a tile in the colour `background`; see `Task.picture`."""
+        import cv2  # only pictures need it
+
+        color = self.background(values)
+        tile = np.full((*_TILE, 3), color, np.uint8)
+        ink = _WHITE if is_dark(color) else _BLACK
+        for line, text in enumerate(self.caption(values).split(": ")):
+            cv2.putText(tile, text, (4, 18 + 20 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, 1, cv2.LINE_AA)
+        return tile
 
 
-def ratio(numerator: float | np.ndarray, denominator: float | np.ndarray) -> float | None:
-    """Returns the quotient as a Python float, None when the denominator is 0."""
-    return float(numerator) / float(denominator) if denominator else None
+def is_dark(color: tuple[int, int, int]) -> bool:
+    """Returns whether text on this background (RGB, 0..255) should be light."""
+    return max(color) < min(INVALID_COLOR)
 
 
-def histogram(values: jax.Array, valid: jax.Array, upper: float, bins: int) -> jax.Array:
-    """Counts the valid values in `bins` equal bins of [0, upper], as int32 (bins,)."""
-    index = jnp.clip(jnp.floor(values * (bins / upper)).astype(jnp.int32), 0, bins - 1)
-    return jnp.zeros(bins, jnp.int32).at[index.ravel()].add(valid.ravel().astype(jnp.int32))
+def dense_tasks(tasks: Mapping[str, Task]) -> dict[str, DenseTask]:
+    """Returns the tasks with a prediction per pixel, by name, in their order."""
+    return {name: task for name, task in tasks.items() if isinstance(task, DenseTask)}
 
 
-def histogram_median(counts: np.ndarray, upper: float) -> float | None:
-    """Returns the median of what `histogram` counted, interpolated inside its bin; None if that is nothing."""
-    cumulative = np.cumsum(counts, dtype=np.float64)
-    half = cumulative[-1] / 2
-    if not half:
-        return None
-    index = int(np.searchsorted(cumulative, half))
-    before = cumulative[index - 1] if index else 0.0
-    return float((index + (half - before) / counts[index]) * upper / len(counts))
+def image_tasks(tasks: Mapping[str, Task]) -> dict[str, ImageTask]:
+    """Returns the tasks with one answer per image, by name, in their order."""
+    return {name: task for name, task in tasks.items() if isinstance(task, ImageTask)}

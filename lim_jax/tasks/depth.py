@@ -8,27 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lim_jax.tasks.base import (
-    INVALID_COLOR,
-    Metric,
-    Metrics,
-    Sums,
-    Task,
-    count,
-    histogram,
-    histogram_median,
-    ratio,
-    sample_target,
-)
+from lim_jax.tasks.base import DenseTask, Metric, Metrics, Sums
+from lim_jax.tasks.interpolation import sample_target
+from lim_jax.tasks.legends import ColorScale
+from lim_jax.tasks.palette import INVALID_COLOR
+from lim_jax.tasks.sums import count, histogram, histogram_median, ratio
 
 LOWEST = 0.1  # relative depth below this is clipped (as published)
 CLIPPED_SHARE = 0.01  # share of an image's valid pixels above which relative depth is clipped (as published)
-COLOR_MAP = "viridis"  # of relative depth 0..1 in pictures
+_SCALE = ColorScale("relative depth (1: the farthest point of the image)", "viridis")
 _MEDIAN_BINS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class DepthTask(Task):
+class DepthTask(DenseTask):
     """Mean squared error between sigmoid(logit) and relative depth.
 
     Relative depth is the depth divided by the image's largest, clipped to [0.1, the image's own 99th
@@ -45,6 +38,8 @@ class DepthTask(Task):
         "mae": Metric("MAE", "relative depth", False),
         "rmse": Metric("RMSE", "relative depth", False),
     }
+    prediction_meaning: ClassVar[str] = "depth of each pixel as a share of the image's largest; not metres"
+    logits_meaning: ClassVar[str] = "logits; the sigmoid, upsampled, is the depth as a share of the image's largest"
 
     @property
     def num_outputs(self) -> int:
@@ -53,6 +48,10 @@ class DepthTask(Task):
     @property
     def meaning(self) -> str:
         return "relative depth, 0 to 1: 1 is the farthest point of the image"
+
+    @property
+    def prediction_range(self) -> tuple[float, float]:
+        return 0.0, 1.0
 
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Squared errors summed over the valid cells; see `Task.loss`."""
@@ -92,18 +91,20 @@ class DepthTask(Task):
         return relative_depth(target)
 
     def picture(self, values: np.ndarray) -> np.ndarray:
-        """Draws relative depth (height, width) in `COLOR_MAP`'s colours for 0..1; see `Task.picture`."""
-        import matplotlib  # only pictures need it
+        """Draws relative depth (height, width) in the colours of `legend`; see `Task.picture`."""
+        return np.where(np.asarray(values)[..., None] > 0, _SCALE.colors(values), np.array(INVALID_COLOR, np.uint8))
 
-        colors = matplotlib.colormaps[COLOR_MAP](np.clip(values, 0, 1), bytes=True)[..., :3]
-        return np.where(np.asarray(values)[..., None] > 0, colors, np.array(INVALID_COLOR, np.uint8))
+    def legend(self, *values: np.ndarray) -> ColorScale:
+        """Returns the scale of relative depth, whatever the values; see `DenseTask.legend`."""
+        del values
+        return _SCALE
 
-    def constant_statistics(self, target: jax.Array) -> Sums:
+    def baseline_statistics(self, target: jax.Array) -> Sums:
         """Returns a histogram of relative depth."""
         depth = relative_depth(target)
         return {"histogram": histogram(depth, depth > 0, 1.0, _MEDIAN_BINS)}
 
-    def constant_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    def baseline_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
         """The median, which no constant beats in mean absolute error."""
         median = histogram_median(np.asarray(sums["histogram"]), 1.0)
         return np.array([0.0 if median is None else np.log(median / (1 - median))], np.float32)
@@ -133,11 +134,11 @@ def _upper_quantile(values: jax.Array, valid: jax.Array) -> jax.Array:
     The largest values suffice, which is cheaper than sorting the image.
     """
     pixels = values.shape[1] * values.shape[2]
-    kept = min(pixels, int(CLIPPED_SHARE * pixels) + 3)
-    largest, _ = jax.lax.top_k(values.reshape(len(values), pixels), kept)
+    needed = min(pixels, int(CLIPPED_SHARE * pixels) + 3)
+    largest, _ = jax.lax.top_k(values.reshape(len(values), pixels), needed)
     position = CLIPPED_SHARE * jnp.maximum(jnp.sum(valid, axis=(1, 2)) - 1, 0)  # counted from the largest
     above = jnp.floor(position).astype(jnp.int32)
-    indices = jnp.stack([above, jnp.minimum(above + 1, kept - 1)], axis=-1)
+    indices = jnp.stack([above, jnp.minimum(above + 1, needed - 1)], axis=-1)
     high, low = jnp.moveaxis(jnp.take_along_axis(largest, indices, axis=1), 1, 0)
     return high + (low - high) * (position - above)
 

@@ -8,15 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lim_jax.tasks.base import Metric, Metrics, Sums, Task, count, histogram, histogram_median, ratio, sample_target
+from lim_jax.tasks.base import DenseTask, Metric, Metrics, Sums
+from lim_jax.tasks.interpolation import resize_predictions, sample_target
+from lim_jax.tasks.legends import ColorKey, Entry
+from lim_jax.tasks.sums import count, histogram, histogram_median, ratio
 
 ANGLES = {"within_11.25": 11.25, "within_22.5": 22.5, "within_30": 30.0}
 _MEDIAN_BINS = 3600  # of 0.05 degrees
 _SHORTEST = 1e-4  # predictions shorter than this are not stretched further, which bounds the gradient
+_SHOWN_DIRECTIONS = {
+    "up": (0, 0, 1),
+    "down": (0, 0, -1),
+    "to the camera": (0, -1, 0),
+    "to the right": (1, 0, 0),
+    "to the left": (-1, 0, 0),
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class NormalsTask(Task):
+class NormalsTask(DenseTask):
     """1 - cosine between tanh(logits) and the normal; the length of the prediction does not matter.
 
     Metrics:
@@ -35,6 +45,10 @@ class NormalsTask(Task):
         "within_22.5": Metric("within 22.5°", "fraction", True),
         "within_30": Metric("within 30°", "fraction", True),
     }
+    prediction_meaning: ClassVar[str] = "unit vector per pixel, in the camera's frame: x right, y into the scene, z up"
+    logits_meaning: ClassVar[str] = (
+        "logits of x right, y into the scene, z up; the tanh, upsampled, over its length is the unit vector"
+    )
 
     @property
     def num_outputs(self) -> int:
@@ -43,6 +57,10 @@ class NormalsTask(Task):
     @property
     def meaning(self) -> str:
         return "unit vectors in the camera's frame: x right, y into the scene, z up"
+
+    @property
+    def prediction_range(self) -> tuple[float, float]:
+        return -1.0, 1.0
 
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
         """1 - cosine summed over the valid cells; see `Task.loss`."""
@@ -88,11 +106,29 @@ class NormalsTask(Task):
         """
         return np.clip(np.asarray(values) * 127.5 + 128, 0, 255).astype(np.uint8)
 
-    def constant_statistics(self, target: jax.Array) -> Sums:
+    def legend(self, *values: np.ndarray) -> ColorKey:
+        """Returns a few directions that a surface can face, whatever the values; see `DenseTask.legend`."""
+        del values
+        return ColorKey(
+            tuple(
+                Entry(f"normal {where}", self.picture(np.array(normal))) for where, normal in _SHOWN_DIRECTIONS.items()
+            )
+        )
+
+    def deviation(self, found: np.ndarray, logits: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+        """Returns how far the vectors that normals are the directions of would have to move; see `Task.deviation`.
+
+        Where such a vector has hardly any length, rounding decides where the normal points.
+        """
+        vectors = np.asarray(resize_predictions(jnp.tanh(logits), image_size))
+        lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+        return super().deviation(found, logits, image_size) * np.minimum(lengths, 1)
+
+    def baseline_statistics(self, target: jax.Array) -> Sums:
         """Sums the normals; invalid ones are zero vectors."""
         return {"direction": jnp.sum(target.astype(jnp.float32), axis=(0, 1, 2))}
 
-    def constant_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    def baseline_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
         """The mean direction, which no constant beats in cosine similarity."""
         total = np.asarray(sums["direction"], np.float64)
         length = np.linalg.norm(total)

@@ -1,4 +1,4 @@
-"""Colours for any number of classes that stay apart, for colour-blind readers too.
+"""Colours of pictures: for any number of classes, such that they stay apart for colour-blind readers too.
 
 The first seven are Okabe and Ito's. Each further one is the colour of a fixed grid whose nearest chosen neighbour,
 over normal, protan and deutan vision, is the farthest away in Oklab. Nearly black, white and grey ones are left out:
@@ -9,8 +9,7 @@ import functools
 
 import numpy as np
 
-from lim_jax.tasks.base import INVALID_COLOR
-
+INVALID_COLOR = (128, 128, 128)  # of pixels without a label or a measurement, in every task's pictures
 OKABE_ITO = (
     (0, 114, 178),
     (230, 159, 0),

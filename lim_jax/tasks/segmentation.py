@@ -2,19 +2,22 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lim_jax.data.specs import IGNORE
-from lim_jax.tasks.base import INVALID_COLOR, Metric, Metrics, Sums, Task, count, ratio, sample_target
-from lim_jax.tasks.palette import class_colors
+from lim_jax.tasks.base import DenseTask, Metric, Metrics, Sums
+from lim_jax.tasks.interpolation import resize_predictions, sample_target
+from lim_jax.tasks.legends import ColorKey, Entry
+from lim_jax.tasks.palette import INVALID_COLOR, class_colors
+from lim_jax.tasks.sums import count, ratio
 
 
 @dataclasses.dataclass(frozen=True)
-class SegmentationTask(Task):
+class SegmentationTask(DenseTask):
     """Cross entropy with label smoothing; pixels labelled `IGNORE` count nowhere.
 
     Metrics, all fractions of 1:
@@ -37,6 +40,14 @@ class SegmentationTask(Task):
         "miou": Metric("IoU, class mean", "fraction", True),
         "pixel_accuracy_full": Metric("pixel accuracy, full", "fraction", True),
     }
+    is_continuous: ClassVar[bool] = False
+    prediction_meaning: ClassVar[str] = "index into `classes`, per pixel"
+    logits_meaning: ClassVar[str] = "logits, one per class; upsampled, the largest is the class"
+
+    @classmethod
+    def settings_from(cls, config: Any) -> dict[str, Any]:
+        """Returns `label_smoothing`; see `Task.settings_from`."""
+        return {"label_smoothing": config.label_smoothing}
 
     @property
     def num_outputs(self) -> int:
@@ -46,14 +57,18 @@ class SegmentationTask(Task):
     def meaning(self) -> str:
         return "class indices"
 
+    @property
+    def prediction_range(self) -> tuple[float, float]:
+        return 0, self.num_outputs - 1
+
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Cross entropy against `(1 - ε) onehot + ε / classes`, summed over valid cells; see `Task.loss`."""
         labels = sample_target(target, logits)
         valid = labels != IGNORE
         logits = logits.astype(jnp.float32)
         true_logit = jnp.sum(logits * jax.nn.one_hot(labels, self.num_outputs), axis=-1)
-        kept = 1 - self.label_smoothing
-        expected_logit = kept * true_logit + self.label_smoothing * jnp.mean(logits, axis=-1)
+        unsmoothed = 1 - self.label_smoothing
+        expected_logit = unsmoothed * true_logit + self.label_smoothing * jnp.mean(logits, axis=-1)
         losses = jax.nn.logsumexp(logits, axis=-1) - expected_logit
         return jnp.sum(jnp.where(valid, losses, 0)), count(valid).astype(jnp.float32)
 
@@ -108,11 +123,39 @@ class SegmentationTask(Task):
         """Returns uint8 (classes, 3): the data set's colours, or ours where it has none."""
         return np.array(self.spec.colors, np.uint8) if self.spec.colors else class_colors(self.num_outputs)
 
-    def constant_statistics(self, target: jax.Array) -> Sums:
+    def legend(self, *values: np.ndarray) -> ColorKey:
+        """Returns the classes in the order of their indices, those in `values` with their pixels, or all."""
+        pixels = np.zeros(self.num_outputs, int)
+        for shown in values:
+            pixels += np.bincount(shown.ravel(), minlength=self.num_outputs)[: self.num_outputs]
+        present = np.flatnonzero(pixels) if values else range(self.num_outputs)
+        names, colors = self.spec.class_names, self.colors
+        entries = tuple(Entry(names[index], colors[index], int(pixels[index])) for index in present)
+        return ColorKey(entries, invalid="not labelled, no measurement")
+
+    def file_notes(self) -> dict[str, Any]:
+        """See `Task.file_notes`; also the names of the classes."""
+        return super().file_notes() | {"class_names": self.spec.class_names}
+
+    def export_notes(self, decoded: bool) -> dict[str, Any]:
+        """See `Task.export_notes`; also the names and the colours of the classes."""
+        colors = ["#" + bytes(color).hex() for color in self.colors]
+        return super().export_notes(decoded) | {"classes": list(self.spec.class_names), "colors": colors}
+
+    def deviation(self, found: np.ndarray, logits: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+        """Returns how much less than the largest logit the chosen class's is; see `Task.deviation`.
+
+        Of classes that are equally good, rounding decides which one wins.
+        """
+        scores = np.asarray(resize_predictions(jnp.asarray(logits), image_size))
+        chosen = np.take_along_axis(scores, found[..., None].astype(int), axis=-1)[..., 0]
+        return scores.max(axis=-1) - chosen
+
+    def baseline_statistics(self, target: jax.Array) -> Sums:
         """Counts the pixels of each class."""
         return {"labelled": jnp.sum(self._confusion(target, target), axis=0)}
 
-    def constant_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    def baseline_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
         """The smoothed class frequencies: the most frequent class wins, and no constant has a lower loss."""
         labelled = np.asarray(sums["labelled"], np.float64)
         uniform = np.full(self.num_outputs, 1 / self.num_outputs)

@@ -1,10 +1,12 @@
-"""Keeps a run on disk: weights, optimizer, input position, architecture and history. Nothing else touches Orbax.
+"""Keeps a run on disk: variables, optimizer, input position, architecture and history. Nothing else touches Orbax.
 
 One checkpoint is four items: `weights` (`params`, `batch_stats`; all that evaluation and compaction read),
 `training` (step, optimizer state, active heads), `iterator` (where the input stands, per process) and
 `meta` (JSON: epoch, history, architecture, the epoch's sums so far). Kept are the newest checkpoint, the one
 with the best total validation loss, and the best one of each task. Saving is asynchronous and a checkpoint
 appears whole or not at all, so a run that is killed at any moment finds a good one.
+
+On disk `params` has a branch for the loss weights (`loss_weighting.join`), which are apart from it everywhere else.
 """
 
 import dataclasses
@@ -19,8 +21,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from lim_jax import network
+from lim_jax import network as network_lib
 from lim_jax.errors import UserError
+from lim_jax.network import Network, Trained
 from lim_jax.training import loss_weighting
 from lim_jax.training.state import TrainState
 
@@ -78,7 +81,7 @@ class Checkpoints:
         self._manager.save(
             int(host.step),
             args=ocp.args.Composite(
-                weights=ocp.args.StandardSave(_weights(host)),
+                weights=ocp.args.StandardSave(_stored(host.variables, host.log_variances)),
                 training=ocp.args.StandardSave(_training(host)),
                 iterator=grain_checkpoint.CheckpointSave(iterator),
                 meta=ocp.args.JsonSave(dict(meta)),
@@ -114,19 +117,25 @@ class Checkpoints:
         """Returns the JSON part of the checkpoint at `step`."""
         return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
 
-    def weights(self, step: int, like: PyTree) -> PyTree:
-        """Returns `{"params", "batch_stats"}` as numpy arrays, strictly of the structure and shapes of `like`."""
-        return self._restore(step, {"weights": like})["weights"]
+    def variables(self, step: int, network: Network) -> PyTree:
+        """Returns `{"params", "batch_stats"}` as numpy arrays, strictly of the structure and shapes of `network`."""
+        # No array depends on the size of the images.
+        images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
+        like = jax.eval_shape(lambda x: network.model.init(jax.random.key(0), x), images)
+        s_t = jax.eval_shape(lambda: loss_weighting.initial_log_variances(network.tasks))
+        return _from_stored(self._restore(step, {"weights": _stored(like, s_t)})["weights"])[0]
 
     def restore(self, step: int, state: TrainState, iterator: Any) -> tuple[TrainState, dict[str, Any]]:
         """Returns the state and meta of the checkpoint at `step`, and sets `iterator` to where it was."""
         restored = self._restore(
             step,
-            {"weights": _weights(state), "training": _training(state)},
+            {"weights": _stored(state.variables, state.log_variances), "training": _training(state)},
             iterator=grain_checkpoint.CheckpointRestore(iterator),
             meta=ocp.args.JsonRestore(),
         )
-        return dataclasses.replace(state, **restored["weights"], **restored["training"]), restored["meta"]
+        variables, log_variances = _from_stored(restored["weights"])
+        state = dataclasses.replace(state, **variables, log_variances=log_variances, **restored["training"])
+        return state, restored["meta"]
 
     def _restore(self, step: int, like: Mapping[str, PyTree], **others: Any) -> Any:
         """Restores the array items in `like`, refusing other structures and (which Orbax does not) shapes."""
@@ -147,33 +156,15 @@ class Checkpoints:
         return restored
 
 
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A trained network as it lies in a workdir.
-
-    Attributes:
-      network: the model and its tasks.
-      weights: `{"params", "batch_stats"}`, numpy arrays; `params` without `loss_weighting`.
-      step: the training step that the weights are from.
-      epoch: its epoch.
-    """
-
-    network: network.Network
-    weights: PyTree
-    step: int
-    epoch: int
-
-
 def save_network(workdir: pathlib.Path, trained: Trained) -> None:
     """Writes a network to a workdir as its only checkpoint, without what training needs; `load_network` reads it."""
-    weights = trained.weights
-    params = dict(weights["params"], loss_weighting=loss_weighting.initial_log_variances(trained.network.tasks))
-    meta = {"epoch": trained.epoch, "architecture": network.to_json(trained.network)}
+    s_t = loss_weighting.initial_log_variances(trained.network.tasks)
+    meta = {"epoch": trained.epoch, "architecture": network_lib.to_json(trained.network)}
     with ocp.CheckpointManager(workdir.absolute() / "checkpoints") as manager:
         manager.save(
             trained.step,
             args=ocp.args.Composite(
-                weights=ocp.args.StandardSave({"params": params, "batch_stats": weights["batch_stats"]}),
+                weights=ocp.args.StandardSave(_stored(trained.variables, s_t)),
                 meta=ocp.args.JsonSave(meta),
             ),
         )
@@ -189,27 +180,24 @@ def load_network(workdir: pathlib.Path, which: str = BEST) -> Trained:
     Raises:
       UserError: there is no checkpoint.
     """
-    with Checkpoints(workdir, read_only=True) as kept:
-        step = kept.step(which)
+    with Checkpoints(workdir, read_only=True) as checkpointer:
+        step = checkpointer.step(which)
         if step is None:
             raise UserError(f"{workdir} has no checkpoint yet: train it for an epoch first")
-        meta = kept.meta(step)
-        net = network.from_json(meta["architecture"])
-        weights = kept.weights(step, _abstract_weights(net))
-    params = {name: branch for name, branch in weights["params"].items() if name != "loss_weighting"}
-    return Trained(net, {"params": params, "batch_stats": weights["batch_stats"]}, step, meta["epoch"])
+        meta = checkpointer.meta(step)
+        network = network_lib.from_json(meta["architecture"])
+        return Trained(network, checkpointer.variables(step, network), step, meta["epoch"])
 
 
-def _abstract_weights(net: network.Network) -> PyTree:
-    """Shapes of the stored weights; no array depends on the size of the images."""
-    images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
-    variables = jax.eval_shape(lambda x: net.model.init(jax.random.key(0), x), images)
-    s_t = {task: jax.ShapeDtypeStruct((), np.float32) for task in net.tasks}
-    return {"params": {**variables["params"], "loss_weighting": s_t}, "batch_stats": variables["batch_stats"]}
+def _stored(variables: Mapping[str, PyTree], log_variances: PyTree) -> PyTree:
+    """Returns the item `weights` of a checkpoint."""
+    return {**variables, "params": loss_weighting.join(variables["params"], log_variances)}
 
 
-def _weights(state: TrainState) -> PyTree:
-    return {"params": state.params, "batch_stats": state.batch_stats}
+def _from_stored(item: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], PyTree]:
+    """Returns the variables and the loss weights of the item `weights` of a checkpoint."""
+    params, log_variances = loss_weighting.split(item["params"])
+    return {"params": params, "batch_stats": item["batch_stats"]}, log_variances
 
 
 def _training(state: TrainState) -> PyTree:

@@ -21,6 +21,8 @@ label of the task. Everything below is a pure function of the history.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lim_jax.config import Config
+
 Record = Mapping[str, Any]
 
 TARGET_TOLERANCE = 2.0  # percentage points
@@ -33,17 +35,22 @@ def validation_loss(record: Record, task: str | None = None) -> float | None:
     return record.get("validation", {}).get(task, {}).get("loss")
 
 
-def counting_loss(record: Record, task: str | None = None) -> float | None:
-    """Returns `validation_loss`, or None if the record's sparsity is off its target."""
+def eligible_loss(record: Record, task: str | None = None) -> float | None:
+    """Returns `validation_loss` if the epoch may be the best one; None if its sparsity is off the target."""
     off_target = record.get("sparsity", {}).get("off_target", 0.0)
     return validation_loss(record, task) if off_target <= TARGET_TOLERANCE else None
 
 
-def waits(history: Sequence[Record], task: str | None = None) -> list[int]:
+def eligible_losses(record: Record, tasks: Sequence[str]) -> dict[str, float | None]:
+    """Returns `eligible_loss` of each task and, under "total", of the total: what checkpoints are ranked by."""
+    return {task: eligible_loss(record, task) for task in tasks} | {"total": eligible_loss(record)}
+
+
+def epochs_since_best(history: Sequence[Record], task: str | None = None) -> list[int]:
     """Returns, per epoch, how many epochs ago `task` (None: the total) had its lowest validation loss so far."""
     best, best_epoch, result = float("inf"), None, []
     for record in history:
-        loss = counting_loss(record, task)
+        loss = eligible_loss(record, task)
         if loss is not None and loss < best:
             best, best_epoch = loss, record["epoch"]
         result.append(0 if best_epoch is None else record["epoch"] - best_epoch)
@@ -52,21 +59,21 @@ def waits(history: Sequence[Record], task: str | None = None) -> list[int]:
 
 def is_best(history: Sequence[Record], task: str | None = None) -> bool:
     """Whether the last epoch has the lowest validation loss of `task` (None: the total) so far."""
-    return counting_loss(history[-1], task) is not None and waits(history, task)[-1] == 0
+    return eligible_loss(history[-1], task) is not None and epochs_since_best(history, task)[-1] == 0
 
 
 def frozen_tasks(history: Sequence[Record], tasks: Sequence[str], patience: int) -> frozenset[str]:
     """Returns the tasks that went `patience` epochs without progress at some time; 0 = never. Frozen stays frozen."""
     if patience == 0:
         return frozenset()
-    return frozenset(task for task in tasks if any(wait >= patience for wait in waits(history, task)))
+    return frozenset(task for task in tasks if max(epochs_since_best(history, task), default=0) >= patience)
 
 
 def should_stop(history: Sequence[Record], tasks: Sequence[str], patience: int) -> bool:
     """Whether training is over: no progress in total for `patience` epochs, or every head is frozen."""
     if patience == 0 or not history:
         return False
-    return waits(history)[-1] >= patience or len(frozen_tasks(history, tasks, patience)) == len(tasks)
+    return epochs_since_best(history)[-1] >= patience or len(frozen_tasks(history, tasks, patience)) == len(tasks)
 
 
 def plateau_learning_rate(history: Sequence[Record], base: float, patience: int, factor: float) -> float:
@@ -84,3 +91,26 @@ def plateau_learning_rate(history: Sequence[Record], base: float, patience: int,
         elif record["epoch"] - waited_since >= patience:
             rate, waited_since = rate * factor, record["epoch"]
     return rate
+
+
+def learning_rate(history: Sequence[Record], config: Config) -> float:
+    """Returns the learning rate of the next epoch."""
+    if config.learning_rate_schedule == "plateau":
+        return plateau_learning_rate(history, config.learning_rate, config.plateau_patience, config.plateau_factor)
+    return config.learning_rate
+
+
+def is_evaluated(epoch: int, config: Config) -> bool:
+    """Whether an epoch, counted from 1, ends with an evaluation on the validation split: the last one always does."""
+    return epoch % config.eval_every_epochs == 0 or epoch == config.num_epochs
+
+
+def is_saved(history: Sequence[Record], config: Config) -> bool:
+    """Whether the last epoch ends with a checkpoint: it is a best one, the last of the run, or it is time for one."""
+    epoch = len(history)
+    return (
+        any(is_best(history, task) for task in (None, *config.tasks))
+        or epoch == config.num_epochs
+        or should_stop(history, config.tasks, config.early_stopping_patience)
+        or epoch % config.checkpoint_every_epochs == 0
+    )

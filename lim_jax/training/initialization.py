@@ -1,4 +1,4 @@
-"""What a new run begins with: the network of its configuration and fresh weights, or those of another run."""
+"""What a new run begins with: the network of its configuration and new variables, or those of another run."""
 
 import dataclasses
 import functools
@@ -14,31 +14,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from lim_jax import config as config_lib
-from lim_jax import network
+from lim_jax import network as network_lib
 from lim_jax.config import Config
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
 from lim_jax.models import layers
-from lim_jax.training import checkpoints
+from lim_jax.network import Network
 
 logger = logging.getLogger(__name__)
 
 PyTree = Any
 
 
-def network_of(config: Config, specs: Mapping[str, TargetSpec]) -> network.Network:
+def network_of(config: Config, specs: Mapping[str, TargetSpec]) -> Network:
     """Returns the network that `config` describes, compact if it starts from a compact one of that description."""
-    net = network.build(config, specs)
+    network = network_lib.build(config, specs)
     if not config.init_from:
-        return net
+        return network
+    from lim_jax.training import checkpoints  # imports Orbax and grain, which fresh weights do without
+
     source = checkpoints.load_network(pathlib.Path(config.init_from)).network
     described = config_lib.load(pathlib.Path(config.init_from)).model
     same = all(described[key] == config.model[key] for key in ("backbone", "width_multiplier"))
-    return network.with_channels_of(net, source) if same else net
+    return network_lib.with_channels_of(network, source) if same else network
 
 
-class FreshVariables:
-    """`{"params", "batch_stats"}` of a new `model` for images of `(height, width)`: their shapes before their numbers.
+class VariableInitializer:
+    """Makes `{"params", "batch_stats"}` of a model for images of `(height, width)`: their shapes, then their numbers.
 
     All is as `model.init` makes it but for the random numbers in the kernels, each of which is He-normal: they are
     parts of one array. `model.init` draws every kernel by itself, and XLA takes 0.2 s to compile each of these draws;
@@ -63,8 +65,8 @@ class FreshVariables:
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._others.out_info, is_leaf=_is_kernel
         )
 
-    def draw(self, seed: int) -> PyTree:
-        """Returns variables."""
+    def init(self, seed: int) -> PyTree:
+        """Returns new variables; a seed decides all of their random numbers."""
         key = jax.random.key(seed)
         others = self._others.lower().compile()(key)
         shapes = [leaf.shape for leaf in jax.tree.leaves(others, is_leaf=_is_kernel) if _is_kernel(leaf)]
@@ -102,17 +104,21 @@ def _parts(numbers: jax.Array, shapes: Sequence[tuple[int, ...]]) -> list[jax.Ar
     ]
 
 
-def variables_of(config: Config, fresh: FreshVariables) -> PyTree:
-    """Returns `{"params", "batch_stats"}`: freshly drawn, but for what `config.init_from` has that fits.
+def variables_of(config: Config, initializer: VariableInitializer) -> PyTree:
+    """Returns `{"params", "batch_stats"}`: newly drawn, but for what `config.init_from` has that fits.
 
     Raises:
       UserError: nothing there fits.
     """
-    variables = fresh.draw(config.seed)
-    if not config.init_from:
-        return variables
-    init_from = config.init_from
-    source = checkpoints.load_network(pathlib.Path(init_from)).weights
+    variables = initializer.init(config.seed)
+    return _taken_over(variables, config.init_from) if config.init_from else variables
+
+
+def _taken_over(variables: PyTree, init_from: str) -> PyTree:
+    """Returns `variables` with the arrays of the run in `init_from` that have their names and shapes; says which."""
+    from lim_jax.training import checkpoints
+
+    source = checkpoints.load_network(pathlib.Path(init_from)).variables
     fitting = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(source)}
     taken, left = [], []
 

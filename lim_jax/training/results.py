@@ -1,192 +1,102 @@
-"""What a run leaves for people: lines while it runs, TensorBoard events, `results.json`, tables and figures."""
+"""What a run ends with: `results.json`, the table of results, the report's figures."""
 
-import contextlib
-import functools
-import importlib
 import json
 import logging
-import pathlib
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
-from clu import parameter_overview
 
 from lim_jax import network as network_lib
 from lim_jax import sparsity
-from lim_jax.config import Config
-from lim_jax.data import Dataset, statistics
-from lim_jax.figures import report
-from lim_jax.network import Network
+from lim_jax.data import Dataset, pipeline
+from lim_jax.figures import report, tables
+from lim_jax.network import Network, Trained
 from lim_jax.prediction import evaluation
-from lim_jax.runtime import devices
-from lim_jax.runtime.progress import duration
 from lim_jax.training import checkpoints
-from lim_jax.training.state import sparse_groups
+from lim_jax.training.run import Run, Standing
 
 logger = logging.getLogger(__name__)
 
 PyTree = Any
 _FILE = "results.json"
-_WRITERS = "clu.metric_writers"
 _EXAMPLES_SHOWN = 4
-_WORTH_A_WORD = 1.0  # seconds of compiling
 
 
-def count(params: PyTree) -> int:
-    """Returns the number of parameters of the network, without the weights of the losses."""
-    network = {name: branch for name, branch in params.items() if name != "loss_weighting"}
-    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(network))
-
-
-def describe(workdir: pathlib.Path, network: Network, params: PyTree, dataset: Dataset, num_devices: int) -> None:
-    """Says what is about to be trained on what; the table of all parameters goes to `parameters.txt`."""
-    sizes = ", ".join(f"{len(source)} {split}" for split, source in dataset.sources.items())
-    logger.info("%s: %s images; tasks %s", dataset.name, sizes, ", ".join(network.tasks))
-    logger.info(
-        "%s parameters, %s of them in the backbone; %d %s device(s); run in %s",
-        f"{count(params):,}",
-        f"{count({'backbone': params['backbone']}):,}",
-        num_devices * jax.process_count(),
-        jax.default_backend(),
-        workdir,
-    )
+def finish(run: Run, standing: Standing) -> dict[str, Any]:
+    """Evaluates the best checkpoint (and each task's own) on the test split; writes and returns the results."""
+    best = checkpoints.load_network(run.workdir)
+    content = measure(run, standing, best)
     if jax.process_index() == 0:
-        for sentence in statistics.training_warnings(dataset):
-            logger.warning("warning: %s", sentence)
-        overview = parameter_overview.get_parameter_overview(params, include_stats=False)
-        (workdir / "parameters.txt").write_text(overview + "\n")
+        (run.workdir / _FILE).write_text(json.dumps(content, indent=2) + "\n")
+        _draw_report(run, standing, best, content["sparsity"]["layers"])
+    table = tables.results(content, best.network.tasks)
+    logger.info("%s\nalso in %s; figures in %s", table, run.workdir / _FILE, run.workdir / "report")
+    _warn_of_useless_tasks(content, best.network)
+    return content
 
 
-class EventWriter:
-    """clu's writer of TensorBoard events, asynchronous; use as a context manager.
+def measure(run: Run, standing: Standing, best: Trained) -> dict[str, Any]:
+    """Returns the content of `results.json`, given the best network; those of the checkpoints may differ in size."""
+    evaluators = {_key(standing.network): standing.programs.evaluate}  # compiled already
 
-    It is made when there is something to write, since it imports TensorFlow, which takes seconds.
-    """
-
-    def __init__(self, workdir: pathlib.Path):
-        self._workdir = workdir
-
-    def __enter__(self) -> "EventWriter":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        if "_writer" in vars(self):
-            self._writer.close()  # writes what it still holds
-
-    @functools.cached_property
-    def _writer(self) -> Any:
-        writers = importlib.import_module(_WRITERS)
-        return writers.create_default_writer(self._workdir, just_logging=jax.process_index() > 0)
-
-    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Writes numbers by name."""
-        self._writer.write_scalars(step, scalars)
-
-    def write_histograms(self, step: int, values: Mapping[str, np.ndarray]) -> None:
-        """Writes the distribution of values by name."""
-        self._writer.write_histograms(step, values)
-
-
-@functools.cache
-def import_writers_meanwhile() -> None:
-    """Imports clu's writers, and with them TensorFlow, in a thread, so that `EventWriter` finds them; once."""
-    threading.Thread(target=_try_to_import_writers).start()
-
-
-def _try_to_import_writers() -> None:
-    with contextlib.suppress(Exception):  # `EventWriter` meets it again, unless the process is ending
-        importlib.import_module(_WRITERS)
-
-
-def write_record(writer: EventWriter, record: Mapping[str, Any]) -> None:
-    """Writes one record of the history as scalars named by their place in it: `validation/depth/mae`."""
-    scalars = {name: value for name, value in _flat(record) if name not in ("epoch", "step")}
-    writer.write_scalars(record["step"], scalars)
-
-
-def line(history: Sequence[Mapping[str, Any]], network: Network, config: Config) -> str:
-    """Returns the line that tells a person how the last epoch went."""
-    record = history[-1]
-    parts = [f"epoch {record['epoch']}/{config.num_epochs}: loss {record['total']['train']:.4g}"]
-    if "validation" in record:
-        metrics = [
-            f"{name} {task.published_metric} {_number(record['validation'][name][task.published_metric])}"
-            for name, task in network.tasks.items()
-        ]
-        parts.append(f"validation {_number(record['total']['validation'])} ({', '.join(metrics)})")
-    zero = record["sparsity"]["group_percent"]
-    parts.append(f"{zero:.1f} % of groups zero")
-    if (compiling := sum(record["compile_seconds"].values())) >= _WORTH_A_WORD:
-        parts.append(f"{duration(compiling)} compiling")
-    if zero == 100:
-        parts.append("nothing is left of the backbone: lower config.sparsity.strength")
-    return ", ".join(parts)
-
-
-def finish(
-    config: Config,
-    workdir: pathlib.Path,
-    dataset: Dataset,
-    on: Sequence[devices.Device],
-    evaluator: evaluation.Evaluator,
-    history: Sequence[Mapping[str, Any]],
-    original: sparsity.Sizes,
-) -> dict[str, Any]:
-    """Evaluates the best checkpoint (and each task's own) on the test split; writes and returns the results.
-
-    Args:
-      config: of the run.
-      workdir: of the run, with its checkpoints; they may hold networks of different sizes.
-      dataset: what it was trained on.
-      on: devices to evaluate on.
-      evaluator: of the network as it is at the end, already compiled.
-      history: of the run.
-      original: the sizes of the layers of the network that training began with; sparsity is relative to them.
-    """
-    evaluators = {_key(evaluator.network): evaluator}
-
-    def evaluate(which: str, split: str) -> evaluation.Results:
-        trained = checkpoints.load_network(workdir, which)
+    def evaluate(trained: Trained, split: str) -> evaluation.Results:
         key = _key(trained.network)
         if key not in evaluators:
-            evaluators[key] = evaluation.Evaluator(trained.network, on)
-        return evaluators[key](trained.weights, evaluation.split_batches(dataset, split, config))
+            evaluators[key] = evaluation.Evaluator(trained.network, run.local_devices)
+        return evaluators[key](trained.variables, evaluation.split_batches(run.dataset, split, run.config))
 
-    best = checkpoints.load_network(workdir)
-    network = best.network
-    content = {
-        "test": evaluate(checkpoints.BEST, "test"),
-        "validation": evaluate(checkpoints.BEST, "validation"),
-        "test_best_per_task": {task: evaluate(task, "test")[task] for task in network.tasks},
-        "test_constant": evaluation.constant_baseline(
-            network,
-            evaluation.split_batches(dataset, "train", config),
-            evaluation.split_batches(dataset, "test", config),
-            on,
-        ),
-        "sparsity": sparsity.sparsity_summary(best.weights["params"], sparse_groups(config), original).to_json(),
-        "parameters": count(best.weights["params"]),
-        "epochs": len(history),
+    def of_task(task: str) -> Trained:
+        return checkpoints.load_network(run.workdir, task)
+
+    params = best.variables["params"]
+    return {
+        "test": evaluate(best, "test"),
+        "validation": evaluate(best, "validation"),
+        "test_best_per_task": {task: evaluate(of_task(task), "test")[task] for task in best.network.tasks},
+        "test_constant": _baseline(run, best.network),
+        "sparsity": sparsity.sparsity_summary(params, run.groups, standing.shrinking.original).to_json(),
+        "parameters": network_lib.num_parameters(params),
+        "epochs": len(standing.history),
         "best_epoch": best.epoch,
-        "steps": history[-1]["step"],
-        "seed": config.seed,
+        "steps": standing.history[-1]["step"],
+        "seed": run.config.seed,
     }
-    if jax.process_index() == 0:
-        (workdir / _FILE).write_text(json.dumps(content, indent=2) + "\n")
-        batch = _examples(dataset, "test")
-        predict = evaluation.predictor(network, batch["image"].shape[1:3])
-        report.write_report(
-            workdir / "report",
-            tasks=network.tasks,
-            history=history,
-            layers=content["sparsity"]["layers"],
-            batch=batch,
-            predictions=jax.device_get(predict(best.weights, batch["image"])),
-        )
-    logger.info("%s\nalso in %s; figures in %s", table(content, network), workdir / _FILE, workdir / "report")
+
+
+def _key(network: Network) -> str:
+    return json.dumps(network_lib.to_json(network))
+
+
+def _baseline(run: Run, network: Network) -> evaluation.Results:
+    """Returns the results on the test split of the best prediction that ignores the image."""
+    train, test = (evaluation.split_batches(run.dataset, split, run.config) for split in ("train", "test"))
+    return evaluation.baseline(network, train, test, run.local_devices)
+
+
+def _draw_report(run: Run, standing: Standing, best: Trained, layers: Mapping[str, Any]) -> None:
+    """Writes the figures; `layers` is the sparsity of each layer."""
+    batch = _examples(run.dataset, "test")
+    predict = evaluation.predictor(best.network, batch["image"].shape[1:3])
+    report.write_report(
+        run.workdir / "report",
+        tasks=best.network.tasks,
+        history=standing.history,
+        layers=layers,
+        batch=batch,
+        predictions=jax.device_get(predict(best.variables, batch["image"])),
+    )
+
+
+def _examples(dataset: Dataset, split: str) -> dict[str, Any]:
+    """Returns a few examples, spread evenly over the split, as one batch."""
+    source = dataset.sources[split]
+    examples = [source[index] for index in pipeline.evenly_spaced(source, _EXAMPLES_SHOWN)]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
+
+
+def _warn_of_useless_tasks(content: Mapping[str, Any], network: Network) -> None:
     useless = no_better_than_constant(content, network)
     if useless:
         logger.warning(
@@ -196,11 +106,6 @@ def finish(
             if content["sparsity"]["group_percent"]
             else "",
         )
-    return content
-
-
-def _key(network: Network) -> str:
-    return json.dumps(network_lib.to_json(network))
 
 
 def no_better_than_constant(content: Mapping[str, Any], network: Network) -> list[str]:
@@ -215,50 +120,3 @@ def no_better_than_constant(content: Mapping[str, Any], network: Network) -> lis
         if gain <= 0:
             useless.append(name)
     return useless
-
-
-def _examples(dataset: Dataset, split: str) -> dict[str, Any]:
-    """Returns a few examples, spread evenly over the split, as one batch."""
-    source = dataset.sources[split]
-    indices = np.unique(np.linspace(0, len(source) - 1, _EXAMPLES_SHOWN).astype(int))
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *(source[int(index)] for index in indices))
-
-
-def table(content: Mapping[str, Any], network: Network) -> str:
-    """Returns the results as text: the test split's metrics beside the best constant prediction's, and sparsity."""
-    zeros = content["sparsity"]
-    return "\n".join(
-        [
-            "results on the test split (constant: the best prediction that ignores the image)",
-            metrics_table(network, {"test": content["test"], "constant": content["test_constant"]}),
-            f"{zeros['group_percent']:.1f} % of the backbone's groups and {zeros['parameter_percent']:.1f} % of its "
-            f"convolution weights are zero (epoch {content['best_epoch']} of {content['epochs']})",
-        ]
-    )
-
-
-def metrics_table(network: Network, columns: Mapping[str, evaluation.Results]) -> str:
-    """Returns aligned text: a row per task and metric, a column per entry of `columns`."""
-    rows = [("", *columns)]
-    for name, task in network.tasks.items():
-        for metric in task.metric_info:
-            rows.append((f"{name} {metric}", *(_number(column[name][metric]) for column in columns.values())))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
-def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    for name, value in record.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}/")
-        elif value is not None:
-            yield f"{prefix}{name}", value

@@ -23,13 +23,14 @@ from lim_jax import compaction, sparsity
 from lim_jax.config import Config
 from lim_jax.network import Network
 from lim_jax.sparsity import groups as groups_lib
-from lim_jax.training.state import TrainState, sparse_groups
+from lim_jax.training.state import TrainState
 
 logger = logging.getLogger(__name__)
 
 PyTree = Any
 
 
+@dataclasses.dataclass(frozen=True)
 class Shrinking:
     """What a run has to know in order to shrink its network; `to_json` goes into every checkpoint.
 
@@ -39,88 +40,106 @@ class Shrinking:
         row it was zero by now; stops counting at the patience. Empty if the network is not to shrink.
     """
 
-    def __init__(self, config: Config, params: PyTree, saved: Mapping[str, Any] | None = None):
-        """Begins with a network of these `params`, or goes on from what `to_json` returned."""
-        self._groups = sparse_groups(config)
-        self._every = config.sparsity.compact_every_epochs
-        self._patience = config.sparsity.patience_epochs
-        self.original = sparsity.layer_sizes(params, self._groups)
-        self.zero_epochs: dict[str, np.ndarray] = {}
-        if self._every:
-            self.zero_epochs = {name: np.zeros(size.groups, np.uint8) for name, size in self.original.items()}
-        if saved is not None:
-            self.original = {name: sparsity.LayerSize(*size) for name, size in saved["original"].items()}
-            self.zero_epochs = {name: _from_hex(digits) for name, digits in saved["zero_epochs"].items()}
-
-    def end_epoch(self, zeros: Mapping[str, np.ndarray]) -> None:
-        """Counts the groups that are zero at the end of an epoch, given which are, per layer."""
-        if self._every:
-            for name, zero in zeros.items():
-                longer = np.minimum(self.zero_epochs[name].astype(int) + 1, self._patience)
-                self.zero_epochs[name] = np.where(zero, longer, 0).astype(np.uint8)
-
-    def is_due(self, epoch: int) -> bool:
-        """Whether the network may shrink at the end of `epoch`, counted from 1."""
-        return self._every > 0 and epoch % self._every == 0
-
-    def shrink(self, network: Network, state: TrainState) -> tuple[Network, TrainState] | None:
-        """Returns the network and its state without the groups that stayed zero, on the host; None if none did."""
-        removable = {name: counts >= self._patience for name, counts in self.zero_epochs.items()}
-        if not any(removed.any() for removed in removable.values()):
-            return None
-        state = jax.device_get(state)
-        found = groups_lib.layers(self._groups, state.params)
-        zero = {_convolution(path): removable[layer.name] for layer in found for path in layer.paths}
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
-        compacted = compaction.remove_unread(network.model, variables, zero)
-        params = compacted.variables["params"]
-        if not any(path.endswith("/kernel") for path in groups_lib.leaves_by_path(params.get("backbone", {}))):
-            logger.info("nothing would be left of the backbone: the network stays as large as it is")
-            return None
-        self.zero_epochs = {
-            layer.name: self.zero_epochs[layer.name][cut.rows]
-            for layer in found
-            if len((cut := compacted.cuts[_convolution(layer.paths[0])]).rows) and len(cut.columns)
-        }
-        smaller = dataclasses.replace(
-            state,
-            params=params,
-            batch_stats=compacted.variables["batch_stats"],
-            opt_state=_take_moments(state, compacted.cuts),
-        )
-        return dataclasses.replace(network, model=compacted.model), smaller
+    original: sparsity.Sizes
+    zero_epochs: Mapping[str, np.ndarray]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the state, JSON-serialisable: two hexadecimal digits per group."""
+        """Returns it, JSON-serialisable: two hexadecimal digits per group."""
         return {
             "original": {name: list(size) for name, size in self.original.items()},
             "zero_epochs": {name: counts.tobytes().hex() for name, counts in self.zero_epochs.items()},
         }
 
 
-def num_channels(network: Network) -> int:
-    """Returns the number of channels that the convolutions of the backbone emit, together."""
-    architecture = network.model.backbone.architecture
-    blocks = [block for stage in architecture.stages for block in stage]
-    convolutions = [*architecture.stem, *(conv for block in blocks for conv in block.convs)]
-    return sum(conv.features for conv in convolutions) + sum(block.features for block in blocks if block.downsample)
+def begin(params: PyTree, groups: groups_lib.Groups, config: Config) -> Shrinking:
+    """Returns where a run begins, with a network of these parameters, or of anything with their shapes."""
+    original = sparsity.layer_sizes(params, groups)
+    shrinks = config.sparsity.compact_every_epochs > 0
+    zero_epochs = {name: np.zeros(size.groups, np.uint8) for name, size in original.items()} if shrinks else {}
+    return Shrinking(original, zero_epochs)
+
+
+def from_json(saved: Mapping[str, Any]) -> Shrinking:
+    """Returns what `Shrinking.to_json` described."""
+    return Shrinking(
+        {name: sparsity.LayerSize(*size) for name, size in saved["original"].items()},
+        {name: np.frombuffer(bytes.fromhex(digits), np.uint8) for name, digits in saved["zero_epochs"].items()},
+    )
+
+
+def counted(shrinking: Shrinking, zeros: Mapping[str, np.ndarray], patience: int) -> Shrinking:
+    """Returns it after an epoch at whose end these groups are zero, per layer; counts up to `patience` epochs."""
+    zero_epochs = {}
+    for name, counts in shrinking.zero_epochs.items():
+        longer = np.minimum(counts.astype(int) + 1, patience)
+        zero_epochs[name] = np.where(zeros[name], longer, 0).astype(np.uint8)
+    return dataclasses.replace(shrinking, zero_epochs=zero_epochs)
+
+
+def is_due(epoch: int, config: Config) -> bool:
+    """Whether the network may shrink at the end of `epoch`, counted from 1."""
+    every = config.sparsity.compact_every_epochs
+    return every > 0 and epoch % every == 0
+
+
+def shrink(
+    shrinking: Shrinking, network: Network, state: TrainState, groups: groups_lib.Groups, patience: int
+) -> tuple[Shrinking, Network, TrainState] | None:
+    """Returns all three without the groups that were zero for `patience` epochs, the state on the host.
+
+    None if no group was, or if nothing would be left of the backbone.
+    """
+    removable = {name: counts >= patience for name, counts in shrinking.zero_epochs.items()}
+    if not any(removed.any() for removed in removable.values()):
+        return None
+    state = jax.device_get(state)
+    layers = groups_lib.layers(groups, state.params)
+    zero = {_convolution(path): removable[layer.name] for layer in layers for path in layer.paths}
+    compacted = compaction.remove_unread(network.model, state.variables, zero)
+    if not _has_kernels(compacted.variables["params"].get("backbone", {})):
+        logger.info("nothing would be left of the backbone: the network stays as large as it is")
+        return None
+    smaller = dataclasses.replace(
+        state,
+        params=compacted.variables["params"],
+        batch_stats=compacted.variables["batch_stats"],
+        opt_state=_take_moments(state, compacted.cuts),
+    )
+    zero_epochs = _take_counts(shrinking.zero_epochs, layers, compacted.cuts)
+    return (
+        dataclasses.replace(shrinking, zero_epochs=zero_epochs),
+        dataclasses.replace(network, model=compacted.model),
+        smaller,
+    )
+
+
+def _has_kernels(backbone: PyTree) -> bool:
+    return any(path.endswith("/kernel") for path in groups_lib.leaves_by_path(backbone))
+
+
+def _take_counts(
+    zero_epochs: Mapping[str, np.ndarray], layers: list[groups_lib.Layer], cuts: Mapping[str, compaction.Cut]
+) -> dict[str, np.ndarray]:
+    """Returns the counts of the groups that are left, of the layers that are left."""
+    left = {}
+    for layer in layers:
+        cut = cuts[_convolution(layer.paths[0])]
+        if len(cut.rows) and len(cut.columns):
+            left[layer.name] = zero_epochs[layer.name][cut.rows]
+    return left
 
 
 def _take_moments(state: TrainState, cuts: Mapping[str, compaction.Cut]) -> PyTree:
-    """Returns the optimizer's state with every tree in it that is shaped like the parameters cut as they are."""
-    structure = jax.tree.structure(state.params)
+    """Returns the optimizer's state; trees in it that are shaped like `state.learned` are cut alike."""
+    structure = jax.tree.structure(state.learned)
 
-    def is_like_params(node: PyTree) -> bool:
+    def is_like_learned(node: PyTree) -> bool:
         return jax.tree.structure(node) == structure
 
     def cut(node: PyTree) -> PyTree:
-        return compaction.take(node, cuts) if is_like_params(node) else node
+        return compaction.take(node, cuts) if is_like_learned(node) else node
 
-    return jax.tree.map(cut, state.opt_state, is_leaf=is_like_params)
-
-
-def _from_hex(digits: str) -> np.ndarray:
-    return np.frombuffer(bytes.fromhex(digits), np.uint8)
+    return jax.tree.map(cut, state.opt_state, is_leaf=is_like_learned)
 
 
 def _convolution(path: str) -> str:

@@ -1,12 +1,11 @@
-"""The state of training, and how it begins: parameters, batch statistics, optimizer, active heads.
+"""The state of training, and how it begins: parameters, loss weights, batch statistics, optimizer, active heads.
 
-`params` is the model's parameter tree with one more branch, `loss_weighting`, that holds the learned `s_t`
-(DESIGN: uncertainty weighting). The optimizer is `lim_jax.sparsity.proximal_adam` behind
+The optimizer is `lim_jax.sparsity.proximal_adam` behind
 `optax.inject_hyperparams`, so that learning rate and strength are data in the state, not compiled constants.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.struct
@@ -14,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lim_jax import sparsity
+from lim_jax import models, sparsity
 from lim_jax.config import Config
+from lim_jax.runtime import platforms
+from lim_jax.sparsity.groups import Groups
 from lim_jax.training import loss_weighting
 
 PyTree = Any
@@ -27,7 +28,8 @@ class TrainState:
 
     Attributes:
       step: int32 scalar, number of finished steps.
-      params: float32 pytree: the model's parameters and `loss_weighting`.
+      params: float32 pytree: the network's parameters.
+      log_variances: {task: float32 scalar}: the s_t of `loss_weighting`, learned with them.
       batch_stats: float32 pytree: running means and variances of the batch norms.
       opt_state: the optimizer's state.
       active: {task: bool scalar}; the head of a task that is not active stays as it is.
@@ -35,34 +37,55 @@ class TrainState:
 
     step: jax.Array
     params: PyTree
+    log_variances: Mapping[str, jax.Array]
     batch_stats: PyTree
     opt_state: PyTree
     active: Mapping[str, jax.Array]
 
+    @property
+    def variables(self) -> dict[str, PyTree]:
+        """What the model is applied with: `{"params", "batch_stats"}`."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
 
-def sparse_groups(config: Config) -> Callable[[PyTree], PyTree]:
-    """Returns the function from the network's parameters to their groups in the scope that `config` asks for."""
-    return functools.partial(sparsity.backbone_groups, scope=config.sparsity.scope)
+    @property
+    def learned(self) -> dict[str, PyTree]:
+        """What the optimizer moves: the parameters and the loss weights in one tree (`loss_weighting.join`)."""
+        return loss_weighting.join(self.params, self.log_variances)
+
+
+def sparse_groups(config: Config) -> Groups:
+    """Returns the function from the network's parameters to their groups in the scope that `config` asks for.
+
+    A run makes it once: what is compiled for these groups is found again by this object.
+    """
+    return functools.partial(models.backbone_groups, scope=config.sparsity.scope)
 
 
 def make_optimizer(
-    config: Config, params: PyTree, steps_per_epoch: int, original: sparsity.Sizes | None = None
+    config: Config,
+    groups: Groups,
+    steps_per_epoch: int,
+    original: sparsity.Sizes | None = None,
+    platform: str | None = None,
 ) -> optax.GradientTransformation:
-    """Returns the optimizer that `config` asks for, for parameters shaped like `params`.
+    """Returns the optimizer that `config` asks for, of trees like `TrainState.learned`.
 
-    `original` has the sizes of the layers before groups were removed from the network, if they were.
+    Args:
+      config: of the run.
+      groups: what `sparse_groups` returns for it.
+      steps_per_epoch: of the run.
+      original: the sizes of the layers before groups were removed from the network, if they were.
+      platform: what its updates are compiled for; None = JAX's default.
     """
+    platform = platform or platforms.default().name
     wanted = config.sparsity
     sparse = wanted.penalty != "none" and (wanted.strength > 0 or wanted.target > 0)
     start = wanted.start_epoch * steps_per_epoch
-    decayed = {
-        name: jax.tree.map(lambda _, decay=name != "loss_weighting": decay, branch) for name, branch in params.items()
-    }
     coupled = config.published.coupled_weight_decay_when_dense and not sparse
 
     def build(learning_rate, strength):
         if coupled:
-            decay = optax.add_decayed_weights(config.weight_decay, decayed)
+            decay = optax.add_decayed_weights(config.weight_decay, _is_decayed)
             return optax.chain(decay, optax.adam(learning_rate))
         if wanted.target > 0:
             strength = sparsity.TargetSparsity(wanted.target, config.num_epochs * steps_per_epoch, start)
@@ -71,13 +94,14 @@ def make_optimizer(
         return sparsity.proximal_adam(
             learning_rate,
             strength,
-            sparse_groups(config),
+            groups,
             weight_decay=config.weight_decay,
-            weight_decay_mask=decayed,
+            weight_decay_mask=_is_decayed,
             penalty=wanted.penalty if sparse else "none",
             metric=wanted.metric,
             bias_corrected=wanted.bias_corrected,
             original=original,
+            platform=platform,
         )
 
     strength = float(wanted.strength) if sparse else 0.0
@@ -92,17 +116,24 @@ def last_strength(opt_state: PyTree) -> float:
         return 0.0
 
 
+def _is_decayed(learned: PyTree) -> PyTree:
+    """Weight decay is for the network, not for the loss weights."""
+    params, log_variances = loss_weighting.split(learned)
+    return loss_weighting.join(jax.tree.map(lambda _: True, params), jax.tree.map(lambda _: False, log_variances))
+
+
 def _from_step(start: int, value: jax.Array, count: jax.typing.ArrayLike) -> jax.Array:
     return jnp.where(jnp.greater_equal(count, start), value, 0.0)
 
 
-def create_train_state(variables: PyTree, tasks: Sequence[str], config: Config, steps_per_epoch: int) -> TrainState:
+def create_train_state(variables: PyTree, tasks: Sequence[str], optimizer: optax.GradientTransformation) -> TrainState:
     """Returns the state before the first step, with the model's `variables`."""
-    params = dict(variables["params"], loss_weighting=loss_weighting.initial_log_variances(tasks))
+    log_variances = loss_weighting.initial_log_variances(tasks)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=params,
+        params=variables["params"],
+        log_variances=log_variances,
         batch_stats=variables["batch_stats"],
-        opt_state=jax.jit(make_optimizer(config, params, steps_per_epoch).init)(params),
+        opt_state=jax.jit(optimizer.init)(loss_weighting.join(variables["params"], log_variances)),
         active={task: jnp.ones((), bool) for task in tasks},
     )

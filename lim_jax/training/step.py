@@ -1,7 +1,7 @@
 """One training step: the gradients of a batch over all devices, and the update of the state by them.
 
-The two are programs of their own. XLA takes a time to load a program that grows with its matrix products times its
-instructions; the former are all in the first and three quarters of the latter in the second, so that two load in a
+On CPUs the two are programs of their own. XLA takes a time to load a program that grows with its matrix products times
+its instructions; the former are all in the first and three quarters of the latter in the second, so that two load in a
 third of the time of one that is both, and at the same time. The update, which takes longer, is compiled first.
 """
 
@@ -16,7 +16,7 @@ import optax
 from lim_jax import models
 from lim_jax.config import Config
 from lim_jax.network import Network
-from lim_jax.runtime import compilation, devices
+from lim_jax.runtime import compilation, devices, platforms
 from lim_jax.training import loss_weighting
 from lim_jax.training.state import TrainState
 
@@ -24,13 +24,14 @@ PyTree = Any
 Batch = Mapping[str, Any]
 
 
-class Differentiated(NamedTuple):
-    """What a batch says.
+class BatchGradients(NamedTuple):
+    """The gradients of one batch, and what else its forward pass gives.
 
     Attributes:
-      gradients: of the loss, like the state's `params`.
+      gradients: of the loss, shaped like the state's `learned`.
       batch_stats: the state's, moved towards this batch's moments.
-      sums: `{"losses": {task: (sum, weight)}, "total": (value, 1)}`.
+      sums: `{"losses": {task: (sum of the loss over valid pixels or examples, their number)}, "total": (value, 1)}`,
+        float32 scalars.
     """
 
     gradients: PyTree
@@ -38,18 +39,19 @@ class Differentiated(NamedTuple):
     sums: PyTree
 
 
-def differentiate(state: TrainState, batch: Batch, *, net: Network, config: Config) -> Differentiated:
-    """Differentiates the loss of one device's share of the batch, reduced over `devices.AXIS`.
+def batch_gradients(state: TrainState, batch: Batch, *, network: Network, config: Config) -> BatchGradients:
+    """Returns the gradients of the loss of a batch, from one device's share of it; reduced over `devices.AXIS`.
 
     Losses are means over the valid pixels or examples of the *global* batch, and batch norm uses its moments,
     so the result does not depend on the number of devices.
     """
     axis = devices.reduction_axis()
-    model = models.recomputing(net.model) if config.recompute else net.model
+    model = models.recomputing(network.model) if config.recompute else network.model
     images = models.normalize_images(batch["image"])
     dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
-    def objective(params: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
+    def objective(learned: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
+        params, log_variances = loss_weighting.split(learned)
         logits, updated = model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             images,
@@ -58,59 +60,85 @@ def differentiate(state: TrainState, batch: Batch, *, net: Network, config: Conf
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key},
         )
-        sums = {name: task.loss(logits[name], batch["targets"][name]) for name, task in net.tasks.items()}
+        sums = {name: task.loss(logits[name], batch["targets"][name]) for name, task in network.tasks.items()}
         sums = devices.total(sums, axis)
-        losses = {name: total / jnp.maximum(weight, 1) for name, (total, weight) in sums.items()}
-        weights = {name: weight for name, (_, weight) in sums.items()}
-        log_variances = params["loss_weighting"] if config.loss_weighting == "uncertainty" else None
-        return loss_weighting.combine(losses, weights, log_variances), (updated["batch_stats"], sums)
+        losses = {name: total / jnp.maximum(count, 1) for name, (total, count) in sums.items()}
+        valid_counts = {name: count for name, (_, count) in sums.items()}
+        weighting = log_variances if config.loss_weighting == "uncertainty" else None
+        return loss_weighting.combine(losses, valid_counts, weighting), (updated["batch_stats"], sums)
 
-    (total, (batch_stats, sums)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-    # Every device differentiated the global loss with respect to its own copy of the parameters.
+    (total, (batch_stats, sums)), gradients = jax.value_and_grad(objective, has_aux=True)(state.learned)
+    # Every device differentiated the global loss with respect to its own copy of what is learned.
     gradients, batch_stats = devices.mean((gradients, batch_stats), axis)
-    return Differentiated(gradients, batch_stats, {"losses": sums, "total": (total, jnp.float32(1))})
+    return BatchGradients(gradients, batch_stats, {"losses": sums, "total": (total, jnp.float32(1))})
 
 
 def update(
     state: TrainState, gradients: PyTree, batch_stats: PyTree, *, optimizer: optax.GradientTransformation
 ) -> TrainState:
     """Returns the state after a step of `optimizer` along `gradients`; heads that are not active stay as they are."""
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.learned)
     updates = _only_active(state.active, updates, jax.tree.map(jnp.zeros_like, updates))
+    learned: Any = optax.apply_updates(state.learned, updates)
+    params, log_variances = loss_weighting.split(learned)
     return TrainState(
         step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
+        params=params,
+        log_variances=log_variances,
         batch_stats=_only_active(state.active, batch_stats, state.batch_stats),
         opt_state=opt_state,
         active=state.active,
     )
 
 
+def whole_step(
+    state: TrainState, batch: Batch, *, network: Network, config: Config, optimizer: optax.GradientTransformation
+) -> tuple[TrainState, PyTree]:
+    """`batch_gradients` and `update` as one function, for platforms that run them as one program."""
+    gradients, batch_stats, sums = batch_gradients(state, batch, network=network, config=config)
+    return update(state, gradients, batch_stats, optimizer=optimizer), sums
+
+
 class TrainStep:
-    """The step of a network's training, over devices: (state, batch) -> (new state, sums of `Differentiated`).
+    """The step of a network's training, over devices: (state, batch) -> (new state, the batch's `sums`).
 
     The state is replicated (`devices.replicate`) and its memory is used for the new one; the batch is this process's.
     """
 
     def __init__(
-        self, net: Network, optimizer: optax.GradientTransformation, config: Config, on: Sequence[devices.Device]
+        self,
+        network: Network,
+        optimizer: optax.GradientTransformation,
+        config: Config,
+        local_devices: Sequence[devices.Device],
     ):
-        self._differentiate: Any = devices.distribute(
-            functools.partial(differentiate, net=net, config=config), on, num_replicated=1
-        )
-        self._update: Any = devices.on_each(functools.partial(update, optimizer=optimizer), on, donate_first=True)
+        platform = platforms.of(local_devices)
+        network = network.on(platform)
+        whole = functools.partial(whole_step, network=network, config=config, optimizer=optimizer)
+        self._whole: Any = None
+        if not platform.splits_step:
+            self._whole = devices.data_parallel(whole, local_devices, num_replicated=1, donate_first=True)
+        gradients_of = functools.partial(batch_gradients, network=network, config=config)
+        self._gradients: Any = devices.data_parallel(gradients_of, local_devices, num_replicated=1)
+        updated = functools.partial(update, optimizer=optimizer)
+        self._update: Any = devices.replicated(updated, local_devices, donate_first=True)
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, PyTree]:
         """Takes a step."""
-        gradients, batch_stats, sums = self._differentiate(state, batch)
+        if self._whole is not None:
+            return self._whole(state, batch)
+        gradients, batch_stats, sums = self._gradients(state, batch)
         return self._update(state, gradients, batch_stats), sums
 
     def compile_ahead(self, state: TrainState, batch: Batch) -> None:
         """Starts compiling for a state and a batch of these shapes; they, or anything with shapes and dtypes."""
-        self._update, self._differentiate = compilation.ahead(
+        if self._whole is not None:
+            (self._whole,) = compilation.ahead("the training step", (self._whole, (state, batch)))
+            return
+        self._update, self._gradients = compilation.ahead(
             "the training step",
-            (self._update, (state, state.params, state.batch_stats)),
-            (self._differentiate, (state, batch)),
+            (self._update, (state, state.learned, state.batch_stats)),
+            (self._gradients, (state, batch)),
         )
 
 

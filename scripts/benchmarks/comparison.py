@@ -44,9 +44,8 @@ class Measured:
 
 def compare(job: Job, rounds: int) -> dict[str, Measured]:
     """Measures all contenders for `job` and prints a line for each, and a line for each ratio."""
-    contenders = _CONTENDERS[job.what] + (_FROM_PAPER[job.what] if job.torch_reference else ())
-    jobs = {name: dataclasses.replace(job, contender=name) for name in contenders}
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    jobs = {name: dataclasses.replace(job, contender=name) for name in contenders(job)}
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
     with contextlib.ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(mine)) for name, mine in jobs.items()}
         for _ in range(rounds):
@@ -55,9 +54,14 @@ def compare(job: Job, rounds: int) -> dict[str, Measured]:
         measured = {name: Measured(seconds[name], worker.finish()) for name, worker in workers.items()}
     for name, mine in jobs.items():
         report(mine.sizes() | spread(seconds[name]) | measured[name].memory | workers[name].machine)
-    for name in contenders[1:]:
+    for name in list(jobs)[1:]:
         report(dict(what=job.what, **ratio(measured, name)))
     return measured
+
+
+def contenders(job: Job) -> tuple[str, ...]:
+    """Returns who is compared for `job`, lim_jax first."""
+    return _CONTENDERS[job.what] + (_FROM_PAPER[job.what] if job.torch_reference else ())
 
 
 def ratio(measured: dict[str, Measured], baseline: str) -> dict[str, Any]:

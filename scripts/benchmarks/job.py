@@ -4,8 +4,9 @@ import argparse
 import dataclasses
 import json
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 # Outputs per task, in the paper's order; its code has an output for NYU-v2's unlabelled pixels, too.
 OUTPUTS = {"segmentation": 41, "normals": 3, "depth": 1}
@@ -70,9 +71,17 @@ def spread(seconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def report(fields: Mapping[str, Any]) -> None:
-    """Prints one JSON line, numbers with four digits."""
-    print(json.dumps({key: _rounded(value) for key, value in fields.items()}), flush=True)
+def report(fields: Mapping[str, Any], file: TextIO | None = None) -> None:
+    """Prints one JSON line, numbers with four digits, to `file` or standard output."""
+    print(json.dumps({key: _rounded(value) for key, value in fields.items()}), file=file or sys.stdout, flush=True)
+
+
+def keep(fields: Mapping[str, Any], file: str) -> None:
+    """Prints one JSON line, and appends it to `file` unless that is empty."""
+    report(fields)
+    if file:
+        with open(file, "a") as kept:
+            report(fields, kept)
 
 
 def _rounded(value: Any) -> Any:

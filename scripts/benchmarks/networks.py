@@ -1,4 +1,4 @@
-"""The network, batch and parameters that lim_jax and plain Flax are both measured with."""
+"""The network and parameters that lim_jax and plain Flax are both measured with."""
 
 from typing import Any
 
@@ -28,21 +28,6 @@ def build(config: Config) -> network.Network:
     classes = tuple(f"class {i}" for i in range(OUTPUTS["segmentation"]))
     specs = {task: TargetSpec(task, task, classes if task == "segmentation" else ()) for task in OUTPUTS}
     return network.build(config, specs)
-
-
-def batch(job: Job) -> dict[str, Any]:
-    """Returns random images and targets, all of them valid, as a data set gives them."""
-    generator = np.random.default_rng(0)
-    shape = (job.batch_size, job.image_size, job.image_size)
-    normals = generator.standard_normal((*shape, 3), np.float32)
-    return {
-        "image": generator.integers(0, 256, (*shape, 3), dtype=np.uint8),
-        "targets": {
-            "segmentation": generator.integers(0, OUTPUTS["segmentation"], shape, dtype=np.uint8),
-            "depth": generator.uniform(1, 5, shape).astype(np.float32),
-            "normals": normals / np.linalg.norm(normals, axis=-1, keepdims=True),
-        },
-    }
 
 
 def parameters_and_gradients(job: Job) -> tuple[Any, Any]:

@@ -131,26 +131,14 @@ class _Paper:
 
 
 def prepare(job: Job) -> Callable[[], Any]:
-    """Returns a function that runs the job once, to its end."""
+    """Returns a function that runs the job once; the GPU, if there is one, has to be waited for."""
     return {"step": _step, "inference": _inference, "optimizer": _optimizer}[job.what](_Paper(job), job)
-
-
-def _finished(function: Callable[[], Any]) -> Callable[[], Any]:
-    """Waits for the GPU, if there is one."""
-    if not torch.cuda.is_available():
-        return function
-
-    def finished() -> None:
-        function()
-        torch.cuda.synchronize()
-
-    return finished
 
 
 def _step(paper: _Paper, job: Job) -> Callable[[], Any]:
     paper.model.train()
     images, targets = paper.batch(job)
-    return _finished(lambda: paper.step(images, targets))
+    return lambda: paper.step(images, targets)
 
 
 def _inference(paper: _Paper, job: Job) -> Callable[[], Any]:
@@ -161,7 +149,7 @@ def _inference(paper: _Paper, job: Job) -> Callable[[], Any]:
         with torch.no_grad():
             paper.model(images)
 
-    return _finished(forward)
+    return forward
 
 
 def _optimizer(paper: _Paper, job: Job) -> Callable[[], Any]:
@@ -171,4 +159,4 @@ def _optimizer(paper: _Paper, job: Job) -> Callable[[], Any]:
         for parameter in paper.model.parameters():
             parameter.normal_(0, PARAMETER_SIZE)
             parameter.grad = torch.randn_like(parameter) * GRADIENT_SIZE
-    return _finished(paper.optimizer.step)
+    return paper.optimizer.step

@@ -15,7 +15,8 @@ from flax import linen as nn
 
 from benchmarks import networks
 from benchmarks.job import OUTPUTS, Job
-from benchmarks.lim_jax_code import repeated
+from benchmarks.lim_jax_code import Repeated
+from benchmarks.random_batch import batch
 from lim_jax import models
 from lim_jax.models import resnet
 from lim_jax.training import loss_weighting
@@ -183,13 +184,14 @@ def _step(job: Job) -> Callable[[], Any]:
     model, tx = PlainModel(job), optax.adamw(1e-4, weight_decay=0.1)
     tasks = networks.build(networks.configuration(job)).tasks
     step = jax.jit(lambda state, batch: train_step(state, batch, model=model, tx=tx, tasks=tasks)[0], donate_argnums=0)
-    batch = networks.batch(job)
-    return repeated(lambda state: step(state, batch), initial_state(job, model, tx))
+    examples, state = jax.device_put(batch(job)), initial_state(job, model, tx)
+    compiled = step.lower(state, examples).compile()
+    return Repeated(lambda state: compiled(state, examples), state, {"step": compiled})
 
 
 def _inference(job: Job) -> Callable[[], Any]:
     model = PlainModel(job)
     variables = _initial_variables(job, model)
     forward = jax.jit(lambda weights, images: model.apply(weights, models.normalize_images(images)))
-    images = networks.batch(job)["image"]
+    images = jax.device_put(batch(job)["image"])
     return lambda: forward(variables, images)

@@ -24,6 +24,7 @@ from jax.extend import core
 
 from benchmarks import lim_jax_code, networks, plain_flax
 from benchmarks.job import Job, job_from, report
+from benchmarks.random_batch import batch
 
 # A100 80 GB SXM, without structured sparsity: "NVIDIA A100 Tensor Core GPU" data sheet (nvidia.com, 2021).
 TFLOPS = {"float32": 19.5, "tf32": 156.0, "bfloat16": 312.0}
@@ -65,7 +66,7 @@ def _counts(make: Callable[[Job], tuple[Any, tuple]], job: Job) -> dict[str, flo
 def _lim_jax_step(job: Job) -> tuple[Any, tuple]:
     """Returns the jitted training step and the shapes of its arguments."""
     step, state = lim_jax_code.abstract_training(job)
-    return step, (state, _shapes(networks.batch(job)))
+    return step, (state, _shapes(batch(job)))
 
 
 def _flax_step(job: Job) -> tuple[Any, tuple]:
@@ -73,7 +74,7 @@ def _flax_step(job: Job) -> tuple[Any, tuple]:
     tasks = networks.build(networks.configuration(job)).tasks
     step = functools.partial(plain_flax.train_step, model=model, tx=tx, tasks=tasks)
     state = jax.eval_shape(lambda: plain_flax.initial_state(job, model, tx))
-    return jax.jit(step), (state, _shapes(networks.batch(job)))
+    return jax.jit(step), (state, _shapes(batch(job)))
 
 
 def _shapes(tree: Any) -> Any:

@@ -67,7 +67,7 @@ def _command(job: Any, records: pathlib.Path) -> list[str]:
 def _prepare_records(job: Any, records: pathlib.Path) -> None:
     """Renders the images in another process, so that this one stays small."""
     size = (job.image_size, job.image_size)
-    code = f"from lim_jax.data import rooms; rooms.prepare({str(records)!r}, {size}, ({_SPLITS}))"
+    code = f"from lim_jax.data.rooms import dataset; dataset.prepare({str(records)!r}, {size}, ({_SPLITS}))"
     subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -25,11 +25,22 @@ from benchmarks.job import Job
 CONTENDERS = {
     "lim_jax": "lim_jax_code",
     "lim_jax_folded": "lim_jax_code",
+    "lim_jax_reference": "lim_jax_code",
+    "lim_jax_cpu": "lim_jax_code",
+    "lim_jax_gpu": "lim_jax_code",
     "optax": "lim_jax_code",
     "flax": "plain_flax",
     "paper": "paper_code",
     "paper_shared": "paper_code",
+    "torch_modern": "torch_modern",
 }
+
+
+def environment() -> dict[str, str]:
+    """Returns the environment in which a process finds these modules and lim_jax's."""
+    scripts = pathlib.Path(__file__).parents[1]
+    path = filter(None, [str(scripts), str(scripts.parent), os.environ.get("PYTHONPATH")])
+    return dict(os.environ, PYTHONPATH=os.pathsep.join(path))
 
 
 class Worker:
@@ -37,15 +48,13 @@ class Worker:
 
     def __init__(self, job: Job):
         self._name = f"{job.contender} {job.what}"
-        scripts = str(pathlib.Path(__file__).parents[1])
-        path = os.pathsep.join(filter(None, [scripts, str(pathlib.Path(scripts).parent), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", json.dumps(vars(job))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             # Several share a GPU: none takes more of its memory than it needs.
-            env=dict(os.environ, PYTHONPATH=path, XLA_PYTHON_CLIENT_PREALLOCATE="false"),
+            env=environment() | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
         )
 
     def __enter__(self) -> "Worker":
@@ -108,10 +117,16 @@ def prepared(job: Job) -> Callable[[], Any]:
 def run_once(run: Callable[[], Any]) -> float:
     """Returns how many seconds `run` takes until its results are there."""
     started = time.perf_counter()
-    result = run()
+    wait(run())
+    return time.perf_counter() - started
+
+
+def wait(result: Any) -> None:
+    """Returns when what was started is done, of which `result` came last."""
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+        sys.modules["torch"].cuda.synchronize()
     if "jax" in sys.modules:
         sys.modules["jax"].block_until_ready(result)
-    return time.perf_counter() - started
 
 
 def machine() -> dict[str, Any]:

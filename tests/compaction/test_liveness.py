@@ -51,8 +51,8 @@ ZERO = [[0, 0], [0, 0]]
 def test_constants(second, constants):
     first = (kernel(1, [[0, 1], [0, 0], [0, 0]]), [2, 0])
     found = analyze(first, second, (kernel(1, [[1], [1]]), [0]))
-    np.testing.assert_allclose(found.channels["a"].constant, [2, np.nan], rtol=1e-6)
-    np.testing.assert_allclose(found.channels["b"].constant, constants, rtol=1e-6)
+    np.testing.assert_allclose(found.channels["a"].constant_values, [2, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(found.channels["b"].constant_values, constants, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lim_jax import compaction, sparsity
+from lim_jax import compaction, models, sparsity
 from lim_jax.compaction import graph as graph_lib
 from tests.compaction.networks import make_model, random_images, random_variables, shapes, with_zero_groups
 
@@ -48,7 +48,7 @@ def training(model, original):
         return sum(jnp.mean((logits[task].ravel() - targets[task]) ** 2) for task in logits), updated["batch_stats"]
 
     def optimizer(strength):
-        groups, settings = sparsity.backbone_groups, {"weight_decay": 0.1, "bias_corrected": True}
+        groups, settings = models.backbone_groups, {"weight_decay": 0.1, "bias_corrected": True}
         return sparsity.proximal_adam(1e-2, strength, groups, original=original, **settings)
 
     @jax.jit
@@ -76,7 +76,7 @@ def networks():
     model = make_model("resnet18d", "float64")
     variables = with_zero_groups(random_variables(make_model("resnet18d"), rng), rng, SHARES)
     small = compaction.remove_unread(model, variables, zero_rows(variables["params"]))
-    sizes = sparsity.layer_sizes(variables["params"], sparsity.backbone_groups)
+    sizes = sparsity.layer_sizes(variables["params"], models.backbone_groups)
     return variables, random_images(rng, (33, 41)), small, training(model, None), training(small.model, sizes)
 
 

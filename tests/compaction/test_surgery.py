@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from lim_jax import compaction, models
-from lim_jax.compaction import surgery
 from lim_jax.models import resnet
 from tests.compaction.networks import (
     SIZE,
@@ -173,9 +172,9 @@ def test_a_stage_narrows_and_its_blocks_read_less_than_passes():
         variables["params"]["backbone"][name]["conv1"]["kernel"] = kernel
     variables["params"]["backbone"]["layer2_0"]["downsample"]["kernel"] = downsample
     compacted = compaction.compact(model, variables)
-    assert compacted.kept["layer1_2"].tolist() == [3, 5, 30]
-    assert set(compacted.kept["layer1_1"]) == {3, 5, 7, 30}
-    assert compacted.kept["layer1_0"][:4].tolist() == compacted.kept["layer1_1"].tolist()
+    assert compacted.surviving["layer1_2"].tolist() == [3, 5, 30]
+    assert set(compacted.surviving["layer1_1"]) == {3, 5, 7, 30}
+    assert compacted.surviving["layer1_0"][:4].tolist() == compacted.surviving["layer1_1"].tolist()
     readers = compacted.liveness.channels["layer1_1"].readers
     assert {name: np.flatnonzero(read).tolist() for name, read in readers.items()} == {
         "layer1_2/conv1": [3, 7],
@@ -205,7 +204,7 @@ def test_features_that_no_head_reads_leave_and_heads_read_what_they_need():
 def test_moments_are_cut_as_parameters_are():
     model, variables, _ = sparse_network("resnet18d", "any")
     compacted = compaction.compact(model, variables)
-    moments = surgery.take(jax.tree.map(np.square, variables["params"]), compacted.cuts)
+    moments = compaction.take(jax.tree.map(np.square, variables["params"]), compacted.cuts)
     assert shapes(moments) == shapes(compacted.variables["params"])
     for path, cut in compacted.cuts.items():
         if len(cut.rows) and len(cut.columns):

@@ -10,8 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from lim_jax.training import checkpoints
-from lim_jax.training import loop as train
+from lim_jax.training import checkpoints, loop
 from tests.training.tiny import tiny_config
 
 SIZE = (32, 40)
@@ -67,7 +66,7 @@ def run(tmp_path_factory):
     config.augmentation.color_jitter = 0.2
     config.batch_size = 2  # so that many batches lack a task
     config.early_stopping_patience = 2
-    return root / "run", train.train_and_evaluate(config, root / "run")
+    return root / "run", loop.train_and_evaluate(config, root / "run")
 
 
 def test_metrics_are_there_where_labels_are(run):
@@ -80,7 +79,7 @@ def test_metrics_are_there_where_labels_are(run):
 
 
 def test_weights_stay_finite(run):
-    trained = checkpoints.load_network(run[0], checkpoints.LATEST).weights["params"]
+    trained = checkpoints.load_network(run[0], checkpoints.LATEST).variables["params"]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(trained))
 
 

@@ -181,3 +181,10 @@ def test_worker_processes_read_the_same_stream():
     batches.set_state(state)
     assert [_numbers(next(batches)) for _ in range(3)] == expected[5:]
     batches.close()
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "indices"), [(10, 4, [0, 3, 6, 9]), (3, 6, [0, 1, 2]), (4, None, [0, 1, 2, 3]), (5, 1, [0])]
+)
+def test_evenly_spaced(length, count, indices):
+    assert pipeline.evenly_spaced([None] * length, count) == indices

@@ -131,7 +131,8 @@ def test_a_data_dir_that_cannot_be_written(tmp_path):
 
 def test_processes_that_start_together_prepare_once(tmp_path):
     program = (
-        "import logging, sys; from lim_jax.data import rooms; logging.basicConfig(level='INFO', force=True);"
+        "import logging, sys; from lim_jax.data.rooms import dataset as rooms;"
+        "logging.basicConfig(level='INFO', force=True);"
         "rooms.prepare(sys.argv[1], (16, 16), (20, 1, 1)); assert 'tensorflow' not in sys.modules"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from lim_jax import models
+from lim_jax import models, ops
 from lim_jax.errors import UserError
 from lim_jax.models import multitask
 from tests.models import reference_weights
@@ -133,6 +133,19 @@ def test_mistakes_are_reported():
         models.head("unet", 3)
     with pytest.raises(UserError, match="9 pixels"):
         jax.eval_shape(small_model().init, jax.random.key(0), jnp.zeros((1, 8, 32, 3)))
+
+
+def test_forms_are_no_part_of_a_model(variables, images):
+    """Models that differ in them only describe themselves alike, have the same parameters and compute the same."""
+    model = small_model()
+    other = models.with_implementation(model, ops.CPU)
+    assert models.to_json(other) == models.to_json(model)
+    assert models.from_json(models.to_json(other)) == model != other
+    shapes = [jax.eval_shape(kind.init, jax.random.key(0), images[:1]) for kind in (model, other)]
+    assert shapes[0] == shapes[1]
+    logits, expected = (jax.jit(kind.apply)(variables, images[:, :40, :56]) for kind in (other, model))
+    for task, values in expected.items():
+        np.testing.assert_allclose(logits[task], values, rtol=0, atol=1e-5 * float(jnp.max(jnp.abs(values))))
 
 
 def training_loss(model, variables, images, params):

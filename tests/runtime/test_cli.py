@@ -1,10 +1,13 @@
-"""What ends a verb: a full disk is one line and exit code 2; a bug of ours keeps its traceback."""
+"""The command line: verbs and their help, mistakes in one line, what ends a verb, a reader that leaves."""
 
 import contextlib
 import errno
 import logging
 import os
+import pathlib
+import subprocess
 import sys
+import textwrap
 import types
 import warnings
 
@@ -12,6 +15,11 @@ import pytest
 
 from lim_jax.errors import UserError
 from lim_jax.runtime import cli
+from lim_jax.runtime.suggestions import nearest
+from lim_jax.runtime.verbs import VERBS
+
+ROOT = pathlib.Path(__file__).parents[2]
+TRAIN = ["lim_jax", "train", "--config=configs/rooms.py"]
 
 
 class _ToStandardError(logging.Handler):
@@ -107,3 +115,114 @@ def test_other_errors_keep_their_traceback():
 
     with pytest.raises(RuntimeError, match="a bug"):
         cli._exit_clearly(main, ["verb"])
+
+
+def python(*arguments):
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("command", [["-m", "lim_jax", "--help"], ["-m", "lim_jax"], ["-m", "lim_jax", "-h"]])
+def test_verbs_are_listed(command):
+    result = python(*command)
+    assert result.returncode == 0
+    listed = [line.split(maxsplit=1) for line in result.stdout.splitlines() if line.startswith("  ")]
+    assert listed == [[name, verb.summary] for name, verb in VERBS.items()]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_help_shows_the_verbs_own_flags_then_examples(name):
+    short, module = python("-m", "lim_jax", name, "--help"), python("-m", VERBS[name].module, "--help")
+    assert short.returncode == module.returncode == 0
+    assert short.stdout.replace(f"lim_jax {name}", VERBS[name].module) == module.stdout
+    first, flags, examples = short.stdout.split("\n\n")[:3]
+    assert first == f"python -m lim_jax {name}: {VERBS[name].summary}"
+    assert flags.startswith("flags:\n  --")
+    assert "--verbosity" not in short.stdout  # absl's
+    assert examples.splitlines()[1:] == [f"  python -m lim_jax {name} {line}" for line in VERBS[name].examples]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_examples_have_flags_and_keys_that_exist(name):
+    code = f"""
+        import importlib, shlex
+        from absl import flags
+        module = importlib.import_module({VERBS[name].module!r})
+        module.define_flags()
+        for example in {VERBS[name].examples!r}:
+            import sys
+            sys.argv = ["verb", *shlex.split(example)]
+            assert flags.FLAGS(sys.argv) == ["verb"]
+        """
+    result = python("-c", textwrap.dedent(code))
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (
+            ["lim_jax", "trian"],
+            "there is no verb 'trian': did you mean train? (python -m lim_jax --help lists the verbs)",
+        ),
+        (["lim_jax", "sing"], "there is no verb 'sing' (python -m lim_jax --help lists the verbs)"),
+        (["lim_jax", "--workdir=x"], "name a verb before the flags, as in python -m lim_jax train --workdir=x"),
+        (
+            ["lim_jax", "evaluate", "--wrkdir=x"],
+            "there is no flag --wrkdir: did you mean --workdir? (python -m lim_jax evaluate --help lists the flags)",
+        ),
+        (["lim_jax.evaluate", "--xyz"], "there is no flag --xyz (python -m lim_jax.evaluate --help lists the flags)"),
+        ([*TRAIN, "--config.num_epoch=3"], "there is no key config.num_epoch: did you mean config.num_epochs?"),
+        ([*TRAIN, "--config.strength=1"], "there is no key config.strength: did you mean config.sparsity.strength?"),
+        ([*TRAIN, "--noconfig.recompte"], "there is no key config.recompte: did you mean config.recompute?"),
+        ([*TRAIN, "--config.xyz", "3"], "there is no key config.xyz (configs/common.py has all keys)"),
+        ([*TRAIN, "--config.seed=one"], "flag --config.seed=one: invalid literal"),
+        (["lim_jax", "train", "--config.seed=1"], "--config.seed needs a configuration to change: add --config="),
+        (["lim_jax", "train", "--config=README.md"], "(README.md, line "),
+    ],
+)
+def test_mistyped_words_are_one_line_with_the_nearest(command, line):
+    result = python("-m", *command)
+    assert result.returncode == cli.EXIT_USER_ERROR
+    assert result.stderr.startswith("error: ")
+    assert line in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not result.stdout
+
+
+def test_a_reader_that_leaves_does_not_stop_a_verb(tmp_path):
+    verb = tmp_path / "verb.py"
+    verb.write_text(
+        textwrap.dedent("""
+        import pathlib, sys
+        from lim_jax.runtime import cli
+
+        def main(argv):
+            for _ in range(3):
+                print("x" * 2**17, flush=True)  # more than a pipe holds
+            pathlib.Path(__file__).with_name("done").touch()
+
+        cli.run(main, lambda: None)
+        """)
+    )
+    process = subprocess.Popen(
+        [sys.executable, verb], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=-1, stderr=-1
+    )
+    process.stdout.read(1)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 0
+    assert (tmp_path / "done").exists()
+
+
+def test_nearest():
+    assert nearest("epochs", ["num_epochs", "eval_every_epochs"]) == "num_epochs"
+    assert nearest("metric", ["sparsity.metric", "model.backbone"]) == "sparsity.metric"
+    assert nearest("metric", []) is None
+
+
+@pytest.mark.parametrize("module", ["lim_jax", *(verb.module for verb in VERBS.values()), "lim_jax.__main__"])
+def test_flags_are_parsed_before_jax_is_imported(module):
+    slow = "{'jax', 'flax', 'optax', 'tensorflow', 'matplotlib', 'cv2', 'orbax'}"
+    result = python("-c", f"import sys, {module}; print({slow} & sys.modules.keys() or 'none')")
+    assert result.stdout == "none\n", result.stderr

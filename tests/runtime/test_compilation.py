@@ -10,7 +10,7 @@ import pytest
 
 from lim_jax import sparsity
 from lim_jax.runtime import compilation, devices
-from lim_jax.training import loop as train
+from lim_jax.training import loop
 from tests.training.tiny import tiny_config
 
 
@@ -39,11 +39,11 @@ def test_nothing_is_compiled_after_the_first_epoch(compilations, data_dir, tmp_p
 
         return call
 
-    for owner, name in ((train._Run, "_begin_epoch"), (train.results, "finish")):
+    for owner, name in ((loop, "begin_epoch"), (loop.results, "finish")):
         monkeypatch.setattr(owner, name, counting(getattr(owner, name)))
     config = tiny_config(data_dir)
     config.num_epochs, config.num_devices = 3, 2
-    train.train_and_evaluate(config, tmp_path)
+    loop.train_and_evaluate(config, tmp_path)
     first, second, third, report = compiled_before
     assert second > first
     assert third == second
@@ -67,14 +67,14 @@ def test_updates_outside_jit_compile_only_once(compilations, penalty, inject):
 
 
 def test_functions_are_compiled_ahead(compilations, caplog):
-    on = jax.local_devices()[:2]
-    step = devices.distribute(lambda state, batch: state + jax.lax.psum(batch.sum(), devices.AXIS), on, 1)
+    local_devices = jax.local_devices()[:2]
+    step = devices.data_parallel(lambda state, batch: state + jax.lax.psum(batch.sum(), devices.AXIS), local_devices, 1)
     state, batch = np.ones(3, np.float32), np.ones((4, 5), np.float32)
-    double = devices.on_each(lambda state: 2 * state, on, donate_first=True)
+    double = devices.replicated(lambda state: 2 * state, local_devices, donate_first=True)
     with caplog.at_level(logging.INFO, logger="lim_jax"):
         step, double = compilation.ahead("the steps", (step, (state, batch)), (double, (state,)))
         for _ in range(2):
-            state = double(step(devices.replicate(state, on), batch))
+            state = double(step(devices.replicate(state, local_devices), batch))
     np.testing.assert_array_equal(state, np.full(3, 124, np.float32))
     assert "compiled the steps in" in caplog.text
     assert len(compilations) == 2
@@ -85,6 +85,6 @@ def test_what_cannot_be_compiled_says_so_when_it_is_called():
         raise ValueError("no such layer")
 
     arguments = np.ones(1), np.ones((1, 1))
-    (ahead,) = compilation.ahead("it", (devices.distribute(step, jax.local_devices()[:1], 1), arguments))
+    (ahead,) = compilation.ahead("it", (devices.data_parallel(step, jax.local_devices()[:1], 1), arguments))
     with pytest.raises(ValueError, match="no such layer"):
         ahead(*arguments)

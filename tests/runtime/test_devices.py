@@ -9,10 +9,10 @@ import pytest
 PROGRAM = """
 import resource
 import jax, jax.numpy as jnp
-from lim_jax.runtime import devices
+from lim_jax.runtime import memory
 
 if {keep}:
-    devices.keep_freed_memory()
+    memory.keep_freed_memory()
 
 @jax.jit
 def step(x):  # two products with 67 MB between them

@@ -1,5 +1,6 @@
 """The benchmarks run, and their baseline computes what lim_jax computes. Nothing here depends on how long it takes."""
 
+import argparse
 import functools
 import json
 import pathlib
@@ -10,8 +11,24 @@ import benchmark
 import jax
 import numpy as np
 import pytest
-from benchmarks import comparison, networks, plain_flax, roofline, scaling, startup, worker
+from benchmarks import (
+    comparison,
+    convolutions,
+    gpu_table,
+    lim_jax_code,
+    markdown,
+    networks,
+    plain_flax,
+    roofline,
+    scaling,
+    startup,
+    supervised,
+    worker,
+)
 from benchmarks.job import OUTPUTS, Job
+
+from lim_jax import ops
+from lim_jax.runtime import platforms
 
 ROOT = pathlib.Path(__file__).parents[2]
 SIZES = {"backbone": "resnet18d", "width_multiplier": 0.05, "head_channels": 8, "batch_size": 1, "image_size": 32}
@@ -193,3 +210,110 @@ def test_input_and_compact_run(monkeypatch, capsys, data_dir):
     dense, compact, ratio = measured(["compact", *options], monkeypatch, capsys)[0]
     assert compact["gmacs"] < dense["gmacs"]
     assert 50 < ratio["zero_group_percent"] < 80
+
+
+def test_steps_in_a_row_are_timed_and_profiled(tmp_path):
+    kept = tmp_path / "lines.jsonl"
+    options = ["--steps=2", "--repeats=2", "--contenders=optax", "--profile", f"--output={kept}", f"--cache={tmp_path}"]
+    command = [sys.executable, "scripts/benchmark.py", "optimizer", *options, *OPTIONS]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert printed == kept.read_text()
+    first, row, program, *profile = map(json.loads, printed.splitlines())
+    assert first["event"] == "first run" and first["cache"] == "empty" and first["first_run_s"] > 0.5
+    assert (row["event"], row["steps"], row["rounds"]) == ("in a row", 2, 2)
+    assert 0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"]
+    assert program["program"] == "update" and program["fusions"] > 0 and program["gbytes"] > 0
+    assert profile[0]["kernel"] == "all" and profile[0]["ms"] >= profile[1]["ms"] >= profile[-1]["ms"] > 0
+    assert "optax" in markdown.render([json.loads(line) for line in printed.splitlines()])
+
+
+@pytest.mark.parametrize(
+    ("code", "needs", "minutes", "expected"),
+    [
+        ("print('{\"ms\": 1}'); print('no line')", 1, 1, [{"ms": 1}]),
+        ("print('{\"ms\": 1}')", 61, 1, [{"who": "x", "left_out": "60 s left, needs 61"}]),
+        ("raise SystemExit('broken')", 1, 1, [{"who": "x", "failed": "broken\n"}]),
+        ("import time; print('{\"ms\": 1}', flush=True); time.sleep(60)", 0, 0.02, [{"ms": 1}, "no time left"]),
+    ],
+)
+def test_processes_end_with_the_deadline(code, needs, minutes, expected, capsys):
+    task = supervised.Task({"who": "x"}, [sys.executable, "-c", code], needs)
+    found = list(supervised.run([task], supervised.Deadline.after(minutes)))
+    if expected[-1] == "no time left":
+        expected = [*expected[:-1], {"who": "x", "failed": "no time left"}][-len(found) :]
+    assert found == expected
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == expected
+
+
+def test_what_measures_steps_imports_no_data_pipeline():
+    modules = "compact, convolutions, gpu_table, in_a_row, lim_jax_code, plain_flax, worker"
+    unwanted = "{'array_record', 'clu', 'grain', 'orbax', 'tensorflow', 'tensorflow_datasets'}"
+    code = f"import sys; from benchmarks import {modules}; assert not {unwanted} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], env=worker.environment(), check=True)
+
+
+def test_the_forms_of_a_convolution_are_a_table(monkeypatch, capsys):
+    shapes = (convolutions.Shape(8, 16, 3, 2, 8), convolutions.Shape(4, 8, 1, 1, 8))
+    monkeypatch.setattr(convolutions, "SHAPES", shapes)
+    options = ["--steps=1", "--repeats=1", "--batch_size=1", "--image_size=32", "--dtype=float32"]
+    lines, _ = measured(["convolutions", *options], monkeypatch, capsys)
+    assert [(line["cells"], line["kernel_size"]) for line in lines] == [(4, 3), (8, 1)]
+    table = markdown.render(lines)
+    assert "| 4², 16→8 | 3×3, 2 | float32 |" in table and "product" in table
+    lines, _ = measured(["convolutions", "--minutes=0.01", *options], monkeypatch, capsys)
+    assert all("left_out" in line for line in lines)
+
+
+def test_a_compact_backbone_is_timed_in_a_row(monkeypatch, capsys):
+    options = ["--backbone=resnet18d", "--batch_size=1", "--image_size=32", "--round_to=8", "--dtype=bfloat16"]
+    lines, _ = measured(["compact", "--steps=1", "--repeats=1", *options], monkeypatch, capsys)
+    costs = {line["network"]: line["gmacs"] for line in lines}
+    assert list(costs) == ["dense", "zeros kept", "compact, multiples of 8"]
+    assert costs["dense"] == costs["zeros kept"] > 2 * costs["compact, multiples of 8"]
+    assert lines[0]["zero_group_percent"] == pytest.approx(70, abs=1)
+    assert "| backbone, compact, multiples of 8, bfloat16, batch 1 | dense |" in markdown.render(lines)
+
+
+def test_the_table_of_a_gpu_names_what_is_missing(monkeypatch, capsys, tmp_path):
+    """The plan's commands are all understood, and the table comes also where some of them fail."""
+    plan = gpu_table.plan
+    for tiny in (False, True):
+        rows = plan(argparse.Namespace(tiny=tiny, torch_reference="x"))
+        for _, _, *command in rows:
+            benchmark._parser().parse_args(command)
+    rows = [(60, 1, "optimizer", *OPTIONS, "--steps=1", "--contenders=optax"), (60, 1, "optimizer", "--steps=one")]
+    monkeypatch.setattr(gpu_table, "plan", lambda arguments: [*rows, (60, 1e6, "step")])
+    lines, printed = measured(["gpu_table", f"--output={tmp_path}"], monkeypatch, capsys)
+    assert [line.get("event") for line in lines] == ["first run", "in a row", "program", None, None]
+    assert (tmp_path / "table.md").read_text().strip() == "\n".join(printed).strip()
+    assert "| optimizer | optax | float32 |" in printed[-1] or any("| optimizer | optax" in row for row in printed)
+    assert [row.split(":")[0] for row in printed[-2:]] == ["- failed", "- left out"]
+
+
+def test_goals_stand_beside_what_was_measured():
+    def step(contender, milliseconds, megabytes, dtype="bfloat16"):
+        name = {"what": "step", "contender": contender, "dtype": dtype, "device": "some GPU"}
+        times = dict.fromkeys(("median_ms", "min_ms", "max_ms"), milliseconds)
+        start = {"event": "first run", "first_run_s": 100.0, "cache": "empty"}
+        return [name | start, name | {"event": "in a row", "peak_device_memory_mb": megabytes} | times]
+
+    lines = [*step("lim_jax", 40.0, 3000), *step("torch_modern", 50.0, 4000), *step("lim_jax", 80.0, 1, "float32")]
+    lines += step("paper", 1200.0, 15000, "float32")
+    table = markdown.render(lines)
+    for row in (
+        "| training step, bfloat16 |  | 40.0 ms |  | ≤ 36 ms |",
+        "| training step, bfloat16 | torch_modern | 40.0 / 50.0 ms | 1.25× faster |  |",
+        "| training step, float32 | paper | 80.0 / 1200.0 ms | 15.00× faster | ≥ 20 |",
+        "| peak GPU memory, bfloat16 | torch_modern | 3000 / 4000 MB | 0.75 of it | ≤ 1.0 |",
+        "| first step after start | empty cache | 100.0 s |  | ≤ 120 s |",
+    ):
+        assert row in table
+    assert "some GPU" in markdown.render(lines[:1])
+    assert markdown.render([]) == ""
+
+
+def test_forms_take_the_place_of_the_platform_s(monkeypatch):
+    monkeypatch.setattr(platforms, "PLATFORMS", dict(platforms.PLATFORMS))
+    monkeypatch.setattr(lim_jax_code, "_inference", lambda job: platforms.default().forms)
+    for contender, forms in (("lim_jax", ops.CPU), ("lim_jax_gpu", ops.GPU), ("lim_jax_reference", ops.REFERENCE)):
+        assert lim_jax_code.prepare(Job("inference", contender)) is forms

@@ -8,7 +8,7 @@ import pytest
 from flax import linen, nnx
 
 from lim_jax.errors import UserError
-from lim_jax.sparsity import COLUMNS, INPUT_CHANNELS, ROWS, WHOLE_LEAF, GroupAxis, backbone_groups, match_groups
+from lim_jax.sparsity import COLUMNS, INPUT_CHANNELS, ROWS, WHOLE_LEAF, GroupAxis, match_groups
 from lim_jax.sparsity import groups as groups_lib
 
 PARAMS = {
@@ -100,28 +100,6 @@ def test_trees_of_any_type(make, rules, expected):
     assert list(shapes(rules, params).values()) == [expected]
     tree = match_groups(params, rules)
     assert shapes(tree, params) == shapes(rules, params)
-
-
-NETWORK = {
-    "backbone": {"stem1": {"kernel": jnp.zeros((3, 3, 3, 8)), "bn": {"scale": jnp.zeros(8)}}},
-    "heads_depth": {
-        "aspp_pointwise": {"kernel": jnp.zeros((1, 1, 8, 4))},
-        "aspp_dilated1": {"kernel": jnp.zeros((3, 3, 8, 4))},
-        "project": {"kernel": jnp.zeros((1, 1, 8, 4))},
-    },
-    "heads_male": {"conv": {"kernel": jnp.zeros((3, 3, 8, 2))}},
-    "loss_weighting": {"depth": jnp.zeros(())},
-}
-
-
-def test_backbone_groups():
-    assert shapes(backbone_groups(NETWORK), NETWORK) == {"backbone/stem1": (3, 216)}
-    both = shapes(backbone_groups(NETWORK, "backbone_and_heads"), NETWORK)
-    assert both == {"backbone/stem1": (3, 216), "heads": (8, 8 * 4 + 9 * 8 * 4 + 9 * 8 * 2)}
-    with pytest.raises(UserError, match="'heads'; choose one of backbone"):
-        backbone_groups(NETWORK, "heads")
-    with pytest.raises(UserError, match="no convolution under 'backbone'"):
-        backbone_groups(PARAMS)
 
 
 def test_description_lists_what_matched():

@@ -1,5 +1,7 @@
 """The proximal optimizer inside and around optax's own, and on a convex problem with a known solution."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from sklearn.linear_model import MultiTaskLasso
 
 from lim_jax import sparsity
 from lim_jax.errors import UserError
+from lim_jax.sparsity.proximal import group_lasso
 
 GROUPS = [("conv/kernel", sparsity.INPUT_CHANNELS)]
 PARAMS = {
@@ -43,6 +46,7 @@ def zeros(params) -> list[bool]:
     return found.tolist()
 
 
+HALF_SIZES = jnp.array([1e-4, 1, 1e-4, 1, 1e-4, 1])[:, None]
 HALF = [True, False, True, False, True, False]
 ARGUMENTS = {"learning_rate": 0.05, "strength": 0.05, "groups": GROUPS}
 
@@ -107,6 +111,32 @@ def test_a_penalty_without_a_hash_has_the_same_step():
         params, _ = run(sparsity.proximal_adam(**ARGUMENTS | {"penalty": sparsity.GroupMCP(gamma)}))
         found.append(params["conv"]["kernel"])
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("penalty", ["group_lasso", "group_mcp", "sparse_group_lasso"])
+def test_a_platform_says_how_an_update_is_computed_and_not_what(penalty):
+    wide = jax.random.normal(jax.random.key(3), (3, 3, 6, 70))  # lanes, and a rest
+    params, gradients = {"conv": {"kernel": wide}}, {"conv": {"kernel": wide[::-1] * HALF_SIZES}}
+    found = {}
+    for platform in ("cpu", "gpu", "tpu"):
+        tx = sparsity.proximal_adam(**ARGUMENTS | {"penalty": penalty, "platform": platform})
+        found[platform] = run(tx, 20, params, gradients)[0]["conv"]["kernel"]
+    for kernel in found.values():
+        np.testing.assert_allclose(kernel, found["cpu"], rtol=1e-4, atol=1e-6)
+
+
+def test_a_penalty_of_the_users_own_gets_the_form_in_its_block():
+    seen = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Halved:
+        def prox(self, block, rate, strength):
+            seen.append(block.forms.name)
+            return group_lasso(block, 0.5 * rate * strength)
+
+    for platform in ("cpu", "gpu"):
+        run(sparsity.proximal_adam(**ARGUMENTS | {"penalty": Halved(), "platform": platform}), 1)
+    assert seen == ["cpu", "gpu"]
 
 
 def test_learning_rate_is_edited_in_the_state_without_compiling_again():

@@ -56,7 +56,7 @@ def test_f1_without_positives_is_undefined():
 def test_constant_prediction_is_the_majority(double_sigmoid):
     task = examples.make_task("attribute", double_sigmoid=double_sigmoid)
     target = np.array([1] * 45 + [0] * 55 + [-1] * 20, np.int8)  # 0.45 lies above 0.4, yet "no" is the majority
-    constant = task.constant_logits(task.constant_statistics(target))
+    constant = task.baseline_logits(task.baseline_statistics(target))
     metrics = examples.summary(task, (np.broadcast_to(constant, (120, 1)), target))
     assert metrics["accuracy"] == pytest.approx(0.55)
 

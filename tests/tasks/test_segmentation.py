@@ -93,7 +93,7 @@ def test_micro_iou_differs_from_the_mean_over_classes():
 def test_constant_prediction_is_the_most_frequent_class_at_the_lowest_loss():
     task, logits, target = examples.random_case("segmentation", size=(24, 40))
     target = np.repeat(np.repeat(target[:, ::8, ::8], 8, 1), 8, 2)  # so that the cells see every pixel's statistics
-    constant = task.constant_logits(jax.tree.map(np.asarray, task.constant_statistics(target)))
+    constant = task.baseline_logits(jax.tree.map(np.asarray, task.baseline_statistics(target)))
     valid = target[target != IGNORE]
     assert constant.argmax() == np.bincount(valid).argmax()
     metrics = examples.summary(task, (np.broadcast_to(constant, logits.shape), target))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lim_jax import models, tasks
 from lim_jax.data.specs import TargetSpec
-from lim_jax.tasks.base import INVALID_COLOR
+from lim_jax.tasks.palette import INVALID_COLOR
 from tests.tasks import examples
 
 each_kind = pytest.mark.parametrize("kind", examples.KINDS)
@@ -59,7 +59,7 @@ def test_nothing_valid(kind, variant):
     metrics = examples.summary(task, (logits, target))
     assert metrics == dict.fromkeys(task.metric_info)
     assert json.loads(json.dumps(metrics)) == metrics
-    constant = task.constant_logits(jax.tree.map(np.asarray, task.constant_statistics(target)))
+    constant = task.baseline_logits(jax.tree.map(np.asarray, task.baseline_statistics(target)))
     assert constant.shape == (task.num_outputs,) and np.isfinite(constant).all()
 
 
@@ -133,7 +133,7 @@ def test_no_other_constant_beats_the_constant_prediction(kind, variant, seed):
     task, logits, target = examples.random_case(kind, seed=seed, batch=9, size=size, **variant)
     if kind != "attribute":
         target[:] = target[:, :1, :1]  # ... when the whole image agrees
-    constant = task.constant_logits(jax.tree.map(np.asarray, task.constant_statistics(target)))
+    constant = task.baseline_logits(jax.tree.map(np.asarray, task.baseline_statistics(target)))
 
     def score(vector):
         value = examples.summary(task, (np.broadcast_to(vector, logits.shape), target))[task.published_metric]

@@ -1,5 +1,6 @@
 """Sparsity in the training loop: a target that resumes exactly, what is reported of the groups."""
 
+import json
 import os
 import signal
 
@@ -10,10 +11,8 @@ import pytest
 
 from lim_jax import config as config_lib
 from lim_jax import sparsity
-from lim_jax.training import checkpoints
-from lim_jax.training import loop as train
-from lim_jax.training.group_watch import GroupWatch
-from lim_jax.training.state import create_train_state, last_strength, make_optimizer
+from lim_jax.training import checkpoints, group_watch, loop
+from lim_jax.training.state import create_train_state, last_strength, make_optimizer, sparse_groups
 from tests.training.tiny import tiny_config
 
 PARAMS = {"backbone": {"conv": {"kernel": jnp.ones((3, 3, 10, 2))}}}
@@ -22,19 +21,17 @@ PARAMS = {"backbone": {"conv": {"kernel": jnp.ones((3, 3, 10, 2))}}}
 def test_what_died_and_revived_is_reported(data_dir):
     config = tiny_config(data_dir)
     config.sparsity.target = 0.4
-    watch = GroupWatch(config)
+    groups = sparse_groups(config)
     kernel = PARAMS["backbone"]["conv"]["kernel"]
-    watch.begin_epoch({"backbone": {"conv": {"kernel": kernel.at[:, :, :2].set(0)}}})
-    again = GroupWatch(config)
-    again.pattern = watch.pattern
+    before = {"backbone": {"conv": {"kernel": kernel.at[:, :, :2].set(0)}}}
     after = {"backbone": {"conv": {"kernel": kernel.at[:, :, 1:6].set(0)}}}
-    for restored in (watch, again):
-        assert restored.changes(watch.zeros(after)) == {"died": 4, "revived": 1}
+    patterns = [group_watch.pattern(group_watch.zeros(params, groups)) for params in (before, after)]
+    assert group_watch.changes(*json.loads(json.dumps(patterns))) == {"died": 4, "revived": 1}
     original = {"backbone/conv": sparsity.LayerSize(20, 18)}  # of which 10 groups are removed
     for sizes, percent, off in ((None, 50, 10), (original, 75, 35)):
         expected = {"group_percent": percent, "parameter_percent": percent, "off_target": pytest.approx(off)}
-        assert watch.record(after, sizes) == expected
-    assert watch.norms(after)["group_rms/backbone/conv"].tolist() == [1, 0, 0, 0, 0, 0, 1, 1, 1, 1]
+        assert group_watch.shares(after, groups, config, sizes) == expected
+    assert group_watch.norms(after, groups)["group_rms/backbone/conv"].tolist() == [1, 0, 0, 0, 0, 0, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -49,9 +46,9 @@ def test_what_died_and_revived_is_reported(data_dir):
 def test_strength_per_step(data_dir, changes, strengths):
     config = tiny_config(data_dir)
     config.sparsity.update(changes)
-    state = create_train_state({"params": PARAMS, "batch_stats": {}}, (), config, steps_per_epoch=2)
-    optimizer = make_optimizer(config, state.params, steps_per_epoch=2)
-    step = jax.jit(lambda opt_state: optimizer.update(state.params, opt_state, state.params)[1])
+    optimizer = make_optimizer(config, sparse_groups(config), steps_per_epoch=2)
+    state = create_train_state({"params": PARAMS, "batch_stats": {}}, (), optimizer)
+    step = jax.jit(lambda opt_state: optimizer.update(state.learned, opt_state, state.learned)[1])
     opt_state, found = state.opt_state, []
     for _ in strengths:
         opt_state = step(opt_state)
@@ -63,30 +60,30 @@ def test_a_target_survives_an_interruption(data_dir, tmp_path, monkeypatch):
     config = tiny_config(data_dir)
     config.tasks = ("depth",)
     config.sparsity.target, config.sparsity.scope = 0.5, "backbone_and_heads"
-    results = train.train_and_evaluate(config, tmp_path / "whole")
+    results = loop.train_and_evaluate(config, tmp_path / "whole")
     assert results["sparsity"]["layers"]["heads"]["groups"] > 0
 
-    step_done = train.Progress.step_done
+    step_done = loop.Progress.step_done
 
     def interrupted(self, step):
         if step == 5:
             os.kill(os.getpid(), signal.SIGTERM)
         return step_done(self, step)
 
-    monkeypatch.setattr(train.Progress, "step_done", interrupted)
+    monkeypatch.setattr(loop.Progress, "step_done", interrupted)
     with pytest.raises(SystemExit):
-        train.train_and_evaluate(config, tmp_path / "parts")
+        loop.train_and_evaluate(config, tmp_path / "parts")
     monkeypatch.undo()
-    assert train.train_and_evaluate(config, tmp_path / "parts") == results
+    assert loop.train_and_evaluate(config, tmp_path / "parts") == results
     whole, parts = (history_of(tmp_path / name, config) for name in ("whole", "parts"))
     assert whole == parts
     assert whole[0]["strength"] != whole[1]["strength"]
     assert whole[1]["sparsity"].keys() >= {"died", "revived", "off_target"}
-    weights = [checkpoints.load_network(tmp_path / name, checkpoints.LATEST).weights for name in ("whole", "parts")]
-    jax.tree.map(np.testing.assert_array_equal, *weights)
+    variables = [checkpoints.load_network(tmp_path / name, checkpoints.LATEST).variables for name in ("whole", "parts")]
+    jax.tree.map(np.testing.assert_array_equal, *variables)
 
 
 def history_of(workdir, config):
-    with checkpoints.Checkpoints(workdir, config_lib.checked(config).tasks, read_only=True) as kept:
-        history = kept.meta(kept.step(checkpoints.LATEST))["history"]
+    with checkpoints.Checkpoints(workdir, config_lib.checked(config).tasks, read_only=True) as checkpointer:
+        history = checkpointer.meta(checkpointer.step(checkpoints.LATEST))["history"]
     return [{key: value for key, value in record.items() if "seconds" not in key} for record in history]

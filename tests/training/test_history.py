@@ -1,5 +1,7 @@
 """Early stopping, freezing and the learning rate, as functions of made-up histories."""
 
+import types
+
 import pytest
 
 from lim_jax.training import history
@@ -29,15 +31,15 @@ def records(total, **tasks):
         ([], []),
     ],
 )
-def test_waits_counts_epochs_since_the_best(total, expected):
-    assert history.waits(records(total)) == expected
+def test_epochs_since_the_best(total, expected):
+    assert history.epochs_since_best(records(total)) == expected
 
 
 def test_epochs_off_the_target_sparsity_are_no_progress():
     past = records([1, 3, 2, 4], depth=[1, 3, 2, 4])
     for record, off_target in zip(past, [30.0, 1.0, 2.0, 0.0], strict=True):
         record["sparsity"] = {"off_target": off_target}
-    assert history.waits(past) == history.waits(past, "depth") == [0, 0, 0, 1]
+    assert history.epochs_since_best(past) == history.epochs_since_best(past, "depth") == [0, 0, 0, 1]
     assert [history.is_best(past[:end]) for end in (1, 2, 3, 4)] == [False, True, True, False]
 
 
@@ -90,3 +92,51 @@ def test_is_best(total, best):
 def test_plateau_reduces_the_rate_after_each_wait(total, reductions):
     rate = history.plateau_learning_rate(records(total), 1.0, patience=2, factor=0.5)
     assert rate == 0.5**reductions
+
+
+def settings(**changes):
+    values = {
+        "tasks": ("depth",),
+        "num_epochs": 6,
+        "early_stopping_patience": 3,
+        "eval_every_epochs": 2,
+        "checkpoint_every_epochs": 4,
+        "learning_rate": 0.1,
+        "learning_rate_schedule": "constant",
+        "plateau_patience": 2,
+        "plateau_factor": 0.5,
+    }
+    return types.SimpleNamespace(**(values | changes))
+
+
+def test_which_epochs_are_evaluated():
+    assert [epoch for epoch in range(1, 6) if history.is_evaluated(epoch, settings(num_epochs=5))] == [2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("total", "depth", "saved"),
+    [
+        ([1, 2], [1, 2], False),
+        ([1, 0.9], [1, 2], True),  # best in total
+        ([1, 2], [1, 0.9], True),  # best of a task
+        ([1, 2, 2, 2], [1, 0.9, 2, 2], True),  # every fourth epoch
+        ([1, 2, 2, 2, 2], [1, 0.9, 0.8, 2, 2], True),  # training ends early
+        ([5, 4, 4, 4, 3, 4], [5, 4, 4, 4, 3, 4], True),  # the last
+        ([5, 4, 4, 3, 4], [5, 4, 4, 3, 4], False),
+    ],
+)
+def test_which_epochs_are_saved(total, depth, saved):
+    assert history.is_saved(records(total, depth=depth), settings()) == saved
+
+
+def test_the_learning_rate_follows_its_schedule():
+    past = records([1, 2, 2])
+    assert history.learning_rate(past, settings()) == 0.1
+    assert history.learning_rate(past, settings(learning_rate_schedule="plateau")) == pytest.approx(0.05)
+
+
+def test_checkpoints_are_ranked_by_eligible_losses():
+    (record,) = records([0.5], depth=[0.25])
+    assert history.eligible_losses(record, ("depth", "normals")) == {"depth": 0.25, "normals": None, "total": 0.5}
+    record["sparsity"] = {"off_target": 30.0}
+    assert history.eligible_losses(record, ("depth",)) == {"depth": None, "total": None}

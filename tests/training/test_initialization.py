@@ -22,7 +22,7 @@ def model(tasks=tuple(TASKS)):
 
 @pytest.fixture(scope="module")
 def drawn():
-    return initialization.FreshVariables(model(), SIZE).draw(3)
+    return initialization.VariableInitializer(model(), SIZE).init(3)
 
 
 def leaves(variables):
@@ -63,9 +63,9 @@ def test_no_number_is_used_twice(drawn):
 
 
 def test_a_seed_decides_and_heads_do_not_change_the_backbone(drawn):
-    again = initialization.FreshVariables(model(), SIZE).draw(3)
+    again = initialization.VariableInitializer(model(), SIZE).init(3)
     jax.tree.map(np.testing.assert_array_equal, drawn, again)
-    other_seed = initialization.FreshVariables(model(), SIZE).draw(4)
+    other_seed = initialization.VariableInitializer(model(), SIZE).init(4)
     assert all(np.all(a != b) for a, b in zip(kernels(drawn).values(), kernels(other_seed).values(), strict=True))
-    alone = initialization.FreshVariables(model(("smiling",)), SIZE).draw(3)
+    alone = initialization.VariableInitializer(model(("smiling",)), SIZE).init(3)
     jax.tree.map(np.testing.assert_array_equal, drawn["params"]["backbone"], alone["params"]["backbone"])

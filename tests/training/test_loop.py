@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 
 from lim_jax import config as config_lib
-from lim_jax import data, network, sparsity
+from lim_jax import data, models, network, sparsity
 from lim_jax.data import pipeline
 from lim_jax.errors import UserError
 from lim_jax.runtime import devices
-from lim_jax.training import checkpoints, initialization
-from lim_jax.training import loop as train
-from lim_jax.training.state import create_train_state, make_optimizer
+from lim_jax.training import checkpoints, initialization, loop
+from lim_jax.training.state import create_train_state, make_optimizer, sparse_groups
 from lim_jax.training.step import TrainStep
 from tests.training.tiny import tiny_config
 
@@ -33,7 +32,7 @@ def trained(tmp_path_factory, data_dir):
     """A finished run: its workdir, its configuration and the results."""
     workdir = tmp_path_factory.mktemp("run")
     config = tiny_config(data_dir)
-    return workdir, config, train.train_and_evaluate(config, workdir)
+    return workdir, config, loop.train_and_evaluate(config, workdir)
 
 
 def run_steps(config, num_devices, num_steps, dtype="float32", change=lambda state: state):
@@ -41,15 +40,15 @@ def run_steps(config, num_devices, num_steps, dtype="float32", change=lambda sta
     config = config_lib.checked(config)
     dataset = data.load(config.dataset, config.tasks)
     net = network.build(config_lib.with_value(config, "dtype", dtype), dataset.specs)
-    variables = initialization.FreshVariables(net.model, config.dataset.image_size).draw(config.seed)
-    state = change(create_train_state(variables, config.tasks, config, steps_per_epoch=3))
-    on = jax.local_devices()[:num_devices]
-    optimizer = make_optimizer(config, state.params, steps_per_epoch=3)
-    step = TrainStep(net, optimizer, config, on)
+    variables = initialization.VariableInitializer(net.model, config.dataset.image_size).init(config.seed)
+    optimizer = make_optimizer(config, sparse_groups(config), steps_per_epoch=3)
+    state = change(create_train_state(variables, config.tasks, optimizer))
+    local_devices = jax.local_devices()[:num_devices]
+    step = TrainStep(net, optimizer, config, local_devices)
     batches = pipeline.train_iterator(dataset.sources["train"], batch_size=config.batch_size, seed=0)
     states = [jax.device_get(state)]
     for _ in range(num_steps):
-        state, _ = step(devices.replicate(states[-1], on), next(batches))
+        state, _ = step(devices.replicate(states[-1], local_devices), next(batches))
         states.append(jax.device_get(state))
     return states
 
@@ -63,7 +62,7 @@ def test_a_run_leaves_results_and_figures(trained):
     layers = results["sparsity"]["layers"]
     assert all(0 <= layer["zero_groups"] <= layer["groups"] for layer in layers.values())
     assert results["parameters"] == sum(
-        np.size(leaf) for leaf in jax.tree.leaves(checkpoints.load_network(workdir).weights["params"])
+        np.size(leaf) for leaf in jax.tree.leaves(checkpoints.load_network(workdir).variables["params"])
     )
     assert (workdir / "config.json").is_file()
     assert list(workdir.glob("events.out.tfevents.*"))
@@ -73,7 +72,7 @@ def test_a_run_leaves_results_and_figures(trained):
 def test_a_finished_run_is_not_trained_again(trained):
     workdir, config, results = trained
     before = sorted((workdir / "checkpoints").iterdir())
-    assert train.train_and_evaluate(config, workdir) == results
+    assert loop.train_and_evaluate(config, workdir) == results
     assert sorted((workdir / "checkpoints").iterdir()) == before
 
 
@@ -92,8 +91,8 @@ def test_eight_devices_take_the_steps_of_one(data_dir):
     for tree in ("params", "batch_stats"):
         pairs = zip(jax.tree.leaves(getattr(one, tree)), jax.tree.leaves(getattr(eight, tree)), strict=True)
         assert max(np.max(np.abs(a - b)) for a, b in pairs) < 1e-6, tree
-    zeros = sparsity.sparsity_summary(one.params, sparsity.backbone_groups)
-    assert zeros == sparsity.sparsity_summary(eight.params, sparsity.backbone_groups)
+    zeros = sparsity.sparsity_summary(one.params, models.backbone_groups)
+    assert zeros == sparsity.sparsity_summary(eight.params, models.backbone_groups)
     assert zeros.total.zero_groups > 0
 
 
@@ -113,7 +112,7 @@ def test_an_inactive_head_stays_as_it_is(data_dir):
 def test_an_interrupted_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_path, monkeypatch):
     """SIGTERM whenever a step is done: in the middle of epochs too, nothing is lost and every bit is the same."""
     steps = []
-    progress_step_done = train.Progress.step_done
+    progress_step_done = loop.Progress.step_done
 
     def step_done(self, step):
         steps.append(step)
@@ -121,11 +120,11 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_pa
             os.kill(os.getpid(), signal.SIGTERM)
         return progress_step_done(self, step)
 
-    monkeypatch.setattr(train.Progress, "step_done", step_done)
+    monkeypatch.setattr(loop.Progress, "step_done", step_done)
     for _ in range(5):  # they stop after steps 2, 3, 5 and 6 of 6; the last one evaluates
         steps.clear()
         try:
-            results = train.train_and_evaluate(tiny_config(data_dir), tmp_path)
+            results = loop.train_and_evaluate(tiny_config(data_dir), tmp_path)
         except SystemExit as stop:
             assert stop.code == 128 + signal.SIGTERM
         else:
@@ -133,8 +132,8 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_pa
     workdir, _, expected = trained
     assert results == expected
     for which in (checkpoints.BEST, checkpoints.LATEST):
-        weights, again = (checkpoints.load_network(folder, which).weights for folder in (workdir, tmp_path))
-        jax.tree.map(np.testing.assert_array_equal, weights, again)
+        variables, again = (checkpoints.load_network(folder, which).variables for folder in (workdir, tmp_path))
+        jax.tree.map(np.testing.assert_array_equal, variables, again)
 
 
 def test_a_killed_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_path):
@@ -150,8 +149,10 @@ def test_a_killed_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_path):
     assert not (tmp_path / "results.json").exists()
     subprocess.run(command, cwd=ROOT, check=True)
     assert json.loads((tmp_path / "results.json").read_text()) == expected
-    weights, again = (checkpoints.load_network(folder, checkpoints.LATEST).weights for folder in (workdir, tmp_path))
-    jax.tree.map(np.testing.assert_array_equal, weights, again)
+    variables, again = (
+        checkpoints.load_network(folder, checkpoints.LATEST).variables for folder in (workdir, tmp_path)
+    )
+    jax.tree.map(np.testing.assert_array_equal, variables, again)
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process, as only Linux can")
@@ -189,7 +190,7 @@ def test_a_run_starts_from_another_ones_weights(trained, data_dir, tmp_path, cap
     config.num_epochs = 1
     config.init_from = str(workdir)
     with caplog.at_level("INFO", logger="lim_jax"):
-        train.train_and_evaluate(config, tmp_path)
+        loop.train_and_evaluate(config, tmp_path)
     assert "['heads_segmentation']['logits']['bias']" in caplog.text
     assert "['backbone']" not in caplog.text
 
@@ -201,7 +202,7 @@ def test_published_habits_run(data_dir, tmp_path):
     for habit in config.published:
         config.published[habit] = True
     config.loss_weighting = "uniform"
-    assert train.train_and_evaluate(config, tmp_path)["sparsity"]["group_percent"] == 0
+    assert loop.train_and_evaluate(config, tmp_path)["sparsity"]["group_percent"] == 0
 
 
 @pytest.mark.parametrize(
@@ -221,14 +222,14 @@ def test_mistakes_end_in_one_line(data_dir, tmp_path, changes, message):
     config = tiny_config(data_dir)
     config.update_from_flattened_dict(changes)
     with pytest.raises(UserError, match=message) as error:
-        train.train_and_evaluate(config, tmp_path)
+        loop.train_and_evaluate(config, tmp_path)
     assert "\n" not in str(error.value)
 
 
 def test_a_workdir_that_cannot_be_made_is_named(data_dir, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file"):
-        train.train_and_evaluate(tiny_config(data_dir), tmp_path / "file" / "run")
+        loop.train_and_evaluate(tiny_config(data_dir), tmp_path / "file" / "run")
 
 
 def test_a_workdir_of_another_run_is_refused(trained, data_dir):
@@ -236,4 +237,4 @@ def test_a_workdir_of_another_run_is_refused(trained, data_dir):
     config = tiny_config(data_dir)
     config.sparsity.strength = 1e-5
     with pytest.raises(UserError, match=r"sparsity\.strength"):
-        train.train_and_evaluate(config, workdir)
+        loop.train_and_evaluate(config, workdir)

@@ -31,8 +31,8 @@ def test_without_log_variances_it_is_the_sum():
 
 def test_initial_log_variances_give_the_sum():
     initial = loss_weighting.initial_log_variances(LOSSES)
-    weights = present(*LOSSES)
-    assert loss_weighting.combine(scalars(LOSSES), weights, initial) == loss_weighting.combine(scalars(LOSSES), weights)
+    counts = present(*LOSSES)
+    assert loss_weighting.combine(scalars(LOSSES), counts, initial) == loss_weighting.combine(scalars(LOSSES), counts)
 
 
 @pytest.mark.parametrize("absent_loss", [0.3, np.nan, np.inf])
@@ -46,3 +46,10 @@ def test_an_absent_task_gets_no_gradient(absent_loss):
     scale = np.exp(1.2)
     assert loss_gradient["depth"] == pytest.approx(scale)
     assert variance_gradient["depth"] == pytest.approx(1 - scale * 0.04)
+
+
+def test_loss_weights_are_joined_to_the_parameters_and_split_off_again():
+    params, log_variances = {"backbone": {"kernel": 1}, "heads_depth": {}}, scalars(LOG_VARIANCES)
+    learned = loss_weighting.join(params, log_variances)
+    assert learned.keys() == {"backbone", "heads_depth", "loss_weighting"}
+    assert loss_weighting.split(learned) == (params, log_variances)

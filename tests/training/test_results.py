@@ -1,6 +1,5 @@
 """What a run says of its results."""
 
-import threading
 import types
 
 import pytest
@@ -32,12 +31,3 @@ def test_tasks_that_learned_nothing_are_named(iou, mae, expected):
         "test_constant": {"segmentation": {"iou": 0.3}, "depth": {"mae": 0.2}},
     }
     assert results.no_better_than_constant(content, types.SimpleNamespace(tasks=TASKS)) == expected
-
-
-def test_writers_that_cannot_be_imported_ahead_are_left_to_whoever_needs_them(monkeypatch):
-    """As when the process ends meanwhile; pytest objects to errors in threads."""
-    monkeypatch.setattr(results, "_WRITERS", "clu.no_writers")
-    before = set(threading.enumerate())
-    results.import_writers_meanwhile.__wrapped__()
-    for thread in set(threading.enumerate()) - before:
-        thread.join()

@@ -16,14 +16,11 @@ import optax
 import pytest
 
 from lim_jax import config as config_lib
-from lim_jax import network, sparsity
+from lim_jax import models, network, sparsity
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
-from lim_jax.training import checkpoints
-from lim_jax.training import loop as train
-from lim_jax.training import results as results_lib
-from lim_jax.training.shrinking import Shrinking, num_channels
-from lim_jax.training.state import create_train_state, make_optimizer
+from lim_jax.training import checkpoints, loop, shrinking
+from lim_jax.training.state import create_train_state, make_optimizer, sparse_groups
 from tests.models import reference_weights
 from tests.training.test_group_watch import history_of
 from tests.training.tiny import tiny_config
@@ -49,7 +46,7 @@ get_config = shrinking_config
 def shrunk(tmp_path_factory, data_dir):
     """A finished run: its workdir, its history and the results."""
     workdir, config = tmp_path_factory.mktemp("run"), shrinking_config(data_dir)
-    results = train.train_and_evaluate(config, workdir)
+    results = loop.train_and_evaluate(config, workdir)
     return workdir, history_of(workdir, config), results
 
 
@@ -57,20 +54,20 @@ def test_the_network_shrinks_and_is_reported_relative_to_the_original(shrunk):
     workdir, history, results = shrunk
     sizes = [(record["network"]["parameters"], record["network"]["channels"]) for record in history]
     best, last = (checkpoints.load_network(workdir, which) for which in (checkpoints.BEST, checkpoints.LATEST))
-    sizes.append((results_lib.count(last.weights["params"]), num_channels(last.network)))
+    sizes.append((network.num_parameters(last.variables["params"]), network.num_channels(last.network)))
     assert all(before > after for before, after in itertools.pairwise(sizes))
     assert len(sizes) == 3
-    assert results["parameters"] == results_lib.count(best.weights["params"]) < sizes[0][0]
+    assert results["parameters"] == network.num_parameters(best.variables["params"]) < sizes[0][0]
     layers = results["sparsity"]["layers"]
     original = network.build(config_lib.load(workdir), {"depth": TargetSpec("depth", "depth")}).model
     like = jax.eval_shape(original.init, jax.random.key(0), jnp.zeros((1, 32, 40, 3)))["params"]
-    groups = sparsity.layer_sizes(like, lambda params: sparsity.backbone_groups(params, "backbone_and_heads"))
+    groups = sparsity.layer_sizes(like, lambda params: models.backbone_groups(params, "backbone_and_heads"))
     assert {name: layer["groups"] for name, layer in layers.items()} == {
         name: size.groups for name, size in groups.items()
     }
     kernels = [
         np.any(leaf, axis=(0, 1, 3)).sum()
-        for path, leaf in jax.tree_util.tree_leaves_with_path(best.weights["params"]["backbone"])
+        for path, leaf in jax.tree_util.tree_leaves_with_path(best.variables["params"]["backbone"])
         if leaf.ndim == 4
     ]
     left = sum(layer["groups"] - layer["zero_groups"] for name, layer in layers.items() if name != "heads")
@@ -89,25 +86,25 @@ def test_evaluate_gives_the_same_numbers_again(shrunk):
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(shrunk, data_dir, tmp_path, monkeypatch):
     """SIGTERM in the middle of the epoch after the network shrank."""
-    step_done = train.Progress.step_done
+    step_done = loop.Progress.step_done
 
     def is_terminated(self, step):
         if step == 5:
             os.kill(os.getpid(), signal.SIGTERM)
         return step_done(self, step)
 
-    monkeypatch.setattr(train.Progress, "step_done", is_terminated)
+    monkeypatch.setattr(loop.Progress, "step_done", is_terminated)
     with pytest.raises(SystemExit):
-        train.train_and_evaluate(shrinking_config(data_dir), tmp_path)
+        loop.train_and_evaluate(shrinking_config(data_dir), tmp_path)
     monkeypatch.undo()
-    results = train.train_and_evaluate(shrinking_config(data_dir), tmp_path)
+    results = loop.train_and_evaluate(shrinking_config(data_dir), tmp_path)
     workdir, history, expected = shrunk
     assert results == expected
     assert history_of(tmp_path, shrinking_config(data_dir)) == history
     for which in (checkpoints.BEST, checkpoints.LATEST):
         one, other = (checkpoints.load_network(folder, which) for folder in (workdir, tmp_path))
         assert one.network.model == other.network.model
-        jax.tree.map(np.testing.assert_array_equal, one.weights, other.weights)
+        jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
 
 
 def make_network(width=0.05):
@@ -121,32 +118,32 @@ def make_network(width=0.05):
 
 
 def zeros_of(params):
-    return jax.device_get(sparsity.zero_groups(params, sparsity.backbone_groups))
+    return jax.device_get(sparsity.zero_groups(params, models.backbone_groups))
 
 
 def test_only_groups_that_stayed_zero_are_removed():
     config, net, variables = make_network()
     kernel = variables["params"]["backbone"]["layer1_0"]["conv2"]["kernel"]
     kernel[:, :, [0, 3, 5]] = 0
-    state = create_train_state(variables, ("depth",), config, steps_per_epoch=1)
-    shrinking = Shrinking(config, state.params)
-    assert not shrinking.is_due(1)
-    assert shrinking.is_due(2)
+    groups = sparse_groups(config)
+    optimizer = make_optimizer(config, groups, steps_per_epoch=1)
+    state = create_train_state(variables, ("depth",), optimizer)
+    counted = shrinking.begin(state.params, groups, config)
     zeros = zeros_of(state.params)
     later = dict(zeros, **{"backbone/layer1_0/conv2": np.isin(np.arange(8), [0, 4, 5])})
     for found in (zeros, later):
-        shrinking.end_epoch(found)
-        shrinking = Shrinking(config, state.params, json.loads(json.dumps(shrinking.to_json())))
-    assert shrinking.zero_epochs["backbone/layer1_0/conv2"].tolist() == [2, 0, 0, 0, 1, 2, 0, 0]
-    smaller, new = shrinking.shrink(net, state)
+        counted = shrinking.counted(counted, found, patience=2)
+        counted = shrinking.from_json(json.loads(json.dumps(counted.to_json())))
+    assert counted.zero_epochs["backbone/layer1_0/conv2"].tolist() == [2, 0, 0, 0, 1, 2, 0, 0]
+    left, smaller, new = shrinking.shrink(counted, net, state, groups, patience=2)
     expected = kernel[:, :, [1, 2, 3, 4, 6, 7]]
     np.testing.assert_array_equal(new.params["backbone"]["layer1_0"]["conv2"]["kernel"], expected)
     assert new.params["backbone"]["layer1_0"]["conv1"]["kernel"].shape[-1] == 6
-    assert shrinking.zero_epochs["backbone/layer1_0/conv2"].tolist() == [0, 0, 0, 1, 0, 0]
-    assert num_channels(smaller) == num_channels(net) - 2
-    assert shrinking.original["backbone/layer1_0/conv2"] == sparsity.LayerSize(8, 9 * 8)
-    assert shrinking.shrink(smaller, new) is None
-    wanted = jax.eval_shape(lambda: make_optimizer(config, new.params, 1, shrinking.original).init(new.params))
+    assert left.zero_epochs["backbone/layer1_0/conv2"].tolist() == [0, 0, 0, 1, 0, 0]
+    assert network.num_channels(smaller) == network.num_channels(net) - 2
+    assert left.original["backbone/layer1_0/conv2"] == sparsity.LayerSize(8, 9 * 8)
+    assert shrinking.shrink(left, smaller, new, groups, patience=2) is None
+    wanted = jax.eval_shape(optimizer.init, new.learned)
     assert jax.tree.structure(new.opt_state) == jax.tree.structure(wanted)
     jax.tree.map(lambda a, b: np.testing.assert_equal(np.shape(a), b.shape), new.opt_state, wanted)
 
@@ -154,19 +151,26 @@ def test_only_groups_that_stayed_zero_are_removed():
 def test_a_network_of_zeros_stays_as_it_is():
     config, net, variables = make_network()
     params = dict(variables["params"], backbone=jax.tree.map(np.zeros_like, variables["params"]["backbone"]))
-    state = create_train_state(variables | {"params": params}, ("depth",), config, steps_per_epoch=1)
-    shrinking = Shrinking(config, state.params)
+    groups = sparse_groups(config)
+    optimizer = make_optimizer(config, groups, steps_per_epoch=1)
+    state = create_train_state(variables | {"params": params}, ("depth",), optimizer)
+    counted = shrinking.begin(params, groups, config)
     for _ in range(2):
-        shrinking.end_epoch(zeros_of(state.params))
-    assert shrinking.shrink(net, state) is None
+        counted = shrinking.counted(counted, zeros_of(params), patience=2)
+    assert shrinking.shrink(counted, net, state, groups, patience=2) is None
 
 
 def test_counts_do_not_overflow():
-    config, _, variables = make_network()
-    shrinking = Shrinking(config_lib.with_value(config, "sparsity.patience_epochs", 255), variables["params"])
+    counted = shrinking.Shrinking({}, {"conv": np.zeros(3, np.uint8)})
     for _ in range(300):
-        shrinking.end_epoch({"backbone/stem_conv1": np.array([True, False, True])})
-    assert shrinking.zero_epochs["backbone/stem_conv1"].tolist() == [255, 0, 255]
+        counted = shrinking.counted(counted, {"conv": np.array([True, False, True])}, patience=255)
+    assert counted.zero_epochs["conv"].tolist() == [255, 0, 255]
+
+
+@pytest.mark.parametrize(("every", "due"), [(0, []), (1, [1, 2, 3, 4]), (2, [2, 4])])
+def test_when_the_network_may_shrink(every, due):
+    config = config_lib.with_value(tiny_config("unused"), "sparsity.compact_every_epochs", every)
+    assert [epoch for epoch in range(1, 5) if shrinking.is_due(epoch, config)] == due
 
 
 def test_penalty_and_target_go_by_the_original_network():
@@ -200,4 +204,4 @@ def test_penalty_and_target_go_by_the_original_network():
 def test_what_compact_leaves_is_a_network_not_a_run(shrunk, data_dir, tmp_path):
     checkpoints.save_network(tmp_path, checkpoints.load_network(shrunk[0]))
     with pytest.raises(UserError, match="init_from"):
-        train.train_and_evaluate(shrinking_config(data_dir), tmp_path)
+        loop.train_and_evaluate(shrinking_config(data_dir), tmp_path)

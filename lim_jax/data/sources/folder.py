@@ -107,7 +107,9 @@ def _find(source_dir: pathlib.Path, names: Sequence[str], what: str) -> pathlib.
     found = [source_dir / name for name in names if (source_dir / name).is_file()]
     if len(found) != 1:
         problem = "is missing" if not found else f"and {found[1].name} are both there"
-        raise UserError(f"{source_dir / names[0]} {problem}: one of {', '.join(names)} says {what}; see README")
+        raise UserError(
+            f"{source_dir / names[0]} {problem}: one of {', '.join(names)} says {what}; see docs/guides/own_images.md"
+        )
     return found[0]
 
 

@@ -95,7 +95,7 @@ def _target(where: str, name: Any, fields: Any) -> Target:
     try:
         return _READERS[kind](name, fields)
     except (ValueError, OverflowError) as error:
-        raise UserError(f"{where} is not understood: {error}") from error
+        raise UserError(f"{where} is not understood: {error}; see docs/guides/own_images.md") from error
 
 
 def segmentation_target(name: str, fields: Mapping[str, Any]) -> Target:

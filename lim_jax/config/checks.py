@@ -1,0 +1,177 @@
+"""Everything that can be wrong with a configuration, found before anything is started and said all at once."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ml_collections
+
+from lim_jax.config import files
+from lim_jax.config.rules import OPTIONAL_RULES, RULES
+from lim_jax.config.values import Config, flat
+from lim_jax.errors import UserError
+from lim_jax.runtime.suggestions import nearest
+
+_FEW = 8  # names that a line can list
+
+
+def checked(config: Config) -> Config:
+    """Returns a frozen copy of `config` with task names split at commas.
+
+    Raises:
+      UserError: something is wrong with it. One line for one mistake; a header and a line each for several.
+    """
+    config = config.copy_and_resolve_references()
+    if isinstance(config.get("tasks"), (tuple, list)):
+        config.tasks = tuple(name.strip() for task in config.tasks for name in str(task).split(",") if name.strip())
+    found = _problems(config)
+    if found:
+        raise UserError(as_text(found))
+    return ml_collections.FrozenConfigDict(config)
+
+
+def check_start(config: Config, dataset: Any, workdir: pathlib.Path) -> None:
+    """Checks what only the opened data set can tell: the last check before the workdir is made.
+
+    Args:
+      config: as `checked` returned it.
+      dataset: what `lim_jax.data.load` returned for it.
+      workdir: of the run; if it holds none yet, the one that `config.init_from` names must.
+
+    Raises:
+      UserError: the batch is larger than the training split, or there is nothing to start from.
+    """
+    found = _too_large_a_batch(config.batch_size, len(dataset.sources["train"]))
+    if config.init_from and not files.holds_run(workdir) and not files.holds_run(pathlib.Path(config.init_from)):
+        found.append(f"config.init_from is {config.init_from!r}, which holds no run: give the workdir of one")
+    if found:
+        raise UserError(as_text(found))
+
+
+def as_text(problems: Sequence[str]) -> str:
+    """Returns one problem as it is, several as a list under a header."""
+    if len(problems) == 1:
+        return problems[0]
+    return "\n  ".join([f"{len(problems)} things are wrong with this configuration:", *problems])
+
+
+def _problems(config: Config) -> list[str]:
+    """Returns all mistakes; a combination of values is looked at where each of them is right by itself."""
+    values = flat(config)
+    unknown = [key for key in values if key not in RULES and key not in OPTIONAL_RULES]
+    found = [unknown_key(key) for key in unknown]
+    wrong = set()
+    for key, rule in {**RULES, **OPTIONAL_RULES}.items():
+        if key in values:
+            problem = rule.problem(key, values[key])
+        else:
+            problem = f"the configuration lacks {key}: start it from configs/common.py" if key in RULES else None
+        if problem:
+            wrong.add(key)
+            found.append(problem)
+    for keys, contradictions in _CONTRADICTIONS.items():
+        if wrong.isdisjoint(keys):
+            found += contradictions(config)
+    return found
+
+
+def unknown_key(key: str) -> str:
+    """Says that there is no such key, and which one may have been meant."""
+    meant = nearest(key, RULES)
+    hint = f"did you mean config.{meant}? (configs/common.py has all keys)" if meant else "configs/common.py has all"
+    return f"there is no key config.{key}: {hint}"
+
+
+def _unknown_tasks(config: Config) -> list[str]:
+    from lim_jax.data import datasets
+
+    try:
+        known = datasets.targets(config.dataset)
+    except UserError as error:  # where a data set's own files say what the tasks are
+        return [str(error)]
+    return [_unknown_task(task, config.dataset.name, tuple(known)) for task in config.tasks if task not in known]
+
+
+def _unknown_task(task: str, dataset: str, known: Sequence[str]) -> str:
+    meant = nearest(task, known)
+    hint = f"did you mean {meant!r}? " if meant else ""
+    listed = (
+        f"choose tasks from {', '.join(known)}" if not meant or len(known) <= _FEW else f"it has {len(known)} tasks"
+    )
+    return f"config.tasks: dataset {dataset!r} has no target {task!r}: {hint}{listed}"
+
+
+def _too_few_rooms(config: Config) -> list[str]:
+    if config.dataset.name != "rooms":
+        return []
+    return _too_large_a_batch(config.batch_size, config.dataset.split_sizes[0])
+
+
+def _too_large_a_batch(batch_size: int, num_images: int) -> list[str]:
+    if batch_size <= num_images:
+        return []
+    return [
+        f"config.batch_size is {batch_size}, but there are {num_images} training images: choose {num_images} or less"
+    ]
+
+
+def _late_start(config: Config) -> list[str]:
+    wanted = config.sparsity
+    if wanted.start_epoch < config.num_epochs or not (wanted.target or wanted.strength):
+        return []
+    return [
+        f"config.sparsity.start_epoch is {wanted.start_epoch} but must be less than config.num_epochs "
+        f"({config.num_epochs})"
+    ]
+
+
+def _target_without_penalty(config: Config) -> list[str]:
+    if config.sparsity.target and config.sparsity.penalty == "none":
+        return ["config.sparsity.target needs a penalty: config.sparsity.penalty is 'none'"]
+    return []
+
+
+def _pointless_compaction(config: Config) -> list[str]:
+    wanted = config.sparsity
+    if not wanted.compact_every_epochs:
+        return []
+    if wanted.penalty in ("none", "l1") or not (wanted.target or wanted.strength):
+        return [
+            "config.sparsity.compact_every_epochs removes zero groups, but nothing makes groups zero: set "
+            "config.sparsity.strength or .target, and a config.sparsity.penalty other than 'none' and 'l1'"
+        ]
+    first = -(-wanted.patience_epochs // wanted.compact_every_epochs) * wanted.compact_every_epochs
+    if first < config.num_epochs:
+        return []
+    return [
+        f"with config.sparsity.compact_every_epochs={wanted.compact_every_epochs} and .patience_epochs="
+        f"{wanted.patience_epochs} nothing can be removed before epoch {first} of config.num_epochs="
+        f"{config.num_epochs}: lower them, or set compact_every_epochs to 0"
+    ]
+
+
+def _forgotten_count(config: Config) -> list[str]:
+    if config.published.reset_optimizer_every_epoch and (config.sparsity.target or config.sparsity.start_epoch):
+        return [
+            "config.published.reset_optimizer_every_epoch forgets what config.sparsity.target and "
+            "config.sparsity.start_epoch count: switch it off, or give config.sparsity.strength alone"
+        ]
+    return []
+
+
+# By the keys that have to be right by themselves: what is wrong with their combination.
+_CONTRADICTIONS: dict[tuple[str, ...], Callable[[Config], list[str]]] = {
+    ("tasks", "dataset.name", "dataset.source_dir"): _unknown_tasks,
+    ("batch_size", "dataset.name", "dataset.split_sizes"): _too_few_rooms,
+    ("sparsity.start_epoch", "num_epochs", "sparsity.target", "sparsity.strength"): _late_start,
+    ("sparsity.target", "sparsity.penalty"): _target_without_penalty,
+    (
+        "sparsity.compact_every_epochs",
+        "sparsity.patience_epochs",
+        "sparsity.penalty",
+        "sparsity.target",
+        "sparsity.strength",
+        "num_epochs",
+    ): _pointless_compaction,
+    ("published.reset_optimizer_every_epoch", "sparsity.target", "sparsity.start_epoch"): _forgotten_count,
+}

@@ -1,0 +1,99 @@
+"""The configuration of a run, kept as `config.json` in its workdir."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from lim_jax.config.rules import RULES
+from lim_jax.config.values import Config, flat
+from lim_jax.errors import UserError
+
+_FILE = "config.json"
+
+# A run may be resumed with other values of these: they change how long or where it runs, not what it computes.
+_FREE_TO_CHANGE = (
+    "num_epochs",
+    "early_stopping_patience",
+    "checkpoint_every_epochs",
+    "num_devices",
+    "compilation_cache_dir",
+    "init_from",
+    "dataset.data_dir",
+    "dataset.source_dir",
+    "dataset.follow_links",
+    "dataset.num_threads",
+    "dataset.prefetch_batches",
+)
+
+
+def holds_run(workdir: pathlib.Path) -> bool:
+    """Returns whether there is a configuration in a folder."""
+    return os.path.isfile(workdir / _FILE)
+
+
+def save(config: Config, workdir: pathlib.Path) -> None:
+    """Writes `config.json`, whole or not at all."""
+    temporary = workdir / f"{_FILE}.tmp"
+    temporary.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    temporary.replace(workdir / _FILE)
+
+
+def load(workdir: pathlib.Path) -> Config:
+    """Returns the configuration of the run in `workdir`; raises `UserError` when there is none, or it is damaged."""
+    path = workdir / _FILE
+    if not holds_run(workdir):
+        raise UserError(f"{workdir} holds no run ({path} is missing): give the --workdir of a training run")
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(_damaged(path, " ".join(str(error).split()))) from error
+    if not isinstance(content, dict):
+        raise UserError(_damaged(path, "it is no JSON object"))
+    config = ml_collections.FrozenConfigDict(_with_tuples(content))
+    for key, value in flat(config).items():  # bounds may be others than when it was written
+        if key in RULES and not RULES[key].has_type(value):
+            raise UserError(_damaged(path, f"{key} is {value!r}"))
+    for section in {key.partition(".")[0] for key in RULES if "." in key}:
+        if not isinstance(config.get(section, config), ml_collections.FrozenConfigDict):
+            raise UserError(_damaged(path, f"{section} is {config[section]!r}"))
+    return config
+
+
+def refuse_changes(config: Config, workdir: pathlib.Path) -> None:
+    """Raises `UserError` if `workdir` cannot be one, or holds a run that was started with other values."""
+    _refuse_unwritable(workdir)
+    if not holds_run(workdir):
+        return
+    old, new = flat(load(workdir)), flat(config)
+    changed = [
+        f"config.{key}={old[key]!r}, not {new[key]!r}"
+        for key in sorted(old.keys() & new.keys())  # what an older version did not know, it did not use
+        if key not in _FREE_TO_CHANGE and old[key] != new[key]
+    ]
+    if changed:
+        values = "value" if len(changed) == 1 else "values"
+        raise UserError(
+            f"{workdir} holds a run with {'; '.join(changed)}: give another --workdir, or the old {values} to resume it"
+        )
+
+
+def _refuse_unwritable(workdir: pathlib.Path) -> None:
+    """Raises `UserError` if the workdir can be neither made nor written to; makes nothing."""
+    existing = next(path for path in (workdir, *workdir.absolute().parents) if os.path.exists(path))
+    why = "is not a folder" if not existing.is_dir() else "cannot be written to"
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UserError(f"cannot write to the workdir {workdir} ({existing} {why}): give another --workdir")
+
+
+def _damaged(path: pathlib.Path, why: str) -> str:
+    return f"{path} is damaged ({why}): copy it from another run of the same command, or give another --workdir"
+
+
+def _with_tuples(value: Any) -> Any:
+    """Turns JSON's lists back into the tuples that configurations hold."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(inner) for key, inner in value.items()}
+    return tuple(_with_tuples(inner) for inner in value) if isinstance(value, list) else value

@@ -1,0 +1,173 @@
+"""What each key of a configuration accepts.
+
+Where a key takes one of several names, they are asked of the room that implements them, and only when a value is looked
+at: that room may import JAX.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lim_jax.runtime.suggestions import nearest
+
+_MOST_PROCESSES = 256
+_MOST_BATCHES = 1024  # kept ready
+_SEEDS = 2**32  # grain and NumPy take 32 bits
+_NUMBER = (int, float)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What a key accepts.
+
+    Attributes:
+      types: of its values.
+      accepts: tells, for a value of such a type, whether it may be.
+      wanted: says what may be; follows "must be".
+      choices: returns the names among which it chooses, if it does.
+    """
+
+    types: tuple[type, ...]
+    accepts: Callable[[Any], bool]
+    wanted: str
+    choices: Callable[[], Sequence[str]] | None = None
+
+    def has_type(self, value: Any) -> bool:
+        """Returns whether the value could be one of this key; True is no number."""
+        return isinstance(value, self.types) and (bool in self.types or not isinstance(value, bool))
+
+    def problem(self, key: str, value: Any) -> str | None:
+        """Returns what is wrong with a value, and what to do; None if nothing is."""
+        names = self.choices() if self.choices else ()
+        if self.has_type(value) and (value in names if self.choices else self.accepts(value)):
+            return None
+        wanted = f"one of {', '.join(names)}" if self.choices else self.wanted
+        meant = nearest(value, names) if isinstance(value, str) else None
+        hint = f": did you mean {meant!r}?" if meant else ""
+        return f"config.{key} is {value!r} but must be {wanted}{hint}"
+
+
+def _one_of(*names: str) -> Rule:
+    return _asked(lambda: names)
+
+
+def _asked(choices: Callable[[], Sequence[str]]) -> Rule:
+    return Rule((str,), lambda value: True, "", choices)
+
+
+def _whole(low: int, high: int | None = None) -> Rule:
+    wanted = f"a whole number, {low} or more" if high is None else f"a whole number from {low} to {high}"
+    return Rule((int,), lambda value: low <= value and (high is None or value <= high), wanted)
+
+
+def _number(accepts: Callable[[float], bool], wanted: str) -> Rule:
+    return Rule(_NUMBER, lambda value: math.isfinite(value) and accepts(value), wanted)
+
+
+def _backbones() -> Sequence[str]:
+    from lim_jax.models.resnet import BLOCKS
+
+    return tuple(BLOCKS)
+
+
+def _datasets() -> Sequence[str]:
+    from lim_jax.data import datasets
+
+    return datasets.NAMES
+
+
+def _penalties() -> Sequence[str]:
+    from lim_jax.sparsity.penalties import PENALTIES
+
+    return tuple(PENALTIES)
+
+
+def _metrics() -> Sequence[str]:
+    from lim_jax.sparsity.optimizer import METRICS
+
+    return METRICS
+
+
+def _scopes() -> Sequence[str]:
+    from lim_jax.models.groups import SCOPES
+
+    return SCOPES
+
+
+_FLAG = Rule((bool,), lambda value: True, "True or False")
+_TEXT = Rule((str, type(None)), lambda value: True, "text")
+_POSITIVE = _number(lambda value: value > 0, "a finite number greater than 0")
+_NOT_NEGATIVE = _number(lambda value: value >= 0, "a finite number, 0 or more")
+_SHARE = _number(lambda value: 0 <= value < 1, "at least 0 and less than 1")
+_TASKS = Rule(
+    (tuple, list),
+    lambda names: len(names) > 0 and all(isinstance(name, str) for name in names) and len(set(names)) == len(names),
+    "one or more different tasks: --config.tasks=segmentation,depth",
+)
+
+
+def _counts(number: int, least: int, wanted: str) -> Rule:
+    whole = _whole(least)
+    return Rule(
+        (tuple, list),
+        lambda values: len(values) == number and all(whole.has_type(n) and whole.accepts(n) for n in values),
+        wanted,
+    )
+
+
+RULES = {
+    "seed": _whole(0, _SEEDS - 1),
+    "tasks": _TASKS,
+    "dataset.name": _asked(_datasets),
+    "dataset.data_dir": _TEXT,
+    "dataset.source_dir": _TEXT,
+    "dataset.follow_links": _FLAG,
+    "dataset.image_size": _counts(2, 16, "height,width of at least 16 pixels: --config.dataset.image_size=96,128"),
+    "dataset.split_sizes": _counts(3, 1, "three counts of images: train,validation,test"),
+    "dataset.num_workers": _whole(0, _MOST_PROCESSES),
+    "dataset.num_threads": _whole(1, _MOST_PROCESSES),
+    "dataset.prefetch_batches": _whole(1, _MOST_BATCHES),
+    "augmentation.horizontal_flip": _FLAG,
+    "augmentation.max_scale": _number(lambda value: 1 <= value <= 4, "from 1 to 4"),
+    "augmentation.color_jitter": _SHARE,
+    "augmentation.zoomed_depth": _one_of("divide", "keep"),
+    "model.backbone": _asked(_backbones),
+    "model.width_multiplier": _POSITIVE,
+    "model.head_channels": _whole(1),
+    "model.dropout_rate": _SHARE,
+    "dtype": _one_of("float32", "bfloat16"),
+    "recompute": _FLAG,
+    "batch_size": _whole(1),
+    "num_epochs": _whole(1),
+    "learning_rate": _POSITIVE,
+    "learning_rate_schedule": _one_of("constant", "plateau"),
+    "plateau_patience": _whole(1),
+    "plateau_factor": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),
+    "weight_decay": _NOT_NEGATIVE,
+    "loss_weighting": _one_of("uncertainty", "uniform"),
+    "label_smoothing": _SHARE,
+    "early_stopping_patience": _whole(0),
+    "eval_every_epochs": _whole(1),
+    "checkpoint_every_epochs": _whole(1),
+    "sparsity.penalty": _asked(_penalties),
+    "sparsity.strength": _NOT_NEGATIVE,
+    "sparsity.target": _number(lambda value: 0 <= value < 1, "a share of the groups: at least 0 and less than 1"),
+    "sparsity.start_epoch": _whole(0),
+    "sparsity.scope": _asked(_scopes),
+    "sparsity.metric": _asked(_metrics),
+    "sparsity.bias_corrected": _FLAG,
+    "sparsity.compact_every_epochs": _whole(0),
+    "sparsity.patience_epochs": _whole(1, 255),  # kept in a byte
+    "published.reset_optimizer_every_epoch": _FLAG,
+    "published.coupled_weight_decay_when_dense": _FLAG,
+    "published.double_sigmoid": _FLAG,
+    "init_from": _TEXT,
+    "num_devices": _whole(0),
+    "compilation_cache_dir": _TEXT,
+}
+
+# Keys that a configuration may have, but need not.
+OPTIONAL_RULES = {
+    "dataset.validation_share": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),
+}

@@ -1,0 +1,150 @@
+"""Curves of a run over its epochs: losses, metrics, sparsity, speed.
+
+All are drawn from the run's history, whose records `lim_jax.training.history` describes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lim_jax.figures import style
+from lim_jax.tasks.base import Metric, Task
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+History = Sequence[Mapping[str, Any]]
+
+_MOST_SINGLE_BARS = 60  # epochs: bars of more of them touch
+
+
+def loss_curves(tasks: Mapping[str, Task], history: History) -> "Figure":
+    """Draws the loss of training and validation per task and in total, and marks the best epoch of each."""
+    panels = [(name, task.loss_label, *_losses(history, name)) for name, task in tasks.items()]
+    panels.append(("total", "weighted sum", *_losses(history, None)))
+    figure, all_axes = style.grid(len(panels), height=1.8)
+    for axes, (name, label, train, validation) in zip(all_axes, panels, strict=True):
+        style.curve(axes, train, style.ORANGE, "training")
+        style.curve(axes, validation, style.BLUE, "validation")
+        axes.set(title=name, xlabel="epoch", ylabel=label)
+        if validation:
+            _mark_lowest(axes, name, *_lowest(validation))
+        style.logarithmic_where_wide(axes, [value for _, value in [*train, *validation]])
+    style.legend_above(figure, all_axes[0], 3)
+    return figure
+
+
+def metric_curves(tasks: Mapping[str, Task], history: History) -> "Figure":
+    """Draws every metric of the validation split; metrics of a task with the same unit share their axes.
+
+    The legend gives each metric's value in the epoch with the task's lowest validation loss, the dotted line.
+    """
+    panels = [(name, *panel) for name, task in tasks.items() for panel in _by_unit(task)]
+    figure, all_axes = style.grid(len(panels), height=1.7)
+    for axes, (name, unit, metrics) in zip(all_axes, panels, strict=True):
+        validation = _losses(history, name)[1]
+        best = _lowest(validation)[0] if validation else 0
+        for color, (key, metric) in zip(style.COLORS, metrics.items(), strict=False):
+            points = _known([(r["epoch"], r["validation"][name][key]) for r in history if "validation" in r])
+            at_best = dict(points).get(best)
+            style.curve(axes, points, color, metric.label if at_best is None else f"{metric.label}\n{at_best:#.3g}")
+        if best:
+            axes.axvline(best, color="0.3", linewidth=0.9, linestyle=":", label=f"lowest loss,\nepoch {best}")
+        better = "higher" if next(iter(metrics.values())).higher_is_better else "lower"
+        axes.set(title=f"{name} ({better} is better)", xlabel="epoch", ylabel=unit)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1.05), handlelength=1.2, borderpad=0)
+    return figure
+
+
+def sparsity_curves(history: History) -> "Figure":
+    """Draws group and parameter sparsity over the epochs (the paper's figure 3c), groups that died and revived, and λ
+    where it changes."""
+    strengths = [(record["epoch"], record["strength"]) for record in history]
+    changes = len({value for _, value in strengths}) > 1
+    ratios = [2, 1, 1] if changes else [2, 1]
+    figure = style.figure(4.5, 1.3 * sum(ratios))
+    share, moves, *others = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
+    for key, color, label in (
+        ("group_percent", style.BLUE, "groups"),
+        ("parameter_percent", style.VERMILION, "parameters"),
+    ):
+        points = _sparsity(history, key)
+        style.curve(share, points, color, f"{label}: {points[-1][1]:.1f} % at the end")
+    share.set(ylabel="zero in the backbone, %", ylim=(-2, 102))
+    style.legend_above(figure, share, 2)
+    for key, color, label in (("died", style.PURPLE, "became zero"), ("revived", style.ORANGE, "revived")):
+        style.curve(moves, _sparsity(history, key), color, label)
+    moves.set(ylabel="groups an epoch")
+    moves.set_ylim(bottom=0)
+    moves.legend(loc="upper right")
+    for axes in others:
+        style.curve(axes, strengths, style.GREEN, "λ")
+        axes.set(ylabel="strength λ")
+        style.logarithmic_where_wide(axes, [value for _, value in strengths])
+    if not changes:
+        share.set_title(f"strength λ = {strengths[0][1]:.3g}")
+    figure.axes[-1].set_xlabel("epoch")
+    return figure
+
+
+def speed_curves(history: History) -> "Figure":
+    """Draws the seconds of each epoch's steps, compiling apart, and the parameters of the network where they change."""
+    sizes = [(record["epoch"], record["network"]["parameters"]) for record in history]
+    changes = len({size for _, size in sizes}) > 1
+    figure = style.figure(4.5, 3.9 if changes else 2.7)
+    all_axes = figure.subplots(1 + changes, 1, sharex=True, squeeze=False)[:, 0]
+    epochs = [epoch for epoch, _ in sizes]
+    compiling = np.array([record["compile_seconds"]["training"] for record in history])
+    steps = np.array([record["seconds"] for record in history]) - compiling
+    width = 0.8 if len(history) <= _MOST_SINGLE_BARS else 1.0
+    all_axes[0].bar(epochs, steps, width=width, color=style.BLUE, label="training steps")
+    all_axes[0].bar(epochs, compiling, width=width, bottom=steps, color=style.ORANGE, label="compiling them")
+    all_axes[0].set(ylabel="seconds per epoch")
+    style.legend_above(figure, all_axes[0], 2)
+    if changes:
+        from matplotlib.ticker import EngFormatter
+
+        all_axes[1].bar(epochs, [size for _, size in sizes], width=width, color=style.GREEN)
+        all_axes[1].set(ylabel="parameters")
+        all_axes[1].yaxis.set_major_formatter(EngFormatter(sep=""))
+    all_axes[-1].set_xlabel("epoch")
+    style.whole_epochs(all_axes[-1], len(history))
+    return figure
+
+
+def _mark_lowest(axes: "Axes", name: str, epoch: int, value: float) -> None:
+    """Circles the epoch with the lowest validation loss, and names it in the title."""
+    label = "lowest validation loss"
+    axes.plot(epoch, value, "o", color=style.VERMILION, markerfacecolor="none", markersize=7, label=label)
+    axes.set(title=f"{name}: lowest {value:.3g} in epoch {epoch}")
+
+
+def _losses(history: History, task: str | None) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+    """Returns (epoch, loss) of training and of validation, of one task or (None) of their weighted sum."""
+    both = []
+    for split in ("train", "validation"):
+        points = []
+        for record in history:
+            losses = record["total"] if task is None else record.get(split, {}).get(task, {})
+            points.append((record["epoch"], losses.get(split if task is None else "loss")))
+        both.append(_known(points))
+    return both[0], both[1]
+
+
+def _sparsity(history: History, key: str) -> list[tuple[int, float]]:
+    return [(record["epoch"], record["sparsity"][key]) for record in history]
+
+
+def _known(points: Sequence[tuple[int, float | None]]) -> list[tuple[int, float]]:
+    return [(epoch, value) for epoch, value in points if value is not None]
+
+
+def _by_unit(task: Task) -> list[tuple[str, dict[str, Metric]]]:
+    units = dict.fromkeys(metric.unit for metric in task.metric_info.values())
+    return [(unit, {key: m for key, m in task.metric_info.items() if m.unit == unit}) for unit in units]
+
+
+def _lowest(points: style.Points) -> tuple[int, float]:
+    return min(points, key=lambda point: point[1])

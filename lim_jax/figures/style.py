@@ -1,0 +1,104 @@
+"""How all figures of matplotlib look: their width, fonts and colours, and the axes that several of them share.
+
+Figures are 7 inches wide at most, so that a page shows them at full size, and their colours are Okabe and Ito's, which
+colour-blind readers tell apart. matplotlib takes a second to import, so only drawing does it.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Points = Sequence[tuple[int, float]]  # (epoch, value)
+
+WIDTH = 7.0  # inches
+SMALL = 7  # points: no text is smaller
+BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+PALE_BLUE = "#C8DCEB"
+_STYLE: dict[Any, Any] = {
+    "figure.dpi": 200,
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "#DDDDDD",
+    "axes.axisbelow": True,
+}
+_FEW = 4  # epochs: fewer are shown as points
+
+
+def context() -> contextlib.AbstractContextManager[None]:
+    """Returns the context in which figures look as all of these do."""
+    import matplotlib
+
+    return matplotlib.rc_context(_STYLE)
+
+
+def figure(width: float, height: float, padding: float = 0.04) -> "Figure":
+    """Returns an empty figure of so many inches, whose parts keep `padding` inches between them."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=padding, h_pad=padding, wspace=padding, hspace=padding)
+    return Figure(figsize=(width, height), layout=layout)
+
+
+def grid(panels: int, height: float) -> "tuple[Figure, list[Axes]]":
+    """Returns a figure with as many axes as there are panels in two columns, `height` inches each."""
+    columns = min(2, panels)
+    rows = -(-panels // columns)
+    whole = figure(WIDTH / 2 * columns, height * rows + 0.2)
+    places = whole.add_gridspec(rows, columns)
+    return whole, [whole.add_subplot(places[index // columns, index % columns]) for index in range(panels)]
+
+
+def legend_above(whole: "Figure", axes: "Axes", columns: int) -> None:
+    """Writes what the lines or bars of `axes` are above the whole figure."""
+    whole.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=columns)
+
+
+def curve(axes: "Axes", points: Points, color: str, label: str) -> None:
+    """Draws values over the epochs, as points where there are few."""
+    epochs, values = [epoch for epoch, _ in points], [value for _, value in points]
+    axes.plot(epochs, values, color=color, label=label, marker="o" if len(points) < _FEW else "")
+    whole_epochs(axes, max(epochs, default=1))
+
+
+def whole_epochs(axes: "Axes", epochs: int) -> None:
+    """Puts the ticks of the x axis at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    if epochs < _FEW:
+        axes.set(xlim=(0.5, epochs + 0.5), xticks=range(1, epochs + 1))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+def logarithmic_where_wide(axes: "Axes", values: Sequence[float]) -> None:
+    """Makes the y axis logarithmic, in plain numbers, where values spread over more than one order of magnitude."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if values and min(values) > 0 and max(values) > 10 * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 200 * min(values) else (1,)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def short(layer: str) -> str:
+    """Returns a layer's name as figures of the backbone write it."""
+    return layer.removeprefix("backbone/")

@@ -1,0 +1,62 @@
+"""The verbs of the command line: where each lives, what it does, and how it is typed."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+    """A verb of the command line.
+
+    Attributes:
+      module: with `main(argv)` and `define_flags()`; `python -m MODULE` runs it, too.
+      summary: what it does, in one line.
+      examples: what may follow the verb, one command each.
+    """
+
+    module: str
+    summary: str
+    examples: tuple[str, ...]
+
+
+VERBS = {
+    "train": Verb(
+        "lim_jax.main",
+        "train and evaluate a network; the same command again resumes it",
+        (
+            "--config=configs/rooms.py",
+            "--config=configs/nyu.py --config.dataset.source_dir=DIR",
+            "--config=configs/rooms.py --config.sparsity.target=0.7 --workdir=runs/target",
+        ),
+    ),
+    "evaluate": Verb(
+        "lim_jax.evaluate",
+        "measure a trained network on a split of its data set again",
+        ("--workdir=runs/rooms", "--workdir=runs/rooms/compact --split=validation"),
+    ),
+    "predict": Verb(
+        "lim_jax.predict",
+        "predict all tasks for image files, folders and patterns",
+        (
+            "--workdir=runs/rooms --images=kitchen.jpg,photos --output=predictions",
+            "--workdir=runs/rooms/compact --images='photos/*.jpg' --output=predictions --raw --nopanel",
+        ),
+    ),
+    "compact": Verb(
+        "lim_jax.compact",
+        "remove what is zero: a smaller network that computes the same",
+        ("--workdir=runs/rooms", "--workdir=runs/rooms --output=small --round_to=8"),
+    ),
+    "export": Verb(
+        "lim_jax.export",
+        "write a network as one file that runs without lim_jax",
+        (
+            "--workdir=runs/rooms --output=rooms.stablehlo",
+            "--workdir=runs/rooms/compact --output=rooms.onnx --format=onnx",
+        ),
+    ),
+    "look": Verb(
+        "lim_jax.look",
+        "look at a data set: what its splits hold, what looks wrong, some examples",
+        ("--config=configs/rooms.py --output=look",),
+    ),
+}

@@ -1,0 +1,32 @@
+"""What losses and metrics are made of: counts that add up over batches and devices, and what follows from them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def count(condition: jax.Array) -> jax.Array:
+    """Returns the number of true entries as an int32 scalar."""
+    return jnp.sum(condition, dtype=jnp.int32)
+
+
+def ratio(numerator: float | np.ndarray, denominator: float | np.ndarray) -> float | None:
+    """Returns the quotient as a Python float, None when the denominator is 0."""
+    return float(numerator) / float(denominator) if denominator else None
+
+
+def histogram(values: jax.Array, valid: jax.Array, upper: float, bins: int) -> jax.Array:
+    """Counts the valid values in `bins` equal bins of [0, upper], as int32 (bins,)."""
+    index = jnp.clip(jnp.floor(values * (bins / upper)).astype(jnp.int32), 0, bins - 1)
+    return jnp.zeros(bins, jnp.int32).at[index.ravel()].add(valid.ravel().astype(jnp.int32))
+
+
+def histogram_median(counts: np.ndarray, upper: float) -> float | None:
+    """Returns the median of what `histogram` counted, interpolated inside its bin; None if that is nothing."""
+    cumulative = np.cumsum(counts, dtype=np.float64)
+    half = cumulative[-1] / 2
+    if not half:
+        return None
+    index = int(np.searchsorted(cumulative, half))
+    before = cumulative[index - 1] if index else 0.0
+    return float((index + (half - before) / counts[index]) * upper / len(counts))

@@ -1,0 +1,74 @@
+"""What a run tells the person who watches it: what is about to be trained, and how each epoch went."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from clu import parameter_overview
+
+from lim_jax import network as network_lib
+from lim_jax.config import Config
+from lim_jax.data import statistics
+from lim_jax.figures.tables import number
+from lim_jax.network import Network
+from lim_jax.runtime.progress import duration
+from lim_jax.training.run import Run, Standing
+
+logger = logging.getLogger(__name__)
+
+_WORTH_A_WORD = 1.0  # seconds of compiling
+
+
+def describe(run: Run, standing: Standing) -> None:
+    """Says what is about to be trained on what; the table of all parameters goes to `parameters.txt`."""
+    network, params, dataset = standing.network, standing.state.params, run.dataset
+    sizes = ", ".join(f"{len(source)} {split}" for split, source in dataset.sources.items())
+    logger.info("%s: %s images; tasks %s", dataset.name, sizes, ", ".join(network.tasks))
+    logger.info(
+        "%s parameters, %s of them in the backbone; %d %s device(s); run in %s",
+        f"{network_lib.num_parameters(params):,}",
+        f"{network_lib.num_parameters(params['backbone']):,}",
+        len(run.local_devices) * jax.process_count(),
+        jax.default_backend(),
+        run.workdir,
+    )
+    if jax.process_index() == 0:
+        for sentence in statistics.training_warnings(dataset):
+            logger.warning("warning: %s", sentence)
+        overview = parameter_overview.get_parameter_overview(standing.state.learned, include_stats=False)
+        (run.workdir / "parameters.txt").write_text(overview + "\n")
+    if standing.state.step > 0:
+        step = int(standing.state.step)
+        logger.info("resuming %s after epoch %d (step %d)", run.workdir, len(standing.history), step)
+
+
+def epoch_line(record: Mapping[str, Any], network: Network, config: Config) -> str:
+    """Returns the line that tells how an epoch went."""
+    parts = [f"epoch {record['epoch']}/{config.num_epochs}: loss {record['total']['train']:.4g}"]
+    if "validation" in record:
+        metrics = [
+            f"{name} {task.published_metric} {number(record['validation'][name][task.published_metric])}"
+            for name, task in network.tasks.items()
+        ]
+        parts.append(f"validation {number(record['total']['validation'])} ({', '.join(metrics)})")
+    zero = record["sparsity"]["group_percent"]
+    parts.append(f"{zero:.1f} % of groups zero")
+    if (compiling := sum(record["compile_seconds"].values())) >= _WORTH_A_WORD:
+        parts.append(f"{duration(compiling)} compiling")
+    if zero == 100:
+        parts.append("nothing is left of the backbone: lower config.sparsity.strength")
+    return ", ".join(parts)
+
+
+def size(standing: Standing) -> tuple[int, int]:
+    """Returns the number of parameters of the network, and of channels of its backbone."""
+    return network_lib.num_parameters(standing.state.params), network_lib.num_channels(standing.network)
+
+
+def shrunk(before: tuple[int, int], after: tuple[int, int]) -> str:
+    """Returns the sentence that tells by how much the network has shrunk, from its `size` before and after."""
+    parameters, channels = zip(before, after, strict=True)
+    return "the network shrinks: {:,} -> {:,} parameters, {:,} -> {:,} channels of the backbone; compiling anew".format(
+        *parameters, *channels
+    )

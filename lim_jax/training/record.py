@@ -1,0 +1,85 @@
+"""The record of an epoch, from the sums of its steps and the evaluation at its end; `history` says what it holds."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from lim_jax import network as network_lib
+from lim_jax.errors import UserError
+from lim_jax.prediction import evaluation
+from lim_jax.runtime import compile_time
+from lim_jax.training import loss_weighting
+from lim_jax.training.run import Run, Standing
+from lim_jax.training.state import last_strength
+
+PyTree = Any
+
+
+def added(epoch_sums: PyTree, sums: PyTree) -> PyTree:
+    """Returns an epoch's sums so far (None: none yet) with those of one more step, which it waits for.
+
+    All are float64, in nested lists, as JSON has them.
+    """
+    host = jax.tree.map(float, jax.device_get(sums))
+    new = {"losses": {task: list(pair) for task, pair in host["losses"].items()}, "total": list(host["total"])}
+    return new if epoch_sums is None else jax.tree.map(lambda a, b: a + b, epoch_sums, new)
+
+
+def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: float) -> dict[str, Any]:
+    """Returns what the steps of an epoch leave in its record.
+
+    Args:
+      run: the run.
+      standing: after the last step of the epoch.
+      seconds: what the steps took.
+      compile_seconds: how many of these went into compiling.
+
+    Raises:
+      UserError: the loss is not finite.
+    """
+    losses, (total, steps) = standing.epoch_sums["losses"], standing.epoch_sums["total"]
+    if not np.isfinite(total):
+        rate = run.config.learning_rate
+        raise UserError(
+            f"the loss is not finite in epoch {standing.epoch}: lower config.learning_rate (now {rate:g}) "
+            f"and start again in another --workdir; {run.workdir} keeps the epochs before"
+        )
+    return {
+        "epoch": standing.epoch,
+        "step": standing.epoch * run.steps_per_epoch,
+        "train": {task: {"loss": loss / count if count else None} for task, (loss, count) in losses.items()},
+        "total": {"train": total / steps},
+        "strength": last_strength(standing.state.opt_state),
+        "learning_rate": float(standing.state.opt_state.hyperparams["learning_rate"]),
+        "network": {
+            "parameters": network_lib.num_parameters(standing.state.params),
+            "channels": network_lib.num_channels(standing.network),
+        },
+        "seconds": seconds,
+        "compile_seconds": {"training": compile_seconds, "evaluation": 0.0},
+    }
+
+
+def with_validation(record: Mapping[str, Any], run: Run, standing: Standing) -> dict[str, Any]:
+    """Returns the record with the results of an evaluation on the validation split."""
+    started = time.monotonic()
+    batches = evaluation.split_batches(run.dataset, "validation", run.config)
+    validation = standing.programs.evaluate(standing.state.variables, batches)
+    uncertainty = run.config.loss_weighting == "uncertainty"
+    total = validation_total(validation, standing.state.log_variances if uncertainty else None)
+    return {
+        **record,
+        "validation": validation,
+        "total": {**record["total"], "validation": total},
+        "compile_seconds": {**record["compile_seconds"], "evaluation": compile_time.since(started)},
+    }
+
+
+def validation_total(validation: evaluation.Results, log_variances: Mapping[str, jax.Array] | None) -> float | None:
+    """Returns the loss over all tasks, weighted as in training; None if the split has no label of any task."""
+    losses = {task: np.float32(values["loss"] or 0) for task, values in validation.items()}
+    labelled = {task: np.float32(values["loss"] is not None) for task, values in validation.items()}
+    return float(loss_weighting.combine(losses, labelled, log_variances)) if any(labelled.values()) else None

@@ -1,0 +1,128 @@
+"""What a run is made of: what stays the same, where it stands, and what is compiled for its network."""
+
+import dataclasses
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from lim_jax import data
+from lim_jax.config import Config
+from lim_jax.data import augmentation, pipeline
+from lim_jax.network import Network
+from lim_jax.prediction import evaluation
+from lim_jax.runtime import compilation, devices, platforms
+from lim_jax.sparsity.groups import Groups
+from lim_jax.training.checkpoints import Checkpoints
+from lim_jax.training.shrinking import Shrinking
+from lim_jax.training.state import TrainState, make_optimizer, sparse_groups
+from lim_jax.training.step import TrainStep
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What stays the same from the first step to the last.
+
+    Attributes:
+      config: checked.
+      workdir: where everything is written.
+      dataset: what it trains and is evaluated on.
+      local_devices: of this process.
+      checkpointer: of the workdir.
+      groups: of the network's parameters.
+      iterator: the endless one over this process's training batches; its position is in every checkpoint.
+      steps_per_epoch: the number of whole batches in the training split, at least one.
+    """
+
+    config: Config
+    workdir: pathlib.Path
+    dataset: data.Dataset
+    local_devices: list[devices.Device]
+    checkpointer: Checkpoints
+    groups: Groups
+    iterator: Any
+    steps_per_epoch: int
+
+
+def make_run(
+    config: Config,
+    workdir: pathlib.Path,
+    dataset: data.Dataset,
+    local_devices: list[devices.Device],
+    checkpointer: Checkpoints,
+) -> Run:
+    """Returns a run whose input is at its beginning; for the arguments see `Run`."""
+    source = dataset.sources["train"]
+    iterator = pipeline.train_iterator(
+        source,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        augmentation=augmentation.create(config.augmentation, dataset.specs),
+        num_workers=config.dataset.num_workers,
+        num_threads=config.dataset.num_threads,
+        prefetch=config.dataset.prefetch_batches,
+    )
+    steps_per_epoch = max(len(source) // config.batch_size, 1)
+    groups = sparse_groups(config)
+    return Run(config, workdir, dataset, local_devices, checkpointer, groups, iterator, steps_per_epoch)
+
+
+class Programs(NamedTuple):
+    """What trains and evaluates one network."""
+
+    optimizer: optax.GradientTransformation
+    train_step: TrainStep
+    evaluate: evaluation.Evaluator
+
+
+@dataclasses.dataclass
+class Standing:
+    """Where a run stands. The loop moves it on in place, so that only one state is in memory.
+
+    All but the programs is in every checkpoint, beside the position of the input.
+
+    Attributes:
+      network: may have shrunk since the run began.
+      programs: of the network; made once more whenever it has shrunk.
+      state: of its training.
+      history: one record per finished epoch (`lim_jax.training.history`).
+      shrinking: which groups may be removed, and what the network was before.
+      epoch_sums: `BatchGradients.sums` of the present epoch, added up, as nested lists of floats; None before its first
+        step.
+      zero_groups: which groups were zero when the epoch began (`group_watch.pattern`), so that an epoch that was
+        interrupted is reported like any other.
+    """
+
+    network: Network
+    programs: Programs
+    state: TrainState
+    history: list[dict[str, Any]]
+    shrinking: Shrinking
+    epoch_sums: PyTree = None
+    zero_groups: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is under way or comes next, counted from 1."""
+        return len(self.history) + 1
+
+
+def make_programs(
+    run: Run, network: Network, state: TrainState, shrinking: Shrinking, *, trains: bool = True
+) -> Programs:
+    """Returns the programs of a network, with a state shaped like `state`.
+
+    The training step starts being compiled if it `trains`.
+    """
+    platform = platforms.of(run.local_devices).name
+    optimizer = make_optimizer(run.config, run.groups, run.steps_per_epoch, shrinking.original, platform)
+    train_step = TrainStep(network, optimizer, run.config, run.local_devices)
+    if trains and jax.process_count() == 1:  # with several, pmap turns each one's batch into its share of an array
+        example = run.dataset.sources["train"][0]
+        train_step.compile_ahead(state, compilation.batch_shapes(example, run.config.batch_size))
+    return Programs(optimizer, train_step, evaluation.Evaluator(network, run.local_devices))

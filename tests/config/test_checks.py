@@ -1,0 +1,254 @@
+"""Wrong configurations: all mistakes are said at once, by key and with what to do, and leave nothing behind."""
+
+import importlib
+import types
+
+import pytest
+
+from configs import celeba, common, nyu, rooms
+from lim_jax import config as config_lib
+from lim_jax.config.rules import OPTIONAL_RULES, RULES
+from lim_jax.errors import UserError
+from lim_jax.training import loop
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "strength"),
+    [
+        ("rooms", "", 1e-3),
+        ("nyu", "", 1e-5),
+        ("nyu", "dense", 0),
+        ("nyu", "as_published", 1e-5),
+        ("celeba", "", 1e-5),
+        ("celeba", "dense", 0),
+        ("celeba", "as_published", 1e-5),
+        ("common", None, 0),
+    ],
+)
+def test_shipped_configurations_are_valid(name, variant, strength):
+    get_config = importlib.import_module(f"configs.{name}").get_config
+    config = config_lib.checked(get_config() if variant is None else get_config(variant))
+    assert config.sparsity.strength == strength
+    assert config.published.double_sigmoid == (variant == "as_published")
+
+
+@pytest.mark.parametrize("configuration", [rooms, nyu, celeba])
+def test_a_variant_that_is_not_there_is_named(configuration):
+    with pytest.raises(ValueError, match="'sparse'"):
+        configuration.get_config("sparse")
+
+
+def test_every_key_has_a_rule():
+    assert config_lib.flat(common.get_config()).keys() == RULES.keys()
+    assert RULES.keys().isdisjoint(OPTIONAL_RULES)
+
+
+def refused(workdir, config):
+    """Returns the message of a run that is refused before its workdir is made."""
+    with pytest.raises(UserError) as error:
+        loop.train_and_evaluate(config, workdir)
+    assert not workdir.exists()
+    return str(error.value)
+
+
+def changed(changes):
+    """Returns the configuration of rooms with other values, of any type, by dotted key."""
+    config = rooms.get_config()
+    with config.unlocked(), config.ignore_type():
+        config.update_from_flattened_dict(changes)
+    return config
+
+
+INFINITE, NOT_A_NUMBER = float("inf"), float("nan")
+BAD_VALUES = [
+    # Names, with the nearest that there is.
+    ("model.backbone", "resnet50", "resnet50d"),
+    ("model.backbone", "ResNet18D", "resnet18d"),
+    ("model.backbone", "vgg16", "one of resnet18d"),
+    ("dataset.name", "room", "rooms"),
+    ("dataset.name", "celeba", "celebamask_hq"),
+    ("dataset.name", "kitti", "one of celebamask_hq"),
+    ("dataset.name", "", "one of"),
+    ("dtype", "float16", "did you mean 'bfloat16'"),
+    ("dtype", "bf16", "one of float32, bfloat16"),
+    ("augmentation.zoomed_depth", "device", "divide"),
+    ("learning_rate_schedule", "cosine", "one of constant, plateau"),
+    ("learning_rate_schedule", "platau", "did you mean 'plateau'"),
+    ("loss_weighting", "uncertainity", "did you mean 'uncertainty'"),
+    ("loss_weighting", "gradnorm", "one of uncertainty, uniform"),
+    ("sparsity.penalty", "grouplasso", "did you mean 'group_lasso'"),
+    ("sparsity.penalty", "l2", "one of group_lasso"),
+    ("sparsity.penalty", None, "one of group_lasso"),
+    ("sparsity.metric", "sgd", "one of adam"),
+    ("sparsity.metric", "Adam", "did you mean 'adam'"),
+    ("sparsity.scope", "heads", "one of backbone"),
+    ("sparsity.scope", "backbone_and_head", "did you mean 'backbone_and_heads'"),
+    ("tasks", (), "one or more"),
+    ("tasks", ("depth", "depth"), "different"),
+    ("tasks", "depth", "--config.tasks="),
+    ("tasks", ("depth", "colour"), "choose tasks from"),
+    ("tasks", ("normal",), "did you mean 'normals'"),
+    ("tasks", ("Depth",), "did you mean 'depth'"),
+    # Whole numbers, and what is none.
+    ("seed", -1, "from 0 to 4294967295"),
+    ("seed", 2**32, "from 0 to 4294967295"),
+    ("seed", 10**20, "from 0 to 4294967295"),
+    ("seed", 1.5, "a whole number"),
+    ("batch_size", 0, "1 or more"),
+    ("batch_size", True, "a whole number"),
+    ("batch_size", 5000, "there are 768 training images"),
+    ("num_epochs", 0, "1 or more"),
+    ("num_epochs", "ten", "a whole number"),
+    ("eval_every_epochs", 0, "1 or more"),
+    ("checkpoint_every_epochs", -1, "1 or more"),
+    ("early_stopping_patience", -1, "0 or more"),
+    ("plateau_patience", 0, "1 or more"),
+    ("num_devices", -1, "0 or more"),
+    ("dataset.num_workers", -1, "from 0 to 256"),
+    ("dataset.num_workers", 10**7, "from 0 to 256"),
+    ("dataset.num_threads", 0, "from 1 to 256"),
+    ("dataset.num_threads", 10**6, "from 1 to 256"),
+    ("dataset.prefetch_batches", 0, "from 1 to 1024"),
+    ("dataset.prefetch_batches", 10**8, "from 1 to 1024"),
+    ("model.head_channels", 0, "1 or more"),
+    ("sparsity.start_epoch", -1, "0 or more"),
+    ("sparsity.compact_every_epochs", -1, "0 or more"),
+    ("sparsity.patience_epochs", 0, "from 1 to 255"),
+    ("sparsity.patience_epochs", 256, "from 1 to 255"),
+    # Sizes.
+    ("dataset.image_size", (64,), "height,width"),
+    ("dataset.image_size", (64, 64, 3), "height,width"),
+    ("dataset.image_size", (8, 64), "at least 16 pixels"),
+    ("dataset.image_size", (64.0, 64), "height,width"),
+    ("dataset.image_size", 64, "height,width"),
+    ("dataset.split_sizes", (10, 10), "train,validation,test"),
+    ("dataset.split_sizes", (10, 0, 10), "train,validation,test"),
+    ("dataset.validation_share", 1.0, "less than 1"),
+    # Numbers, finite ones.
+    ("learning_rate", 0.0, "greater than 0"),
+    ("learning_rate", -1e-3, "greater than 0"),
+    ("learning_rate", INFINITE, "finite"),
+    ("learning_rate", NOT_A_NUMBER, "finite"),
+    ("learning_rate", "fast", "finite"),
+    ("weight_decay", -0.1, "0 or more"),
+    ("weight_decay", INFINITE, "finite"),
+    ("model.width_multiplier", 0.0, "greater than 0"),
+    ("model.width_multiplier", INFINITE, "finite"),
+    ("model.dropout_rate", 1.0, "less than 1"),
+    ("label_smoothing", -0.1, "at least 0"),
+    ("plateau_factor", 1.0, "less than 1"),
+    ("augmentation.max_scale", 0.5, "from 1 to 4"),
+    ("augmentation.color_jitter", 1.0, "less than 1"),
+    ("sparsity.strength", -1.0, "0 or more"),
+    ("sparsity.strength", INFINITE, "finite"),
+    ("sparsity.target", 70.0, "a share"),
+    ("sparsity.target", NOT_A_NUMBER, "a share"),
+    # Switches and texts.
+    ("augmentation.horizontal_flip", "yes", "True or False"),
+    ("recompute", 1, "True or False"),
+    ("sparsity.bias_corrected", None, "True or False"),
+    ("published.double_sigmoid", "maybe", "True or False"),
+    ("dataset.data_dir", 3, "text"),
+    ("init_from", True, "text"),
+    # Keys that there are not.
+    ("learning_rte", 1e-3, "did you mean config.learning_rate"),
+    ("sparsity.strenght", 1e-3, "did you mean config.sparsity.strength"),
+    ("strength", 1e-3, "did you mean config.sparsity.strength"),
+    ("dataset.backbone", "resnet18d", "did you mean config.model.backbone"),
+    ("published.double_sigmoids", True, "did you mean config.published.double_sigmoid"),
+    ("zzz", 1, "configs/common.py has all"),
+    # Too much for any machine.
+    ("model.width_multiplier", 1e6, "EB of memory"),
+    ("model.head_channels", 10**7, "PB of memory"),
+    ("dataset.split_sizes", (10**10, 1, 1), "TB on the disk"),
+    ("dataset.image_size", (10**6, 10**6), "PB on the disk"),
+    # What only this machine can tell.
+    ("num_devices", 1000, "this process has"),
+    ("batch_size", 15, "cannot share equally"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), BAD_VALUES, ids=lambda value: str(value)[:24])
+def test_a_bad_value_is_refused_by_its_key(tmp_path, key, value, message):
+    text = refused(tmp_path / "run", changed({key: value}))
+    assert f"config.{key}" in text
+    assert message in text
+    assert "\n" not in text
+
+
+CONTRADICTIONS = [
+    ({"sparsity.start_epoch": 25}, "config.sparsity.start_epoch"),
+    ({"sparsity.target": 0.5, "sparsity.penalty": "none"}, "config.sparsity.target"),
+    ({"sparsity.compact_every_epochs": 5, "sparsity.strength": 0.0}, "config.sparsity.compact_every_epochs"),
+    ({"sparsity.compact_every_epochs": 5, "sparsity.penalty": "l1"}, "config.sparsity.compact_every_epochs"),
+    ({"sparsity.compact_every_epochs": 5, "num_epochs": 5}, "before epoch 5"),
+    ({"sparsity.target": 0.5, "published.reset_optimizer_every_epoch": True}, "reset_optimizer_every_epoch"),
+    ({"batch_size": 16, "dataset.split_sizes": (8, 8, 8)}, "there are 8 training images"),
+    ({"tasks": ("smiling",), "dataset.name": "nyu"}, "config.tasks"),
+    ({"dataset.name": "folder"}, "source_dir"),
+    ({"dataset.name": "folder", "dataset.source_dir": "nowhere"}, "nowhere"),
+    ({"dataset.name": "nyu", "dataset.data_dir": "nowhere"}, "source_dir"),
+    ({"dataset.name": "nyu", "dataset.data_dir": "nowhere", "dataset.source_dir": "no-where"}, "no-where"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), CONTRADICTIONS)
+def test_contradictions_and_missing_data_are_refused(tmp_path, changes, message):
+    text = refused(tmp_path / "run", changed({"num_epochs": 25, **changes}))
+    assert message in text
+    assert "\n" not in text
+
+
+def test_all_mistakes_are_said_at_once(tmp_path):
+    wrong = {"seed": -1, "model.backbone": "resnet50", "tasks": ("depth", "norms", "color"), "learning_rte": 1.0}
+    header, *lines = refused(tmp_path / "run", changed({**wrong, "batch_size": 1000})).splitlines()
+    assert header.startswith("6 things are wrong")
+    assert len(lines) == 6
+    for part in ("seed", "resnet50d", "'norms'", "'color'", "learning_rate", "batch_size"):
+        assert sum(part in line for line in lines) == 1
+
+
+def test_attributes_have_a_nearest_name():
+    config = celeba.get_config()
+    config.tasks = ("segmentation", "smile", "5_oclock_shadow")
+    with pytest.raises(UserError) as error:
+        config_lib.checked(config)
+    assert "did you mean 'smiling'" in str(error.value)
+    assert "did you mean '5_o_clock_shadow'" in str(error.value)
+    assert "wearing_hat" not in str(error.value)  # not all 41 of them
+
+
+def test_a_missing_key_is_named():
+    config = common.get_config()
+    del config.sparsity.metric
+    with pytest.raises(UserError, match=r"lacks sparsity\.metric"):
+        config_lib.checked(config)
+
+
+def test_tasks_may_be_written_with_commas():
+    config = common.get_config()
+    config.tasks = ("depth, normals",)
+    assert config_lib.checked(config).tasks == ("depth", "normals")
+
+
+@pytest.mark.parametrize(
+    ("images", "init_from", "message"),
+    [(10, "", "10 training images"), (16, "nowhere", "nowhere"), (16, "", None), (16, "run", None)],
+)
+def test_what_only_the_data_can_tell(tmp_path, monkeypatch, images, init_from, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    config = config_lib.checked(changed({"init_from": init_from}))
+    config_lib.save(config, tmp_path / "run")
+    dataset = types.SimpleNamespace(sources={"train": range(images)})
+    if message is None:
+        config_lib.check_start(config, dataset, tmp_path / "new")
+    else:
+        with pytest.raises(UserError, match=message):
+            config_lib.check_start(config, dataset, tmp_path / "new")
+
+
+def test_a_run_that_goes_on_needs_no_longer_what_it_started_from(tmp_path):
+    config = config_lib.checked(changed({"init_from": str(tmp_path / "gone")}))
+    config_lib.save(config, tmp_path)
+    config_lib.check_start(config, types.SimpleNamespace(sources={"train": range(99)}), tmp_path)

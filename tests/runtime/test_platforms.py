@@ -1,0 +1,163 @@
+"""The table of platforms is complete, and programs get from it what it says: also a GPU's, lowered without one."""
+
+import collections
+import dataclasses
+import functools
+import re
+
+import jax
+import numpy as np
+import pytest
+from jax import export
+
+from lim_jax import config as config_lib
+from lim_jax import network, ops
+from lim_jax.data.specs import TargetSpec
+from lim_jax.ops import cpu, gpu, taps
+from lim_jax.runtime import devices, platforms
+from lim_jax.training import step as train_step
+from lim_jax.training.state import create_train_state, make_optimizer
+from tests.training.tiny import tiny_config
+
+SPECS = {
+    "segmentation": TargetSpec("segmentation", "segmentation", ("wall", "floor", "rest")),
+    "depth": TargetSpec("depth", "depth"),
+    "smiling": TargetSpec("smiling", "attribute"),
+}
+SIZE = (64, 64)
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "cuda", "rocm", "tpu"])
+def test_the_table_is_complete(name):
+    platform = platforms.named(name)
+    for field in dataclasses.fields(platform):
+        value = getattr(platform, field.name)
+        assert isinstance(value, {"layers_at_once": int | None, "name": str, "forms": ops.Forms}.get(field.name, bool))
+    for field in dataclasses.fields(ops.Forms):
+        assert getattr(platform.forms, field.name) is not None
+    assert platform.forms == {"cpu": ops.CPU, "tpu": ops.REFERENCE}.get(name, ops.GPU)
+    assert hash(platform) == hash(platforms.named(name))
+
+
+def test_devices_and_the_default_have_a_platform():
+    assert platforms.of(jax.local_devices()) == platforms.default() == platforms.named("cpu")
+    with jax.default_device("cpu"):
+        assert platforms.default().name == "cpu"
+
+
+def batch_shapes(examples):
+    cells = (examples, *SIZE)
+    targets = {"segmentation": (cells, np.uint8), "depth": (cells, np.float32), "smiling": ((examples,), np.float32)}
+    return {
+        "image": jax.ShapeDtypeStruct((*cells, 3), np.uint8),
+        "targets": {task: jax.ShapeDtypeStruct(*target) for task, target in targets.items()},
+    }
+
+
+@functools.cache
+def lowered(name):
+    """Returns StableHLO's text of a whole training step of three tasks, update included, for a platform."""
+    config = tiny_config("nowhere")
+    config.tasks, config.dataset.image_size = tuple(SPECS), SIZE
+    config.model.width_multiplier, config.model.head_channels = 0.25, 40
+    config.dtype = "bfloat16"
+    config = config_lib.checked(config)
+    platform = platforms.named(name)
+    net = network.build(config, SPECS)
+    init = functools.partial(net.model.init, jax.random.key(0), train=False)
+    variables = jax.eval_shape(init, jax.ShapeDtypeStruct((1, *SIZE, 3), np.float32))
+    state = jax.eval_shape(lambda v: create_train_state(v, config.tasks, config, 1), variables)
+    optimizer = make_optimizer(config, state.params, 1, platform=name)
+    step = functools.partial(train_step.whole_step, net=net.on(platform), config=config, optimizer=optimizer)
+
+    def on_one_device(state, batch):
+        shares = jax.tree.map(lambda leaf: leaf[None], batch)
+        return jax.vmap(step, (None, 0), axis_name=devices.AXIS)(state, shares)
+
+    return export.export(jax.jit(on_one_device), platforms=[name])(state, batch_shapes(2)).mlir_module()
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """An operation: its name, the names of its operands, and the text of its line."""
+
+    name: str
+    operands: tuple[str, ...]
+    text: str
+
+
+def functions(text):
+    """Yields, for each function of a module, its operations by the name of their (first) result."""
+    for body in re.split(r"\n  func\.func ", text)[1:]:
+        found = {}
+        for line in body.splitlines():
+            match = re.match(r"\s*(%[\w.]+)(?::\d+)? = \"?(?:stablehlo\.)?([\w.]+)\"?(.*)", line)
+            if match:
+                result, name, rest = match.groups()
+                found[result] = Line(name, tuple(re.findall(r"%[\w.]+", rest.split(" : ")[0])), line)
+        yield found
+
+
+def source(operations, name):
+    """Returns the operation that a value comes from, through changes of its shape or dtype."""
+    line = operations.get(name)
+    while line is not None and line.name in ("broadcast_in_dim", "convert", "reshape"):
+        line = operations.get(line.operands[0])
+    return line
+
+
+def is_infinity(operations, name):
+    line = source(operations, name)
+    return line is not None and line.name == "constant" and ("0x7F80" in line.text or "inf" in line.text)
+
+
+def habits(text):
+    """Counts what XLA for CPUs is given for its own sake."""
+    counts = collections.Counter()
+    for operations in functions(text):
+        for line in operations.values():
+            if line.name == "divide":
+                divisor = source(operations, line.operands[1])
+                # jnp.where is a function of its own
+                called = divisor is not None and divisor.name in ("call", "func.call", "select")
+                counts["ReLU by a division"] += called and any(is_infinity(operations, o) for o in divisor.operands)
+            counts["wait"] += line.name == "compare" and "GT" in line.text and is_infinity(operations, line.operands[1])
+            counts["sum of several"] += line.name == "reduce" and len(line.operands) > 2 and "across" in line.text
+            counts["lanes"] += (
+                line.name == "reshape" and re.search(r"-> tensor<(\d+x){3,}16xf32>", line.text) is not None
+            )
+            counts["windows"] += "reduce_window" in line.name
+    return counts
+
+
+def test_a_program_for_gpus_has_no_habits_of_cpus():
+    on_cpu, on_gpu = habits(lowered("cpu")), habits(lowered("cuda"))
+    for habit in ("ReLU by a division", "wait", "sum of several", "lanes"):
+        assert on_cpu[habit] > 0, f"nothing was found of {habit}: the test looks for the wrong thing"
+        assert on_gpu[habit] == 0, habit
+    assert on_cpu["windows"] == 0 and on_gpu["windows"] > 0
+
+
+def matrices_of_kernels(text):
+    """Returns the shapes of 3×3 kernels of which single taps are read, and of those whose gradients are made of taps.
+
+    Gradients are those of a device's share of the batch, of which there is one.
+    """
+    read = re.findall(r"stablehlo\.slice .*\(tensor<3x3x(\w+)xbf16>\) -> tensor<1x1x\1xbf16>", text)
+    stacked = re.findall(r"stablehlo\.reshape .*\(tensor<1x9x(\w+)xbf16>\) -> tensor<1x3x3x\1xbf16>", text)
+    return set(read), set(stacked)
+
+
+def test_taps_are_where_the_rule_of_gpus_says():
+    """Maps are 8×8: rates 2 and 4 see 0.69 and 0.44 of the products, those of the pyramid a ninth."""
+    share = {rate: taps.visible_share((2, 8, 8, 1), (3, 3, 1, 1), rate) for rate in (1, 2, 4, 12)}
+    assert [round(value, 2) for value in share.values()] == [0.84, 0.69, 0.44, 0.11]
+    assert share[12] < gpu.TAPS_BELOW < share[4] < share[2] < cpu.TAPS_BELOW
+    pyramid, refine, rate_2, rate_4 = "128x40", "40x40", "64x64", "128x128"
+    stage_1, stage_2, classifier = "16x16", "32x32", "128x10"
+    read, stacked = matrices_of_kernels(lowered("cuda"))
+    assert read == {pyramid}
+    assert stacked == {pyramid, rate_2, rate_4}
+    read, stacked = matrices_of_kernels(lowered("cpu"))
+    assert read == {pyramid, rate_2, rate_4}
+    assert stacked >= {pyramid, rate_2, rate_4, stage_1, stage_2, refine, classifier}

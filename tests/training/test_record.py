@@ -1,0 +1,35 @@
+"""What the record of an epoch is made of."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lim_jax.training import record
+
+
+def sums(depth, total):
+    return {"losses": {"depth": tuple(map(jnp.float32, depth))}, "total": (jnp.float32(total), jnp.float32(1))}
+
+
+def test_sums_are_added_up_in_float64_and_survive_a_checkpoint():
+    first = record.added(None, sums((0.5, 10), 1e8))
+    assert first == {"losses": {"depth": [0.5, 10.0]}, "total": [1e8, 1.0]}
+    both = record.added(json.loads(json.dumps(first)), sums((0.25, 6), 1))
+    assert both == {"losses": {"depth": [0.75, 16.0]}, "total": [1e8 + 1, 2.0]}
+
+
+@pytest.mark.parametrize(
+    ("losses", "log_variances", "expected"),
+    [
+        ({"depth": 2.0, "normals": 1.0}, None, 3.0),
+        ({"depth": 2.0, "normals": 1.0}, {"depth": 1.0, "normals": 0.0}, 2 * np.exp(-1) + 1 + 1),
+        ({"depth": 2.0, "normals": None}, {"depth": 1.0, "normals": 5.0}, 2 * np.exp(-1) + 1),
+        ({"depth": None, "normals": None}, None, None),
+    ],
+)
+def test_the_total_is_weighted_as_in_training(losses, log_variances, expected):
+    validation = {task: {"loss": loss} for task, loss in losses.items()}
+    found = record.validation_total(validation, log_variances)
+    assert found == (None if expected is None else pytest.approx(expected))
