@@ -12,7 +12,7 @@ import pytest
 from lim_jax.data import Dataset, statistics
 from lim_jax.data.sources import files
 from lim_jax.data.specs import TargetSpec
-from lim_jax.tasks.base import OUTPUT_STRIDE
+from lim_jax.tasks.interpolation import OUTPUT_STRIDE
 from tests.data import folder_trees
 
 ROOT = pathlib.Path(__file__).parents[2]

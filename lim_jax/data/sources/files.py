@@ -140,7 +140,7 @@ def read_depth(
         metres = stored.astype(np.float32) * np.float32(scale)
     if stored.dtype.kind == "f":
         stored = stored.astype(np.float64)  # 16-bit floats cannot be compared with 65535
-    largest = np.iinfo(stored.dtype).max if stored.dtype.kind in "iu" else NO_MEASUREMENT
+    largest = np.iinfo(stored.dtype.name).max if stored.dtype.kind in "iu" else NO_MEASUREMENT
     unknown = (
         (stored == NO_MEASUREMENT) | ((stored == largest) & (largest > _BYTE_MAXIMUM)),
         ~np.isfinite(metres),
