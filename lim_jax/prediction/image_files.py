@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from lim_jax.data.sources import decoding, paths
+from lim_jax.data.sources import headers, paths
 from lim_jax.errors import UserError
 
 # What a folder is searched for; a file that is named itself may be called anything.
@@ -82,7 +82,7 @@ def result_names(
 def pixels(path: pathlib.Path) -> int:
     """Returns how many pixels an image has, from its header; 0 where that cannot be read (`read` will say why)."""
     try:
-        return decoding.read_header(path).pixels
+        return headers.read_header(path).pixels
     except UserError:
         return 0
 

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 
-from lim_jax.data.sources import decoding, raw
+from lim_jax.data.sources import headers, raw
 from lim_jax.errors import UserError
 
 _BYTES_PER_PIXEL = 64  # at most: three channels of eight bytes, and more
@@ -30,7 +30,7 @@ def read(path: pathlib.Path) -> np.ndarray:
     Raises:
       UserError: the file is something else, damaged, or larger than what is read of images.
     """
-    data = raw.read_bytes(path, decoding.max_pixels() * _BYTES_PER_PIXEL)
+    data = raw.read_bytes(path, headers.max_pixels() * _BYTES_PER_PIXEL)
     if zipfile.is_zipfile(io.BytesIO(data)):
         raise UserError(f"{path} is an npz archive: save the one array with numpy.save, as npy")
     shape, fortran_order, dtype, start = _header(path, data)
@@ -38,7 +38,7 @@ def read(path: pathlib.Path) -> np.ndarray:
         raise UserError(f"{path} holds values of type {dtype}: save plain numbers, such as float32 or uint16")
     if len(shape) not in (2, 3) or min(shape) < 1 or (len(shape) == 3 and shape[2] > _CHANNELS):
         raise UserError(f"{path} has the shape {shape}: save one map, height×width or height×width×channels")
-    decoding.check_pixels(path, shape[0] * shape[1])
+    headers.check_pixels(path, shape[0] * shape[1])
     count = math.prod(shape)
     if len(data) - start < count * dtype.itemsize:
         raise UserError(f"{path} is cut short: its {shape} array of {dtype} needs more bytes than it has; {raw.REPAIR}")

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lim_jax.data import transforms
-from lim_jax.data.sources import arrays, decoding
+from lim_jax.data.sources import arrays, decoding, headers
 from lim_jax.errors import UserError
 
 NORMAL_LENGTHS = (0.8, 1.2)  # what counts as unit: PNG rounds, averaging shortens a little
@@ -54,12 +54,12 @@ class Photo:
 
     path: pathlib.Path
     pixels: np.ndarray
-    orientation: int = decoding.UPRIGHT
+    orientation: int = headers.UPRIGHT
 
 
 def noted_of(photo: Photo) -> dict[str, int]:
     """Returns what a reader of the data should know of an image: that it was turned."""
-    return {TURNED: 1} if photo.orientation != decoding.UPRIGHT else {}
+    return {TURNED: 1} if photo.orientation != headers.UPRIGHT else {}
 
 
 def read_image(path: pathlib.Path) -> np.ndarray:
@@ -192,7 +192,7 @@ def read_normals(
     if tuple(axes) != ((0, 1), (1, 1), (2, 1)):
         normals = np.stack([sign * normals[..., index] for index, sign in axes], axis=-1)
     turn = _turn(picture, photo)
-    axes_turn = picture.orientation if turn == decoding.UPRIGHT else turn  # the directions turn with the pixels
+    axes_turn = picture.orientation if turn == headers.UPRIGHT else turn  # the directions turn with the pixels
     return transforms.normalized(_turned_directions(decoding.upright(normals, turn), axes_turn))
 
 
@@ -211,7 +211,7 @@ def size_text(array: np.ndarray) -> str:
 
 
 def _picture(path: pathlib.Path) -> decoding.Picture:
-    return decoding.Picture(arrays.read(path), decoding.UPRIGHT, is_jpeg=False)
+    return decoding.Picture(arrays.read(path), headers.UPRIGHT, is_jpeg=False)
 
 
 def _map(path: pathlib.Path, what: str) -> decoding.Picture:
@@ -230,16 +230,16 @@ def _map(path: pathlib.Path, what: str) -> decoding.Picture:
 
 def _turn(picture: decoding.Picture, photo: Photo) -> int:
     """Returns the orientation by which a target is still to be turned, 1 for not at all."""
-    if photo.orientation == decoding.UPRIGHT or picture.orientation != decoding.UPRIGHT:
-        return decoding.UPRIGHT
+    if photo.orientation == headers.UPRIGHT or picture.orientation != headers.UPRIGHT:
+        return headers.UPRIGHT
     (height, width), (seen_height, seen_width) = picture.values.shape[:2], photo.pixels.shape[:2]
     drawn_upright = height * seen_width == width * seen_height
     drawn_as_stored = photo.orientation < 5 or height * seen_height == width * seen_width
-    return decoding.UPRIGHT if drawn_upright and not drawn_as_stored else photo.orientation
+    return headers.UPRIGHT if drawn_upright and not drawn_as_stored else photo.orientation
 
 
 def _turned_directions(normals: np.ndarray, orientation: int) -> np.ndarray:
-    if orientation == decoding.UPRIGHT:
+    if orientation == headers.UPRIGHT:
         return normals
     (x, x_sign), (z, z_sign) = _TURNED_AXES[orientation]
     return np.stack([x_sign * normals[..., x], normals[..., 1], z_sign * normals[..., z]], axis=-1)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lim_jax.data.sources import raw
+from lim_jax.errors import UserError
 
 _SAMPLED_FILES = 64  # whose contents are looked at
 _SAMPLED_BYTES = 1 << 16  # of each, from its start and from its end
@@ -62,16 +63,15 @@ def fingerprint(named: Iterable[Named], meaning: Any = None, texts: Sequence[Nam
 
 def content_digest(path: pathlib.Path, sampled: int) -> bytes:
     """Returns a digest of a file's size, its first and its last `sampled` bytes; raises `UserError`."""
-    size = raw.status(path).st_size
+    size = raw.size(path)
     digest = hashlib.sha256(str(size).encode())
-    if not path.is_dir():
-        try:
-            with path.open("rb") as file:
-                digest.update(file.read(sampled))
-                file.seek(max(size - sampled, 0))
-                digest.update(file.read(sampled))
-        except OSError as error:
-            raise raw.UserError(raw.unreadable(path, error)) from error
+    try:
+        with path.open("rb") as file:
+            digest.update(file.read(sampled))
+            file.seek(max(size - sampled, 0))
+            digest.update(file.read(sampled))
+    except OSError as error:
+        raise UserError(raw.unreadable(path, error)) from error
     return digest.digest()
 
 

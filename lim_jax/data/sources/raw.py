@@ -18,13 +18,19 @@ def status(path: pathlib.Path) -> os.stat_result:
         raise UserError(unreadable(path, error)) from error
 
 
+def size(path: pathlib.Path) -> int:
+    """Returns the bytes of a regular file; raises `UserError` if it is none: opening a pipe would wait for ever."""
+    found = status(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"cannot read {path} (it is a folder or a device): give the name of a file")
+    return found.st_size
+
+
 def read_bytes(path: pathlib.Path, limit: int | None = None) -> bytes:
     """Reads a regular file; raises `UserError` if it cannot be read or is larger than `limit` bytes."""
-    found = status(path)
-    if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device would wait for ever
-        raise UserError(f"cannot read {path} (it is a folder or a device): give the name of a file")
-    if limit is not None and found.st_size > limit:
-        raise UserError(f"{path} has {found.st_size / 1e9:.3g} GB, more than any image that is read: correct its name")
+    number = size(path)
+    if limit is not None and number > limit:
+        raise UserError(f"{path} has {number / 1e9:.3g} GB, more than any image that is read: correct its name")
     try:
         return path.read_bytes()
     except OSError as error:

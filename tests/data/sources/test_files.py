@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from lim_jax.data.sources import decoding, files
+from lim_jax.data.sources import decoding, files, headers
 from lim_jax.errors import UserError
 
 H, W = 4, 6
@@ -237,8 +237,9 @@ def test_what_a_reader_does_not_take(tmp_path, read, name, content, message):
 def test_a_file_that_never_ends_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     for path in (tmp_path / "a.png", tmp_path):
-        with pytest.raises(UserError, match="a folder or a device"):
-            files.read_image(path)
+        for read in (files.read_image, headers.read_header):
+            with pytest.raises(UserError, match="a folder or a device"):
+                read(path)
 
 
 def test_the_limit_is_adjustable(tmp_path, monkeypatch):
@@ -247,10 +248,10 @@ def test_the_limit_is_adjustable(tmp_path, monkeypatch):
         ("0.00001", "more than the 1e-05 that are read: .*LIM_JAX_MAX_MEGAPIXELS"),
         ("many", "=many is"),
     ):
-        monkeypatch.setenv(decoding.LIMIT_VARIABLE, limit)
+        monkeypatch.setenv(headers.LIMIT_VARIABLE, limit)
         with pytest.raises(UserError, match=message):
             files.read_image(path)
-    monkeypatch.setenv(decoding.LIMIT_VARIABLE, "1")
+    monkeypatch.setenv(headers.LIMIT_VARIABLE, "1")
     files.read_image(path)
     _write(path, _png_of(1001, 1000))
     with pytest.raises(UserError, match=r"1\.001 megapixels"):
@@ -288,7 +289,7 @@ def test_every_reader_turns_a_file_as_it_says(tmp_path, orientation, seen, endin
     photo = files.read_photo(path)
     assert photo.orientation == orientation
     np.testing.assert_allclose(photo.pixels[8::16, 8::16, 0] / 40, seen, atol=0.1)
-    header = decoding.read_header(path)
+    header = headers.read_header(path)
     assert (header.pixels, header.orientation) == (blocks.size, orientation)
     if lossless:
         labels = files.read_labels(path, _photo(photo.pixels.shape[:2]))  # of a photo that is upright
