@@ -97,7 +97,7 @@ def _reason(error: Exception) -> str:
 def _unreadable(directory: os.PathLike[str] | str, why: str) -> str:
     return (
         f"the prepared records in {directory} cannot be read by this version of lim_jax ({why}): "
-        "delete that folder, and the next run prepares them again"
+        "python -m lim_jax.look --config=... --records --remove=old removes them, and the next run prepares them again"
     )
 
 

@@ -40,5 +40,5 @@ def open_trained(workdir: pathlib.Path, data_dir: str | None = None) -> tuple[Co
     config = config_lib.load(workdir)
     if data_dir is not None:
         config = config_lib.with_value(config, "dataset.data_dir", data_dir)
-    startup.prepare(config)
+    startup.prepare(config.compilation_cache_dir)
     return config, checkpoints.load_network(workdir)
