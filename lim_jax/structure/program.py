@@ -1,0 +1,164 @@
+"""A function as a flat list of equations over numbered arrays: what the analysis walks over.
+
+`read` traces a function to a jaxpr and puts the bodies of all calls (`jit`, `custom_jvp`, `custom_vjp`, `remat`, ...) in
+the place of the calls. Literals and captured constants become arrays of their own.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax._src import source_info_util  # the only place that says where in the user's code an equation comes from
+from jax.extend import core
+
+# Calls whose body may stand in their place, and the parameter that holds it.
+CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "remat2": "jaxpr",
+    "checkpoint": "jaxpr",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Array:
+    """The shape and dtype of one array of a program."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Equation:
+    """One primitive operation.
+
+    Attributes:
+      primitive: what is done.
+      params: its static parameters.
+      operands: numbers of the arrays that it takes.
+      results: numbers of the arrays that it makes.
+      ins, outs: shapes and dtypes of them.
+      source: "file:line (function)" of the user's code.
+      pure: False where it does more than compute its results.
+    """
+
+    primitive: core.Primitive
+    params: dict[str, Any]
+    operands: tuple[int, ...]
+    results: tuple[int, ...]
+    ins: tuple[Array, ...]
+    outs: tuple[Array, ...]
+    source: str
+    pure: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the primitive."""
+        return self.primitive.name
+
+    def bind(self, *operands: Any, **changes: Any) -> list[Any]:
+        """Applies the primitive, with some of its parameters changed, and returns the list of results."""
+        results = self.primitive.bind(*operands, **self.primitive.get_bind_params(self.params | changes))
+        return list(results) if self.primitive.multiple_results else [results]
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A function as a list of equations; each array is made once.
+
+    Attributes:
+      arrays: all arrays, by number.
+      constants: values of those that no equation makes and nobody passes, by number.
+      inputs: numbers of the arguments' arrays.
+      equations: in order.
+      outputs: numbers of the results.
+    """
+
+    arrays: tuple[Array, ...]
+    constants: dict[int, Any]
+    inputs: tuple[int, ...]
+    equations: tuple[Equation, ...]
+    outputs: tuple[int, ...]
+
+
+def read(fn: Callable[..., Any], *args: Any) -> tuple[Program, Any]:
+    """Traces a function of pytrees of arrays.
+
+    Args:
+      fn: the function.
+      *args: its arguments; arrays or `jax.ShapeDtypeStruct`.
+
+    Returns:
+      The program, whose inputs are the leaves of `args`, and the treedef of the function's result.
+    """
+    closed, result = jax.make_jaxpr(fn, return_shape=True)(*args)
+    return flatten(closed), jax.tree.structure(result)
+
+
+def flatten(closed: core.ClosedJaxpr) -> Program:
+    """Returns the program of a closed jaxpr."""
+    writer = _Writer()
+    inputs = [writer.add(var.aval) for var in closed.jaxpr.invars]
+    outputs = writer.inline(closed.jaxpr, [writer.constant(value) for value in closed.consts], inputs)
+    return Program(tuple(writer.arrays), writer.constants, tuple(inputs), tuple(writer.equations), tuple(outputs))
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.arrays: list[Array] = []
+        self.constants: dict[int, Any] = {}
+        self.equations: list[Equation] = []
+
+    def add(self, aval: Any) -> int:
+        self.arrays.append(Array(tuple(aval.shape), aval.dtype))
+        return len(self.arrays) - 1
+
+    def constant(self, value: Any) -> int:
+        value = value if hasattr(value, "shape") else np.asarray(value)
+        number = self.add(value)
+        self.constants[number] = value
+        return number
+
+    def inline(self, jaxpr: core.Jaxpr, constants: Sequence[int], inputs: Sequence[int]) -> list[int]:
+        """Appends the equations of a jaxpr to the program and returns the numbers of its results."""
+        number = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *inputs], strict=True))
+
+        def find(atom: Any) -> int:
+            if isinstance(atom, core.Literal):
+                return self.constant(np.asarray(atom.val, atom.aval.dtype))
+            return number[atom]
+
+        for eqn in jaxpr.eqns:
+            operands = [find(atom) for atom in eqn.invars]
+            body = eqn.params.get(CALLS.get(eqn.primitive.name, ""))
+            if body is not None:
+                consts = [self.constant(value) for value in getattr(body, "consts", ())]
+                results = self.inline(getattr(body, "jaxpr", body), consts, operands)
+            else:
+                results = [self.add(var.aval) for var in eqn.outvars]
+                self.equations.append(self._equation(eqn, operands, results))
+            number.update(zip(eqn.outvars, results, strict=True))
+        return [find(atom) for atom in jaxpr.outvars]
+
+    def _equation(self, eqn: core.JaxprEqn, operands: list[int], results: list[int]) -> Equation:
+        return Equation(
+            primitive=eqn.primitive,
+            params=dict(eqn.params),
+            operands=tuple(operands),
+            results=tuple(results),
+            ins=tuple(self.arrays[number] for number in operands),
+            outs=tuple(self.arrays[number] for number in results),
+            source=source_info_util.summarize(eqn.source_info),
+            pure=not eqn.effects,
+        )
