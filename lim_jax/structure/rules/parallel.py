@@ -63,7 +63,7 @@ class Parallel:
     def evaluate(self, eqn: Equation, step: Step, operands: Sequence[Any]) -> list[tuple[Any, Box]]:
         """Applies the primitive to smaller arrays."""
         wanted = _wanted(eqn, step.wants)
-        linked = {axis for axes in self.links(eqn) for axis in axes}
+        linked = {axis for axes in self.links(eqn) for axis in axes if axis is not None}
         have = tuple(mask if axis in linked else None for axis, mask in enumerate(wanted))
         shapes = [np.shape(operand) for operand in operands]
         results = eqn.bind(*operands, **self.changes(eqn, shapes, boxes.cut_shape(have, eqn.outs[0].shape)))
