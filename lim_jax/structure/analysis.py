@@ -1,4 +1,4 @@
-"""The two walks over a program: forwards what is known, backwards what is needed.
+"""The walks over a program: forwards what is known, backwards what is needed, and once for what goes together.
 
 Forwards, each array gets a `Known`: which elements have a value that does not depend on the inputs. Backwards, each
 equation is asked which part of its operands it needs for the part of its results that somebody needs (a box, see
@@ -17,6 +17,7 @@ import jax
 
 from lim_jax.structure import boxes, known
 from lim_jax.structure.boxes import Box
+from lim_jax.structure.coupling import Coupling, Units, fresh_axes
 from lim_jax.structure.known import Known
 from lim_jax.structure.program import Equation, Program
 from lim_jax.structure.rules import Step, rule_of
@@ -94,3 +95,17 @@ def _known_results(eqn: Equation, ins: Sequence[Known]) -> list[Known]:
         results = eqn.bind(*(operand.full_value() for operand in ins))
         return [known.exactly(result) for result in results]
     return rule_of(eqn).known(eqn, ins)
+
+
+def walk_units(program: Program, inputs: Sequence[Units], coupling: Coupling) -> list[Units]:
+    """Couples all arrays of a program, given the units of its inputs; returns those of its outputs."""
+    found = dict(zip(program.inputs, inputs, strict=True))
+    for number in program.constants:
+        found[number] = Units(fresh_axes(coupling, program.arrays[number].shape))
+    for eqn in program.equations:
+        operands = [found[number] for number in eqn.operands]
+        leaves = frozenset().union(*(operand.leaves for operand in operands))
+        data = any(operand.data for operand in operands)
+        for number, axes in zip(eqn.results, rule_of(eqn).couple(eqn, operands, coupling), strict=True):
+            found[number] = Units(axes, leaves, data)
+    return [found[number] for number in program.outputs]

@@ -10,16 +10,52 @@ from collections.abc import Sequence
 
 import numpy as np
 
-Units = tuple[np.ndarray, ...]  # for each axis of an array, int (size,)
+INPUT, OUTPUT = "an input", "an output"
+
+Axes = tuple[np.ndarray, ...]  # for each axis of an array, the unit of each index: int (size,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Units:
+    """The units of one array, and what it is computed from.
+
+    Attributes:
+      axes: the units of each axis.
+      leaves: the numbers of the parameters that it depends on.
+      data: whether it depends on inputs.
+    """
+
+    axes: Axes
+    leaves: frozenset[int] = frozenset()
+    data: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A contraction of data with something made of parameters alone.
+
+    Attributes:
+      leaves: these parameters.
+      axes: the units of the axes that are summed over, by their place in the factor.
+      shape: of the factor.
+      raw: whether the data do not depend on any parameter: this is a first layer.
+    """
+
+    leaves: frozenset[int]
+    axes: dict[int, np.ndarray]
+    shape: tuple[int, ...]
+    raw: bool
 
 
 @dataclasses.dataclass
 class Coupling:
-    """The units found so far, and why some of them cannot leave."""
+    """The units found so far, why some of them cannot leave, and the contractions with parameters."""
+
+    readings: list[Reading] = dataclasses.field(default_factory=list)
 
     _parents: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
     _count: int = 0
-    _blocked: dict[int, str] = dataclasses.field(default_factory=dict)
+    _blocked: dict[int, set[str]] = dataclasses.field(default_factory=dict)
 
     def fresh(self, size: int) -> np.ndarray:
         """Returns new units, int (size,)."""
@@ -45,24 +81,33 @@ class Coupling:
                 continue
             for a, b in np.unique(np.stack([first, other], 1), axis=0):
                 low, high = sorted((self._root(int(a)), self._root(int(b))))
-                self._parents[high] = low
-                if high in self._blocked:
-                    self._blocked.setdefault(low, self._blocked.pop(high))
+                if low != high:
+                    self._parents[high] = low
+                    if high in self._blocked:
+                        self._blocked.setdefault(low, set()).update(self._blocked.pop(high))
         return self.find(first)
 
     def block(self, units: np.ndarray, reason: str) -> np.ndarray:
         """Says that units cannot leave; returns them."""
         for unit in np.unique(self.find(units)).tolist():
-            self._blocked.setdefault(unit, reason)
+            self._blocked.setdefault(unit, set()).add(reason)
         return units
 
-    def reasons(self, units: np.ndarray) -> list[str | None]:
-        """Returns for each unit why it cannot leave, or None."""
-        return [self._blocked.get(unit) for unit in self.find(units).tolist()]
+    def reasons(self, units: np.ndarray) -> set[str]:
+        """Returns why some of the units cannot leave."""
+        return set().union(*(self._blocked.get(unit, set()) for unit in self.find(units).tolist()))
 
-    def all_blocked(self, units: np.ndarray) -> bool:
-        """Says whether none of the units can leave."""
-        return None not in self.reasons(units)
+    def is_blocked(self, units: np.ndarray) -> np.ndarray:
+        """Returns which units cannot leave, bool."""
+        return np.array([unit in self._blocked for unit in self.find(units).tolist()], bool)
+
+    def read(self, factors: Sequence[Units], axes: Sequence[Sequence[int]]) -> None:
+        """Notes that two factors are summed over some axes of each, if one is made of parameters alone."""
+        for factor, other, summed in zip(factors, factors[::-1], axes, strict=True):
+            if factor.leaves and not factor.data and other.data:
+                shape = tuple(len(units) for units in factor.axes)
+                parts = {axis: factor.axes[axis] for axis in summed}
+                self.readings.append(Reading(factor.leaves, parts, shape, raw=not other.leaves))
 
     def _root(self, unit: int) -> int:
         while (parent := int(self._parents[unit])) != unit:
@@ -70,6 +115,6 @@ class Coupling:
         return unit
 
 
-def fresh_units(coupling: Coupling, shape: Sequence[int]) -> Units:
+def fresh_axes(coupling: Coupling, shape: Sequence[int]) -> Axes:
     """Returns new units for each axis of an array."""
     return tuple(coupling.fresh(size) for size in shape)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lim_jax.structure.boxes import Box
-from lim_jax.structure.coupling import Coupling, Units
+from lim_jax.structure.coupling import Axes, Coupling, Units
 from lim_jax.structure.known import Known
 from lim_jax.structure.program import Equation
 
@@ -48,7 +48,7 @@ class Rule(Protocol):
         """
         ...
 
-    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Units]:
+    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Axes]:
         """Returns the units of the results' axes, and says which units go together."""
         ...
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from lim_jax.structure import boxes, known
 from lim_jax.structure.boxes import Box
-from lim_jax.structure.coupling import Coupling, Units
+from lim_jax.structure.coupling import Axes, Coupling, Units
 from lim_jax.structure.known import Known
 from lim_jax.structure.program import Equation
 from lim_jax.structure.rules.base import Step, register
@@ -44,11 +44,12 @@ class Concatenation:
         parts = [operand for operand in operands if operand is not None]
         return [(jnp.concatenate(parts, eqn.params["dimension"]) if len(parts) > 1 else parts[0], want)]
 
-    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Units]:
+    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Axes]:
         """The parts keep their units; along the other axes they are one."""
         axis = eqn.params["dimension"]
-        result = [coupling.join(*units) if other != axis else units[0] for other, units in enumerate(zip(*ins, strict=True))]
-        result[axis] = np.concatenate([units[axis] for units in ins])
+        result = []
+        for other, units in enumerate(zip(*(part.axes for part in ins), strict=True)):
+            result.append(np.concatenate(units) if other == axis else coupling.join(*units))
         return [tuple(result)]
 
 

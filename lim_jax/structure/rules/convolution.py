@@ -11,7 +11,7 @@ import numpy as np
 
 from lim_jax.structure import boxes, known
 from lim_jax.structure.boxes import Box, Mask
-from lim_jax.structure.coupling import Coupling, Units
+from lim_jax.structure.coupling import Axes, Coupling, Units
 from lim_jax.structure.known import Known
 from lim_jax.structure.program import Equation
 from lim_jax.structure.rules.base import Step, register
@@ -73,10 +73,12 @@ class Convolution:
             (result,) = eqn.bind(image, kernel, feature_group_count=groups)
         return [(result if step.constant is None else result + step.constant, have)]
 
-    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Units]:
+    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Axes]:
         """What is read goes with the kernel's input axis, what is made with its output axis, groups as a whole."""
         image_spec, kernel_spec, out_spec = eqn.params["dimension_numbers"]
-        image, kernel = ins
+        if eqn.ins[1].shape[kernel_spec[1]] > 1 or eqn.params["feature_group_count"] == 1:
+            coupling.read(ins, ((image_spec[1],), (kernel_spec[1],)))
+        image, kernel = (factor.axes for factor in ins)
         read, made = image[image_spec[1]], kernel[kernel_spec[0]]
         groups = eqn.params["feature_group_count"]
         if groups == 1:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lim_jax.structure import boxes, known
 from lim_jax.structure.boxes import Box
-from lim_jax.structure.coupling import Coupling, Units
+from lim_jax.structure.coupling import Axes, Coupling, Units
 from lim_jax.structure.known import Known
 from lim_jax.structure.program import Equation
 from lim_jax.structure.rules.base import Step, register
@@ -26,9 +26,7 @@ class MatrixProduct:
         """A sum is known if each of its products is: both factors are known, or one is zero."""
         left, right = ins
         static = left.static and right.static
-        factors = zip(_spread(eqn, left.mask, right.mask), _spread(eqn, left.nonzero, right.nonzero), strict=True)
-        (known_left, nonzero_left), (known_right, nonzero_right) = factors
-        open_products = _product(eqn, ~known_left, nonzero_right) + _product(eqn, nonzero_left, ~known_right)
+        open_products = _products(eqn, ~left.mask, right.nonzero) + _products(eqn, left.nonzero, ~right.mask)
         if open_products.all():
             return [known.nothing(eqn.outs[0], static)]
         values = [np.where(operand.mask, operand.value, 0).astype(operand.value.dtype) for operand in ins]
@@ -65,10 +63,11 @@ class MatrixProduct:
         assert want is not None
         return [(result if step.constant is None else result + step.constant, want)]
 
-    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Units]:
+    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Axes]:
         """What is summed over goes together; the rest stays apart."""
         (left_sum, right_sum), (left_batch, right_batch) = eqn.params["dimension_numbers"]
-        left, right = ins
+        coupling.read(ins, (left_sum, right_sum))
+        left, right = (factor.axes for factor in ins)
         for a, b in zip(left_sum, right_sum, strict=True):
             coupling.join(left[a], right[b])
         batch = [coupling.join(left[a], right[b]) for a, b in zip(left_batch, right_batch, strict=True)]
@@ -121,8 +120,9 @@ def _spread(eqn: Equation, left: np.ndarray, right: np.ndarray) -> tuple[np.ndar
     return np.broadcast_to(left, shapes[0]), np.broadcast_to(right, shapes[1])
 
 
-def _product(eqn: Equation, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _products(eqn: Equation, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Returns in how many products both are true."""
+    left, right = _spread(eqn, left, right)
     numbers = eqn.params["dimension_numbers"]
     return np.asarray(jax.lax.dot_general(left.astype(np.float32), right.astype(np.float32), numbers))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from lim_jax.structure import boxes, known
 from lim_jax.structure.boxes import Box
-from lim_jax.structure.coupling import Coupling, Units
+from lim_jax.structure.coupling import Axes, Coupling, Units
 from lim_jax.structure.known import Known
 from lim_jax.structure.program import Equation
 from lim_jax.structure.rules.base import Step, register
@@ -69,11 +69,11 @@ class Parallel:
         results = eqn.bind(*operands, **self.changes(eqn, shapes, boxes.cut_shape(have, eqn.outs[0].shape)))
         return [(result, have if linked else boxes.full(np.ndim(result))) for result in results]
 
-    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Units]:
+    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Axes]:
         """Linked axes share their units."""
         found: list[list[np.ndarray]] = [[] for _ in range(eqn.outs[0].ndim)]
         for axes, units in zip(self.links(eqn), ins, strict=True):
-            for axis, unit in zip(axes, units, strict=True):
+            for axis, unit in zip(axes, units.axes, strict=True):
                 if axis is not None:
                     found[axis].append(unit)
                 elif self.mixes and len(unit) > 1:

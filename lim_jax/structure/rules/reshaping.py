@@ -11,7 +11,7 @@ import numpy as np
 
 from lim_jax.structure import boxes, known
 from lim_jax.structure.boxes import Box, Mask
-from lim_jax.structure.coupling import Coupling, Units
+from lim_jax.structure.coupling import Axes, Coupling, Units
 from lim_jax.structure.known import Known
 from lim_jax.structure.program import Equation
 from lim_jax.structure.rules.base import Step, register
@@ -69,11 +69,11 @@ class Reshape:
         """Reshapes the box."""
         return [(operands[0].reshape(boxes.cut_shape(step.inner, eqn.outs[0].shape)), step.inner)]
 
-    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Units]:
+    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Axes]:
         """Of split or merged axes one carries the units: the first that can leave (the heads of (heads, features))."""
         result: list[np.ndarray] = [np.zeros(0, int)] * eqn.outs[0].ndim
         for block in _blocks(eqn):
-            made = _block_units(eqn, block, [ins[0][axis] for axis in block.ins], coupling)
+            made = _block_units(eqn, block, [ins[0].axes[axis] for axis in block.ins], coupling)
             for axis, units in zip(block.outs, made, strict=True):
                 result[axis] = units
         return [tuple(result)]
@@ -127,7 +127,7 @@ def _block_units(eqn: Equation, block: Block, units: Sequence[np.ndarray], coupl
         for axis in made[1:]:
             coupling.block(result[axis], reason)
     elif len(made) == 1 and wide:
-        free = [axis for axis in wide if not coupling.all_blocked(units[axis])]
+        free = [axis for axis in wide if not coupling.is_blocked(units[axis]).all()]
         carrier = free[0] if free else wide[0]
         for axis in wide:
             if axis != carrier:

@@ -8,7 +8,7 @@ import numpy as np
 
 from lim_jax.structure import boxes, known
 from lim_jax.structure.boxes import Box, Mask
-from lim_jax.structure.coupling import Coupling, Units
+from lim_jax.structure.coupling import Axes, Coupling, Units
 from lim_jax.structure.known import Known
 from lim_jax.structure.program import Equation
 from lim_jax.structure.rules.base import Step, register
@@ -106,12 +106,12 @@ class Selection:
             results.append((result, want))
         return results
 
-    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Units]:
+    def couple(self, eqn: Equation, ins: Sequence[Units], coupling: Coupling) -> list[Axes]:
         """What is selected is what it was."""
         results = []
         for origins in ORIGINS[eqn.name](eqn):
             result = []
-            for units, origin in zip(ins[0], origins, strict=True):
+            for units, origin in zip(ins[0].axes, origins, strict=True):
                 if origin is not None:
                     made = coupling.fresh(len(origin))
                     units = np.where(origin == PADDING, made, units[np.maximum(origin, 0)])
