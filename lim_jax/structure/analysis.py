@@ -51,9 +51,7 @@ def forwards(program: Program, inputs: Sequence[Known]) -> list[Known]:
     return [found[number] for number in range(len(program.arrays))]
 
 
-def backwards(
-    program: Program, knowns: Sequence[Known], outputs: Sequence[Box | None], round_to: int = 1
-) -> Plan:
+def backwards(program: Program, knowns: Sequence[Known], outputs: Sequence[Box | None], round_to: int = 1) -> Plan:
     """Finds what must be computed.
 
     Args:

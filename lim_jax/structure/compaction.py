@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from lim_jax.errors import UserError
+from lim_jax.sparsity import groups as groups_lib
+from lim_jax.sparsity.groups import leaves_by_path
 from lim_jax.structure import boxes, known
 from lim_jax.structure.analysis import Plan, backwards, forwards
 from lim_jax.structure.boxes import Box
 from lim_jax.structure.cost import macs
-from lim_jax.structure.cuts import Cut, cuts_of
+from lim_jax.structure.cuts import Cuts, cut_for, cuts_of, take
 from lim_jax.structure.evaluation import run
-from lim_jax.structure.program import read
+from lim_jax.structure.known import Known
+from lim_jax.structure.program import Array, Program, read
 
 PyTree = Any
 
@@ -26,51 +29,87 @@ class CompactFunction:
     It is traced anew for inputs of new shapes, as under `jax.jit`; which parameters are left stays the same.
     """
 
-    def __init__(self, fn: Callable[..., Any], params: PyTree, round_to: int) -> None:
-        """Takes the function, its whole parameters and what widths are rounded up to."""
-        self._fn = fn
-        self._params = jax.tree.map(np.asarray, params)
-        self._round_to = round_to
-        self._plans: dict[Any, tuple[Plan, Any]] = {}
-        self._parts: list[Box | None] | None = None
+    def __init__(
+        self, fn: Callable[..., Any], params: PyTree, knowns: Sequence[Known], round_to: int, cuts: Cuts | None = None
+    ) -> None:
+        """Takes a function and what is known of its parameters.
 
-    def fix(self, *inputs: Any) -> list[Box | None]:
-        """Decides for inputs of some shapes what is left of the parameters; returns it, one part for each leaf."""
-        plan, _ = self._plan(inputs)
-        numbers = plan.program.inputs[: len(jax.tree.leaves(self._params))]
-        self._parts = [plan.parts.get(number) for number in numbers]
-        return self._parts
+        Args:
+          fn: the function.
+          params: its whole parameters; only shapes matter.
+          knowns: what is known of each leaf of them.
+          round_to: widths are rounded up to a multiple of this.
+          cuts: what is left of the parameters, if that is decided already; then results of `fn` that are shaped and
+            named like parameters, such as new batch statistics, are cut alike.
+        """
+        self.cuts = cuts
+        self._fn = fn
+        self._params = jax.tree.map(_abstract, params)
+        self._knowns = knowns
+        self._round_to = round_to
+        self._plans: dict[Any, _Traced] = {}
+
+    def decide(self, *inputs: Any) -> Cuts:
+        """Decides for inputs of some shapes what is left of the parameters."""
+        plan = self._traced(inputs).plan
+        numbers = plan.program.inputs[: len(self._knowns)]
+        self.cuts = cuts_of(self._params, [plan.parts.get(number) for number in numbers])
+        return self.cuts
+
+    def also(self, fn: Callable[..., Any]) -> "CompactFunction":
+        """Returns another function of the same parameters, such as one in training mode, for the same cuts."""
+        return CompactFunction(fn, self._params, self._knowns, self._round_to, self.cuts)
 
     def __call__(self, params: PyTree, *inputs: Any) -> Any:
-        """Computes the function of the cut parameters and of inputs of any shapes that `fn` takes."""
-        plan, result = self._plan(inputs)
-        leaves = jax.tree.leaves(params)
-        assert self._parts is not None
-        arrays: dict[int, tuple[Any, Box]] = {}
-        for number, leaf, part in zip(plan.program.inputs, leaves, self._parts, strict=False):
-            wanted = plan.parts.get(number)
-            if wanted is None:
-                continue
-            if part is None or not boxes.contains(part, wanted):
-                raise UserError("with inputs of these shapes other parameters are needed; compact the function for them")
-            arrays[number] = (leaf, part)
-        for number, leaf in zip(plan.program.inputs[len(leaves) :], jax.tree.leaves(inputs), strict=True):
-            arrays[number] = (leaf, boxes.full(np.ndim(leaf)))
-        outputs = [boxes.full(plan.program.arrays[number].ndim) for number in plan.program.outputs]
-        return jax.tree.unflatten(result, run(plan, arrays, outputs))
+        """Computes the function of the cut parameters and of inputs of any shapes that `fn` takes.
 
-    def _plan(self, inputs: Sequence[Any]) -> tuple[Plan, Any]:
+        Raises:
+          UserError: if other parameters are needed than were left.
+        """
+        traced = self._traced(inputs)
+        plan = traced.plan
+        assert self.cuts is not None
+        arrays: dict[int, tuple[Any, Box]] = {}
+        numbers = iter(plan.program.inputs)
+        for (path, cut), leaf, number in zip(self.cuts.items(), jax.tree.leaves(params), numbers, strict=False):
+            wanted = plan.parts.get(number)
+            if wanted is not None:
+                if not boxes.contains(cut.part, wanted):
+                    raise UserError(f"more of {path} is needed than was left; compact the function for these inputs")
+                arrays[number] = (leaf, cut.part)
+        for leaf, number in zip(jax.tree.leaves(inputs), plan.program.inputs[len(self.cuts) :], strict=True):
+            arrays[number] = (leaf, boxes.full(np.ndim(leaf)))
+        return jax.tree.unflatten(traced.result, run(plan, arrays, traced.outputs))
+
+    def _traced(self, inputs: Sequence[Any]) -> "_Traced":
         shapes = jax.tree.map(_abstract, tuple(inputs))
         key = (jax.tree.structure(shapes), tuple(jax.tree.leaves(shapes)))
         if key not in self._plans:
-            program, result = read(self._fn, jax.tree.map(_abstract, self._params), *shapes)
-            leaves = jax.tree.leaves(self._params)
-            knowns = [known.exactly(leaf) for leaf in leaves]
-            knowns += [known.nothing(program.arrays[number]) for number in program.inputs[len(leaves) :]]
+            program, result = read(self._fn, self._params, *shapes)
+            knowns = [known.nothing(program.arrays[number]) for number in program.inputs[len(self._knowns) :]]
             outputs = [boxes.full(program.arrays[number].ndim) for number in program.outputs]
-            plan = backwards(program, forwards(program, knowns), outputs, self._round_to)
-            self._plans[key] = (plan, result)
+            if self.cuts is not None:
+                outputs = self._cut_outputs(program, result)
+            plan = backwards(program, forwards(program, [*self._knowns, *knowns]), outputs, self._round_to)
+            self._plans[key] = _Traced(plan, outputs, result)
         return self._plans[key]
+
+    def _cut_outputs(self, program: Program, result: Any) -> list[Box]:
+        paths = leaves_by_path(jax.tree.unflatten(result, program.outputs))
+        outputs = []
+        for path, number in paths.items():
+            cut = cut_for(path, program.arrays[number].shape, self.cuts or {})
+            outputs.append(boxes.full(program.arrays[number].ndim) if cut is None else cut.part)
+        return outputs
+
+
+@dataclasses.dataclass(frozen=True)
+class _Traced:
+    """A function for inputs of one shape: how it is computed, which part of each output, and the result's treedef."""
+
+    plan: Plan
+    outputs: list[Box]
+    result: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +125,9 @@ class Compacted:
       difference: the largest difference of any output on random inputs, as part of that output's largest value.
     """
 
-    fn: Callable[..., Any]
+    fn: CompactFunction
     params: PyTree
-    cuts: dict[str, Cut]
+    cuts: Cuts
     macs: tuple[int, int]
     difference: float
 
@@ -112,6 +151,9 @@ class Compacted:
 def compact(fn: Callable[..., Any], params: PyTree, *inputs: Any, round_to: int = 1) -> Compacted:
     """Removes everything from a function that does not matter for its outputs.
 
+    Channels that nobody reads go, and channels whose value does not depend on the inputs: what they contribute becomes
+    a constant of the function. What is left is for inference; while a network is trained, see `shrink`.
+
     Args:
       fn: `fn(params, *inputs)`, traceable by JAX, without side effects; its values are finite.
       params: a tree of arrays.
@@ -121,8 +163,47 @@ def compact(fn: Callable[..., Any], params: PyTree, *inputs: Any, round_to: int 
     Returns:
       The smaller function and its parameters.
     """
-    smaller, cuts, cut_params = cut(fn, params, *inputs, round_to=round_to)
-    shapes = jax.tree.map(_abstract, inputs)
+    knowns = [known.exactly(np.asarray(leaf)) for leaf in jax.tree.leaves(params)]
+    return _compacted(CompactFunction(fn, params, knowns, round_to), fn, params, inputs)
+
+
+def shrink(
+    fn: Callable[..., Any], params: PyTree, *inputs: Any, groups: groups_lib.Groups, round_to: int = 1
+) -> Compacted:
+    """Removes zero groups for good, and what nobody reads then, so that the rest can be trained on.
+
+    The rest may take any values: nothing is folded, and the gradients are those of the whole network with these groups
+    at zero. `Compacted.also` cuts the same function in training mode, and `take` the optimizer's state.
+
+    Args:
+      fn: `fn(params, *inputs)` in evaluation mode; see `compact`.
+      params: a tree of arrays, batch statistics included.
+      *inputs: examples of the other arguments, or `jax.ShapeDtypeStruct`.
+      groups: of the parameters, as for `lim_jax.sparsity`: those that are zero now go.
+      round_to: widths are rounded up to a multiple of this, as far as there were channels.
+    """
+    return _compacted(CompactFunction(fn, params, frozen_zeros(params, groups), round_to), fn, params, inputs)
+
+
+def frozen_zeros(params: PyTree, groups: groups_lib.Groups) -> list[Known]:
+    """Returns what is known of each parameter if its groups that are zero stay zero."""
+    leaves = jax.tree.leaves(params)
+    masks = [np.zeros(np.shape(leaf), bool) for leaf in leaves]
+    for layer in groups_lib.layers(groups, params):
+        zero = np.asarray(groups_lib.zero_groups(layer, leaves))
+        for index, axes in zip(layer.leaves, layer.axes, strict=True):
+            masks[index] |= zero.reshape([n if axis in axes else 1 for axis, n in enumerate(masks[index].shape)])
+    knowns = []
+    for leaf, mask in zip(leaves, masks, strict=True):
+        array = Array(mask.shape, np.asarray(leaf).dtype)
+        knowns.append(known.partly(array, mask, np.zeros((1,) * mask.ndim, array.dtype), static=True))
+    return knowns
+
+
+def _compacted(smaller: CompactFunction, fn: Callable[..., Any], params: PyTree, inputs: Sequence[Any]) -> Compacted:
+    cuts = smaller.decide(*inputs)
+    cut_params = take(jax.tree.map(jnp.asarray, params), cuts)
+    shapes = jax.tree.map(_abstract, tuple(inputs))
     return Compacted(
         fn=smaller,
         params=cut_params,
@@ -130,16 +211,6 @@ def compact(fn: Callable[..., Any], params: PyTree, *inputs: Any, round_to: int 
         macs=(macs(fn, params, *shapes), macs(smaller, cut_params, *shapes)),
         difference=_difference(fn, params, smaller, cut_params, inputs),
     )
-
-
-def cut(
-    fn: Callable[..., Any], params: PyTree, *inputs: Any, round_to: int = 1
-) -> tuple[CompactFunction, dict[str, Cut], PyTree]:
-    """Does what `compact` does, and no more: returns the smaller function, the cuts and the cut parameters."""
-    smaller = CompactFunction(fn, params, round_to)
-    cuts = cuts_of(params, smaller.fix(*inputs))
-    leaves = [each(jnp.asarray(leaf)) for each, leaf in zip(cuts.values(), jax.tree.leaves(params), strict=True)]
-    return smaller, cuts, jax.tree.unflatten(jax.tree.structure(params), leaves)
 
 
 def _difference(

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-INPUT, OUTPUT = "an input", "an output"
+# Why a unit may be blocked, beside what operations say.
+INPUT, OUTPUT, PLACE = "an input", "an output", "a place, not a channel"
 
 Axes = tuple[np.ndarray, ...]  # for each axis of an array, the unit of each index: int (size,)
 

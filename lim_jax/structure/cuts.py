@@ -67,12 +67,13 @@ def take(tree: PyTree, cuts: Cuts) -> PyTree:
         raise ValueError("two leaves have the same path")
     taken = []
     for path, leaf in paths.items():
-        cut = _cut_for(path, tuple(np.shape(leaf)), cuts)
+        cut = cut_for(path, tuple(np.shape(leaf)), cuts)
         taken.append(leaf if cut is None else cut(leaf))
     return jax.tree.unflatten(treedef, taken)
 
 
-def _cut_for(path: str, shape: tuple[int, ...], cuts: Cuts) -> Cut | None:
+def cut_for(path: str, shape: tuple[int, ...], cuts: Cuts) -> Cut | None:
+    """Returns the cut of the parameter whose path a path ends in, if it had that shape."""
     names = path.split("/")
     for start in range(len(names)):
         cut = cuts.get("/".join(names[start:]))

@@ -159,6 +159,16 @@ class _Writer:
             results=tuple(results),
             ins=tuple(self.arrays[number] for number in operands),
             outs=tuple(self.arrays[number] for number in results),
-            source=source_info_util.summarize(eqn.source_info),
+            source=_source(eqn),
             pure=not eqn.effects,
         )
+
+
+def _source(eqn: core.JaxprEqn) -> str:
+    """Returns where an equation comes from: the innermost line that is not in an installed package, if there is one."""
+    frames = list(source_info_util.user_frames(eqn.source_info.traceback))
+    own = [frame for frame in frames if "site-packages" not in frame.file_name]
+    if not frames:
+        return "an unknown place"
+    frame = (own or frames)[0]
+    return f"{frame.file_name}:{frame.start_line} ({frame.function_name})"

@@ -61,7 +61,9 @@ def convolution(b: Builder, i: int, shape: tuple[int, ...]) -> None:
     channels = shape[-1]
     groups = b.choose(n for n in {1, 2, channels} if channels % n == 0)
     size, width = b.choose((1, 3)), groups * b.integer(1, 4 // min(groups, 4) + 1)
-    padding, lhs_dilation = b.choose((("SAME", (1, 1)), ("VALID", (1, 1)), (((1, 1), (2, 0)), (1, 1)), (((1, 2), (1, 1)), (2, 2))))
+    padding, lhs_dilation = b.choose(
+        (("SAME", (1, 1)), ("VALID", (1, 1)), (((1, 1), (2, 0)), (1, 1)), (((1, 2), (1, 1)), (2, 2)))
+    )
     settings = dict(
         window_strides=b.choose(((1, 1), (2, 1))),
         padding=padding,
@@ -76,14 +78,24 @@ def convolution(b: Builder, i: int, shape: tuple[int, ...]) -> None:
 
 def unary(b: Builder, i: int, shape: tuple[int, ...]) -> None:
     fn = b.choose(
-        (jax.nn.relu, jnp.tanh, jax.nn.sigmoid, jnp.abs, jax.nn.gelu, lambda x: jnp.exp(-jnp.abs(x)), lambda x: x**2 / 9)
+        (
+            jax.nn.relu,
+            jnp.tanh,
+            jax.nn.sigmoid,
+            jnp.abs,
+            jax.nn.gelu,
+            lambda x: jnp.exp(-jnp.abs(x)),
+            lambda x: x**2 / 9,
+        )
     )
     b.add("unary", lambda p, v: fn(v[i]))
 
 
 def binary(b: Builder, i: int, shape: tuple[int, ...]) -> None:
     j = b.choose(k for k, other in enumerate(b.shapes) if other == shape)
-    fn = b.choose((jnp.add, jnp.subtract, lambda x, y: jnp.tanh(x * y), jnp.maximum, lambda x, y: jnp.where(x > y, x, y)))
+    fn = b.choose(
+        (jnp.add, jnp.subtract, lambda x, y: jnp.tanh(x * y), jnp.maximum, lambda x, y: jnp.where(x > y, x, y))
+    )
     b.add("binary", lambda p, v: fn(v[i], v[j]))
 
 
@@ -168,7 +180,9 @@ def cut(b: Builder, i: int, shape: tuple[int, ...]) -> None:
             lambda x: jnp.split(x, [start], axis)[1],
             lambda x: jnp.take(x, jnp.array([start, 0]), axis),
             lambda x: lax.dynamic_slice_in_dim(x, start, 1, axis),
-            lambda x: lax.dynamic_update_slice_in_dim(x, jnp.ones_like(lax.slice_in_dim(x, 0, 1, axis=axis)), start, axis),
+            lambda x: lax.dynamic_update_slice_in_dim(
+                x, jnp.ones_like(lax.slice_in_dim(x, 0, 1, axis=axis)), start, axis
+            ),
             lambda x: jnp.roll(x, start, axis),
         )
     )

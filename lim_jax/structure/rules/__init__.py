@@ -9,7 +9,17 @@ from lim_jax.structure.rules import concatenation, convolution, matrix_product, 
 from lim_jax.structure.rules.base import RULES, Rule, Step
 from lim_jax.structure.rules.primitives import UNKNOWN
 
-__all__ = ["Rule", "Step", "concatenation", "convolution", "is_opaque", "matrix_product", "reshaping", "rule_of", "selection"]
+__all__ = [
+    "Rule",
+    "Step",
+    "concatenation",
+    "convolution",
+    "is_opaque",
+    "matrix_product",
+    "reshaping",
+    "rule_of",
+    "selection",
+]
 
 
 def rule_of(eqn: Equation) -> Rule:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lim_jax.structure import boxes, known
 from lim_jax.structure.boxes import Box, Mask
-from lim_jax.structure.coupling import Axes, Coupling, Units
+from lim_jax.structure.coupling import PLACE, Axes, Coupling, Units
 from lim_jax.structure.known import Known
 from lim_jax.structure.program import Equation
 from lim_jax.structure.rules.base import Step, register
@@ -88,10 +88,9 @@ class Convolution:
             coupling.join(together[:, 0], *(column for column in together[:, 1:].T))
         result = [coupling.fresh(size) for size in eqn.outs[0].shape]
         result[out_spec[0]], result[out_spec[1]] = image[image_spec[0]], made
-        reason = f"a place, not a channel, in {eqn.name} at {eqn.source}"
         for units, spec in ((image, image_spec), (kernel, kernel_spec), (result, out_spec)):
             for axis in spec[2:]:
-                coupling.block(units[axis], reason)
+                coupling.block(units[axis], PLACE)
         if groups > 1:
             coupling.block(kernel[kernel_spec[1]], f"relative to the group in {eqn.name} at {eqn.source}")
         return [tuple(result)]

@@ -46,11 +46,7 @@ class Reshape:
     def known(self, eqn: Equation, ins: Sequence[Known]) -> list[Known]:
         """As known as it was."""
         (operand,) = ins
-        return [
-            known.partly(
-                eqn.outs[0], _reshaped(eqn, operand.mask), _reshaped(eqn, operand.value), operand.static
-            )
-        ]
+        return [known.partly(eqn.outs[0], _reshaped(eqn, operand.mask), _reshaped(eqn, operand.value), operand.static)]
 
     def demand(self, eqn: Equation, wants: Sequence[Box | None], ins: Sequence[Known], round_to: int) -> Step:
         """Needs the box around the wanted elements."""
