@@ -1,6 +1,6 @@
 """Any JAX function: find which channels can go, take them out, and show that the function stays the same."""
 
-from lim_jax.structure import loops as _loops  # the rule of `scan`, which needs the walks that need the other rules
+import lim_jax.structure.loops  # noqa: F401  registers the rule of `scan`, which needs the walks that need the others
 from lim_jax.structure.compaction import Compacted, CompactFunction, compact, shrink
 from lim_jax.structure.cost import macs
 from lim_jax.structure.cuts import Cut, Cuts, take

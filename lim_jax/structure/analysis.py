@@ -2,9 +2,9 @@
 
 Forwards, each array gets a `Known`: which elements have a value that does not depend on the inputs. Backwards, each
 equation is asked which part of its operands it needs for the part of its results that somebody needs (a box, see
-`boxes`), and known elements are not needed: whoever reads them takes them from the analysis. So each reader gathers what
-it needs, and widths may differ along a residual stream. Since every array is made before it is read, one walk each way
-finds the least.
+`boxes`), and known elements are not needed: whoever reads them takes them from the analysis. So each reader gathers
+what it needs, and widths may differ along a residual stream. Since every array is made before it is read, one walk
+each way finds the least.
 
 Nothing live can be lost: a rule's part of the operands determines the wanted part of the results on its own, and what
 is not in the computed part of an array is either known or not in any part that is read.

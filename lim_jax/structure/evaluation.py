@@ -48,10 +48,10 @@ def read(known: Known, available: tuple[Any, Box] | None, box: Box) -> Any:
     array, have = available
     missing = np.zeros((1,) * len(box), bool)
     for axis, (old, new) in enumerate(zip(have, box, strict=True)):
-        size = known.array.shape[axis]
-        wanted, there = boxes.indices(new, size), boxes.indices(old, size)
         if old is None and new is None:
             continue
+        size = known.array.shape[axis]
+        wanted, there = boxes.indices(new, size), boxes.indices(old, size)
         places = np.searchsorted(there, wanted)
         places[places == len(there)] = 0
         absent = there[places] != wanted

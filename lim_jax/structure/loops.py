@@ -1,7 +1,8 @@
 """The rule of `scan`: its body is a program of its own, whose carry must be the same after each step.
 
 What is known of a carry is what is known of it at the start and after every step; what is needed of it is what is
-needed of the result and, again, by the body. Both are reached by repeating the walk over the body until nothing changes.
+needed of the result and, again, by the body. Both are reached by repeating the walk over the body until nothing
+changes.
 """
 
 import dataclasses
@@ -9,7 +10,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from jax import lax
 
 from lim_jax.structure import boxes, known
@@ -37,7 +37,7 @@ class Scan:
     def known(self, eqn: Equation, ins: Sequence[Known]) -> list[Known]:
         """What does not change from step to step."""
         found, results = _steady(eqn, ins)
-        consts, carries, _ = _roles(eqn, found)
+        _, carries, _ = _roles(eqn, found)
         made = [
             Known(out, result.mask[None], result.value[None], result.static)
             for out, result in zip(eqn.outs[len(carries) :], results[len(carries) :], strict=True)

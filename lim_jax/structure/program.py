@@ -1,7 +1,8 @@
 """A function as a flat list of equations over numbered arrays: what the analysis walks over.
 
-`read` traces a function to a jaxpr and puts the bodies of all calls (`jit`, `custom_jvp`, `custom_vjp`, `remat`, ...) in
-the place of the calls. Literals and captured constants become arrays of their own.
+`read` traces a function to a jaxpr and puts the bodies of all calls (`jit`, `custom_jvp`, `custom_vjp`, `remat`, ...)
+in the place of the calls. Literals and captured constants become arrays of their own, and so do the indices that are
+computed from them.
 """
 
 import dataclasses
@@ -24,6 +25,9 @@ CALLS = {
     "remat2": "jaxpr",
     "checkpoint": "jaxpr",
 }
+
+
+LARGEST_INDICES = 65536  # elements; larger integer arrays are not computed when a program is read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Equation:
       operands: numbers of the arrays that it takes.
       results: numbers of the arrays that it makes.
       ins, outs: shapes and dtypes of them.
+      constants: for each operand its value, if it is a constant, else None.
       source: "file:line (function)" of the user's code.
       pure: False where it does more than compute its results.
     """
@@ -59,6 +64,7 @@ class Equation:
     results: tuple[int, ...]
     ins: tuple[Array, ...]
     outs: tuple[Array, ...]
+    constants: tuple[Any, ...]
     source: str
     pure: bool
 
@@ -145,11 +151,27 @@ class _Writer:
             if body is not None:
                 consts = [self.constant(value) for value in getattr(body, "consts", ())]
                 results = self.inline(getattr(body, "jaxpr", body), consts, operands)
+            elif self._makes_indices(eqn, operands):
+                results = [self.constant(value) for value in self._computed(eqn, operands)]
             else:
                 results = [self.add(var.aval) for var in eqn.outvars]
                 self.equations.append(self._equation(eqn, operands, results))
             number.update(zip(eqn.outvars, results, strict=True))
         return [find(atom) for atom in jaxpr.outvars]
+
+    def _makes_indices(self, eqn: core.JaxprEqn, operands: Sequence[int]) -> bool:
+        """Says whether the results are small integer arrays made of constants alone."""
+        avals = [var.aval for var in (*eqn.invars, *eqn.outvars)]
+        small = all(jax.dtypes.issubdtype(aval.dtype, np.integer) or aval.dtype == bool for aval in avals)
+        small = small and sum(aval.size for aval in avals) <= LARGEST_INDICES
+        values = [self.constants.get(number) for number in operands]
+        return small and not eqn.effects and not any(v is None or isinstance(v, jax.core.Tracer) for v in values)
+
+    def _computed(self, eqn: core.JaxprEqn, operands: Sequence[int]) -> list[np.ndarray]:
+        params = eqn.primitive.get_bind_params(eqn.params)
+        with jax.ensure_compile_time_eval():
+            results = eqn.primitive.bind(*(self.constants[number] for number in operands), **params)
+        return [np.asarray(result) for result in (results if eqn.primitive.multiple_results else [results])]
 
     def _equation(self, eqn: core.JaxprEqn, operands: list[int], results: list[int]) -> Equation:
         return Equation(
@@ -159,6 +181,7 @@ class _Writer:
             results=tuple(results),
             ins=tuple(self.arrays[number] for number in operands),
             outs=tuple(self.arrays[number] for number in results),
+            constants=tuple(self.constants.get(number) for number in operands),
             source=_source(eqn),
             pure=not eqn.effects,
         )

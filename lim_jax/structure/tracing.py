@@ -56,7 +56,7 @@ class ChannelGroup:
 
 @dataclasses.dataclass(frozen=True)
 class Opaque:
-    """An operation that reads and mixes everything because nothing is known of it: name, place in the code, operands."""
+    """An operation of which nothing is known: its name, its place in the code and the shapes that it reads."""
 
     name: str
     source: str
@@ -105,7 +105,7 @@ class Structure:
         return jax.tree.unflatten(jax.tree.structure(self.params), [axes.get(path) for path in self._axes])
 
     def report(self) -> str:
-        """Returns a text: the removable channels and what leaves with each, what cannot leave, what is not understood."""
+        """Returns a text: removable channels and what leaves with each, what cannot leave, what is not understood."""
         lines = ["removable channels, and what leaves with each:"]
         lines += [
             f"  {group.size:>5} × " + ", ".join(f"{member.path}[{member.axis}]" for member in group.members)

@@ -260,8 +260,8 @@ def recur(b: Builder, i: int, shape: tuple[int, ...]) -> None:
 
 
 OPERATIONS = (
-    dense, dense, convolution, convolution, unary, unary, binary, affine, affine, normalise, softmax, transpose, reshape,
-    reduce, along, concatenate, cut, pad, pool, attend, heads, lookup, unknown, recur,
+    dense, dense, convolution, convolution, unary, unary, binary, affine, affine, normalise, softmax, transpose,
+    reshape, reduce, along, concatenate, cut, pad, pool, attend, heads, lookup, unknown, recur,
 )  # fmt: skip
 
 

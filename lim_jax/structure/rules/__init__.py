@@ -24,7 +24,9 @@ __all__ = [
 
 def rule_of(eqn: Equation) -> Rule:
     """Returns the rule of an equation."""
-    return UNKNOWN if is_opaque(eqn) else RULES[eqn.name]
+    if is_opaque(eqn):
+        return UNKNOWN
+    return selection.TAKE if eqn.name == "gather" and selection.is_take(eqn) else RULES[eqn.name]
 
 
 def is_opaque(eqn: Equation) -> bool:

@@ -37,7 +37,7 @@ class Rule(Protocol):
         ...
 
     def demand(self, eqn: Equation, wants: Sequence[Box | None], ins: Sequence[Known], round_to: int) -> Step:
-        """Returns which parts of the operands are needed for the wanted parts of the results; at least one is wanted."""
+        """Returns which parts of the operands the wanted parts of the results need; at least one is wanted."""
         ...
 
     def evaluate(self, eqn: Equation, step: Step, operands: Sequence[Any]) -> list[tuple[Any, Box]]:

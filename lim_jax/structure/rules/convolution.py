@@ -1,6 +1,7 @@
 """Convolutions: strided, dilated, transposed, grouped, depthwise.
 
-Channels are what is looked at; along the spatial axes all is read and made. In a grouped convolution whole groups leave.
+Channels are what is looked at; along the spatial axes all is read and made. In a grouped convolution, whole groups
+leave.
 """
 
 from collections.abc import Sequence
@@ -139,8 +140,8 @@ def _or_zero(operand: Known) -> np.ndarray:
 
 
 def _value(eqn: Equation, image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Returns the convolution of given values, with a batch as large as that of `image`, not necessarily the real one."""
-    image_spec, kernel_spec, out_spec = eqn.params["dimension_numbers"]
+    """Returns the convolution of given values; its batch is as large as that of `image`."""
+    image_spec, kernel_spec, _ = eqn.params["dimension_numbers"]
     if not image.any() or not kernel.any():
         return np.zeros((1,) * eqn.outs[0].ndim, eqn.outs[0].dtype)
     image = known.spread(image, eqn.ins[0].shape, image_spec[1:])

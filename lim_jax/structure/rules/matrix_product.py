@@ -4,7 +4,6 @@ What is known of both factors at such an index is added up beforehand: the produ
 of a constant.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +38,7 @@ class MatrixProduct:
         assert want is not None
         contracting, _ = eqn.params["dimension_numbers"]
         parts = _free_boxes(eqn, want)
-        summed = [[eqn.ins[side].shape[axis] for axis in contracting[side]] for side in (0, 1)][0]
+        summed = [eqn.ins[0].shape[axis] for axis in contracting[0]]
         nonzero, unknown = np.ones(summed, bool), np.zeros(summed, bool)
         for operand, part, axes in zip(ins, parts, contracting, strict=True):
             nonzero &= _along(boxes.restrict(operand.nonzero, part), axes, summed)

@@ -1,4 +1,4 @@
-"""Operations that treat some axes index by index: arithmetic, broadcasting, reductions, windows, lookups, and all unknown.
+"""Operations that treat some axes index by index: arithmetic, broadcasting, reductions, windows, lookups, the unknown.
 
 An axis of an operand is *linked* to an axis of the results if index i of the one depends on index i of the other alone,
 and if the operation does the same with fewer indices along both. All other axes are taken as mixed: they are read as a
@@ -16,7 +16,7 @@ from lim_jax.structure.boxes import Box
 from lim_jax.structure.coupling import Axes, Coupling, Units
 from lim_jax.structure.known import Known
 from lim_jax.structure.program import Equation
-from lim_jax.structure.rules.base import Step, register
+from lim_jax.structure.rules.base import Step
 
 Links = list[tuple[int | None, ...]]  # for each operand, for each of its axes, the linked axis of the results
 

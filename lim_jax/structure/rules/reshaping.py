@@ -101,7 +101,7 @@ def _reshaped(eqn: Equation, values: np.ndarray) -> np.ndarray:
     """Reshapes an array whose axes may have size 1 in the place of what the operand has."""
     shape = [0] * eqn.outs[0].ndim
     for block in _blocks(eqn):
-        old, new = _sizes(eqn, block)
+        _, new = _sizes(eqn, block)
         uniform = all(values.shape[axis] == 1 for axis in block.ins)
         if not uniform:
             values = known.spread(values, eqn.ins[0].shape, block.ins)

@@ -60,15 +60,43 @@ def pad_origins(eqn: Equation) -> list[Origins]:
     return [origins]
 
 
-ORIGINS = {"slice": slice_origins, "rev": reverse_origins, "split": split_origins, "pad": pad_origins}
+def take_origins(eqn: Equation) -> list[Origins]:
+    """Constant indices along one axis."""
+    origins: Origins = [None] * eqn.ins[0].ndim
+    (axis,) = eqn.params["dimension_numbers"].collapsed_slice_dims
+    origins[axis] = np.asarray(eqn.constants[1])[:, 0]
+    return [origins]
+
+
+def is_take(eqn: Equation) -> bool:
+    """Says whether a gather takes constant indices along one axis, in its place, as `jnp.take` does."""
+    numbers, indices, shape = eqn.params["dimension_numbers"], eqn.constants[1], eqn.ins[0].shape
+    if indices is None or np.ndim(indices) != 2 or numbers.operand_batching_dims or len(numbers.start_index_map) != 1:
+        return False
+    (axis,) = numbers.start_index_map
+    inside = np.all((np.asarray(indices) >= 0) & (np.asarray(indices) < shape[axis]))
+    whole = all(
+        size == n for other, (size, n) in enumerate(zip(eqn.params["slice_sizes"], shape, strict=True)) if other != axis
+    )
+    in_place = tuple(numbers.offset_dims) == tuple(other for other in range(len(shape)) if other != axis)
+    return bool(inside) and whole and in_place and tuple(numbers.collapsed_slice_dims) == (axis,)
+
+
+ORIGINS = {
+    "slice": slice_origins,
+    "rev": reverse_origins,
+    "split": split_origins,
+    "pad": pad_origins,
+    "gather": take_origins,
+}
 
 
 class Selection:
-    """The rule of these operations."""
+    """The rule of these operations; beside the operand they may have the value of padding, or constant indices."""
 
     def known(self, eqn: Equation, ins: Sequence[Known]) -> list[Known]:
         """What is selected is as known as it was; padding is known if its value is."""
-        operand, *padding = ins
+        operand, padding = ins[0], _padding(eqn, ins)
         static = all(each.static for each in ins)
         results = []
         for out, origins in zip(eqn.outs, ORIGINS[eqn.name](eqn), strict=True):
@@ -83,11 +111,11 @@ class Selection:
         for want, origins in zip(wants, ORIGINS[eqn.name](eqn), strict=True):
             if want is not None:
                 use = boxes.union(use, _part(eqn, want, origins))
-        return Step(tuple(wants), (use, *(() for _ in ins[1:])))
+        return Step(tuple(wants), (use, *(() if eqn.name == "pad" else None for _ in ins[1:])))
 
     def evaluate(self, eqn: Equation, step: Step, operands: Sequence[Any]) -> list[tuple[Any, Box]]:
         """Selects from what there is."""
-        (use, *_), (operand, *padding) = step.uses, operands
+        use, operand, padding = step.uses[0], operands[0], _padding(eqn, operands)
         assert use is not None
         results = []
         for want, origins in zip(step.wants, ORIGINS[eqn.name](eqn), strict=True):
@@ -118,6 +146,10 @@ class Selection:
                 result.append(units)
             results.append(tuple(result))
         return results
+
+
+def _padding(eqn: Equation, each: Sequence[Any]) -> Sequence[Any]:
+    return each[1:] if eqn.name == "pad" else ()
 
 
 def _part(eqn: Equation, want: Box, origins: Origins) -> Box:
@@ -158,4 +190,5 @@ def _select(arrays: Sequence[np.ndarray], origins: Origins) -> np.ndarray:
     return array
 
 
-register(Selection(), *ORIGINS)
+TAKE = Selection()
+register(TAKE, *(name for name in ORIGINS if name != "gather"))
