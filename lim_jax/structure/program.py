@@ -136,8 +136,17 @@ class _Writer:
         self.constants[number] = value
         return number
 
-    def inline(self, jaxpr: core.Jaxpr, constants: Sequence[int], inputs: Sequence[int]) -> list[int]:
-        """Appends the equations of a jaxpr to the program and returns the numbers of its results."""
+    def inline(
+        self, jaxpr: core.Jaxpr, constants: Sequence[int], inputs: Sequence[int], caller: str | None = None
+    ) -> list[int]:
+        """Appends the equations of a jaxpr to the program and returns the numbers of its results.
+
+        Args:
+          jaxpr: the equations.
+          constants: numbers of the arrays in the place of its constants.
+          inputs: numbers of the arrays in the place of its arguments.
+          caller: the place in the code that all its equations come from, if that is not theirs.
+        """
         number = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *inputs], strict=True))
 
         def find(atom: Any) -> int:
@@ -150,12 +159,15 @@ class _Writer:
             body = eqn.params.get(CALLS.get(eqn.primitive.name, ""))
             if body is not None:
                 consts = [self.constant(value) for value in getattr(body, "consts", ())]
-                results = self.inline(getattr(body, "jaxpr", body), consts, operands)
+                inner = getattr(body, "jaxpr", body)
+                # What JAX calls in its own functions says where it was traced first, not where it is called.
+                internal = "/jax/" in (inner.debug_info.func_src_info or "")
+                results = self.inline(inner, consts, operands, caller or (_source(eqn) if internal else None))
             elif self._makes_indices(eqn, operands):
                 results = [self.constant(value) for value in self._computed(eqn, operands)]
             else:
                 results = [self.add(var.aval) for var in eqn.outvars]
-                self.equations.append(self._equation(eqn, operands, results))
+                self.equations.append(self._equation(eqn, operands, results, caller))
             number.update(zip(eqn.outvars, results, strict=True))
         return [find(atom) for atom in jaxpr.outvars]
 
@@ -173,7 +185,7 @@ class _Writer:
             results = eqn.primitive.bind(*(self.constants[number] for number in operands), **params)
         return [np.asarray(result) for result in (results if eqn.primitive.multiple_results else [results])]
 
-    def _equation(self, eqn: core.JaxprEqn, operands: list[int], results: list[int]) -> Equation:
+    def _equation(self, eqn: core.JaxprEqn, operands: list[int], results: list[int], caller: str | None) -> Equation:
         return Equation(
             primitive=eqn.primitive,
             params=dict(eqn.params),
@@ -182,7 +194,7 @@ class _Writer:
             ins=tuple(self.arrays[number] for number in operands),
             outs=tuple(self.arrays[number] for number in results),
             constants=tuple(self.constants.get(number) for number in operands),
-            source=_source(eqn),
+            source=caller or _source(eqn),
             pure=not eqn.effects,
         )
 

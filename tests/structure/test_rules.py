@@ -1,4 +1,4 @@
-"""What each class of primitives lets pass: of a channel that nobody reads, the column of the kernel that makes it goes."""
+"""What each class of primitives lets pass: of a channel that nobody reads, the column that makes it goes."""
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +65,7 @@ PASSING = {
     "own gradient": with_own_gradient,
     "vmap": jax.vmap(lambda y: y - y.sum(0)),
     "loop": lambda y: lax.scan(lambda h, row: (jnp.tanh(h + row),) * 2, jnp.zeros((2, 6)), y.swapaxes(0, 1))[1],
-    "loop backwards": lambda y: lax.scan(lambda h, row: (h * 0.5 + row, None), y[:, 0], y.swapaxes(0, 1), reverse=True)[0],
+    "loop backwards": lambda y: lax.scan(lambda h, r: (h / 2 + r, h), y[:, 0], y.swapaxes(0, 1), reverse=True)[1],
     "reversed channels": lambda y: y[..., ::-1][..., ::-1],
     "split channels": lambda y: jnp.concatenate(jnp.split(y, 3, -1), -1),
     "padded channels": lambda y: jnp.pad(y, ((0, 0), (0, 0), (2, 1)))[..., 2:8],
@@ -147,7 +147,7 @@ def test_other_layouts_of_a_convolution():
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 def test_constant_channels_are_folded_exactly_next_to_borders(padding):
-    """Channels 0 to 2 are made by zero kernels; what is left of them is a bias, and, in a padded convolution, a frame."""
+    """Channels 0 to 2 are made by zeros; what is left of them is a bias, and, where there is padding, a frame."""
     params = {"w": normal(2, 6), "b": normal(6), "k": normal(3, 3, 6, 4)}
     params["w"][:, :3] = 0
     fn = lambda p, x: convolution(padding=padding)(jax.nn.sigmoid(x @ p["w"] + p["b"]), p["k"])  # noqa: E731
