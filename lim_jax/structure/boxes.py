@@ -49,6 +49,11 @@ def either(a: Mask, b: Mask) -> Mask:
     return None if a is None or b is None else simplified(a | b)
 
 
+def without(mask: Mask, allowed: Mask) -> Mask:
+    """Returns a mask that leaves out an index only where it is among those that may be left out."""
+    return mask if mask is None or allowed is None else simplified(mask | ~allowed)
+
+
 def union(a: Box | None, b: Box | None) -> Box | None:
     """Returns the smallest box that holds two."""
     if a is None or b is None:

@@ -50,10 +50,21 @@ class CompactFunction:
         self._plans: dict[Any, _Traced] = {}
 
     def decide(self, *inputs: Any) -> Cuts:
-        """Decides for inputs of some shapes what is left of the parameters."""
+        """Decides for inputs of some shapes what is left of the parameters.
+
+        What is not read at all with inputs of these shapes, such as positions past the end of a short text, stays:
+        other shapes may need it.
+        """
         plan = self._traced(inputs).plan
-        numbers = plan.program.inputs[: len(self._knowns)]
-        self.cuts = cuts_of(self._params, [plan.parts.get(number) for number in numbers])
+        anything = [known.nothing(each.array, each.static) for each in self._knowns]
+        read_at_all = self._plan(plan.program, anything, self._traced(inputs).outputs).parts
+        parts = []
+        for number in plan.program.inputs[: len(self._knowns)]:
+            part, read_part = plan.parts.get(number), read_at_all.get(number)
+            if part is not None and read_part is not None:
+                part = tuple(boxes.without(*masks) for masks in zip(part, read_part, strict=True))
+            parts.append(part)
+        self.cuts = cuts_of(self._params, parts)
         return self.cuts
 
     def also(self, fn: Callable[..., Any]) -> "CompactFunction":
@@ -86,13 +97,15 @@ class CompactFunction:
         key = (jax.tree.structure(shapes), tuple(jax.tree.leaves(shapes)))
         if key not in self._plans:
             program, result = read(self._fn, self._params, *shapes)
-            knowns = [known.nothing(program.arrays[number]) for number in program.inputs[len(self._knowns) :]]
             outputs = [boxes.full(program.arrays[number].ndim) for number in program.outputs]
             if self.cuts is not None:
                 outputs = self._cut_outputs(program, result)
-            plan = backwards(program, forwards(program, [*self._knowns, *knowns]), outputs, self._round_to)
-            self._plans[key] = _Traced(plan, outputs, result)
+            self._plans[key] = _Traced(self._plan(program, self._knowns, outputs), outputs, result)
         return self._plans[key]
+
+    def _plan(self, program: Program, params: Sequence[Known], outputs: Sequence[Box]) -> Plan:
+        inputs = [known.nothing(program.arrays[number]) for number in program.inputs[len(params) :]]
+        return backwards(program, forwards(program, [*params, *inputs]), outputs, self._round_to)
 
     def _cut_outputs(self, program: Program, result: Any) -> list[Box]:
         paths = leaves_by_path(jax.tree.unflatten(result, program.outputs))

@@ -67,6 +67,22 @@ def test_goes_through_export_with_any_batch_size(mlp):
     np.testing.assert_allclose(exported.call(compacted.params, x), apply_mlp(params, x), atol=1e-5)
 
 
+def test_what_other_shapes_may_need_stays():
+    params = {
+        "w": jnp.ones((3, 6)).at[:, 1].set(0),
+        "positions": jnp.ones((9, 6)).at[:, 1].set(0),
+        "o": jnp.ones((6, 2)),
+    }
+
+    def fn(p, x):
+        return (x @ p["w"] + p["positions"][: x.shape[0]]) @ p["o"]
+
+    compacted = compact(fn, params, jnp.ones((4, 3)))
+    assert compacted.params["positions"].shape == (9, 5)
+    longer = jnp.ones((8, 3))
+    np.testing.assert_allclose(compacted.fn(compacted.params, longer), fn(params, longer), rtol=1e-6)
+
+
 def test_widths_are_rounded_up():
     params = mlp_params(jax.random.key(0))
     params["w3"] = params["w3"].at[:4].set(0)
