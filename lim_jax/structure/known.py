@@ -82,7 +82,7 @@ def needed(known: Known, box: Box) -> Box | None:
     """Returns which part of an array must be computed so that all elements in a box can be told."""
     if known.static:
         return None if _is_empty(box) else box
-    unknown = ~known.mask
+    unknown: Any = ~known.mask
     for axis, mask in enumerate(box):
         if mask is not None:
             unknown = unknown & along(mask, axis, unknown.ndim)

@@ -1,8 +1,8 @@
 """A function as a flat list of equations over numbered arrays: what the analysis walks over.
 
 `read` traces a function to a jaxpr and puts the bodies of all calls (`jit`, `custom_jvp`, `custom_vjp`, `remat`, ...)
-in the place of the calls. Literals and captured constants become arrays of their own, and so do the indices that are
-computed from them.
+in the place of the calls; arithmetic that has its own derivative, such as `jax.nn.relu`, stays one operation. Literals
+and captured constants become arrays of their own, and so do the indices that are computed from them.
 """
 
 import dataclasses
@@ -13,6 +13,8 @@ import jax
 import numpy as np
 from jax._src import source_info_util  # the only place that says where in the user's code an equation comes from
 from jax.extend import core
+
+from lim_jax.structure.arithmetic import ARITHMETIC
 
 # Calls whose body may stand in their place, and the parameter that holds it.
 CALLS = {
@@ -157,7 +159,7 @@ class _Writer:
         for eqn in jaxpr.eqns:
             operands = [find(atom) for atom in eqn.invars]
             body = eqn.params.get(CALLS.get(eqn.primitive.name, ""))
-            if body is not None:
+            if body is not None and not _is_arithmetic_with_derivative(eqn):
                 consts = [self.constant(value) for value in getattr(body, "consts", ())]
                 inner = getattr(body, "jaxpr", body)
                 # What JAX calls in its own functions says where it was traced first, not where it is called.
@@ -197,6 +199,22 @@ class _Writer:
             source=caller or _source(eqn),
             pure=not eqn.effects,
         )
+
+
+def _is_arithmetic_with_derivative(eqn: core.JaxprEqn) -> bool:
+    """Says whether this is arithmetic, element by element, that says itself what its derivative is."""
+    custom = eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call")
+    return custom and len(eqn.outvars) == 1 and _is_arithmetic(eqn, eqn.outvars[0].aval.shape)
+
+
+def _is_arithmetic(eqn: core.JaxprEqn, shape: tuple[int, ...]) -> bool:
+    """Says whether an equation treats each element of arrays of that shape, and scalars, on its own."""
+    if any(atom.aval.shape not in (shape, ()) for atom in (*eqn.invars, *eqn.outvars)):
+        return False
+    body = eqn.params.get(CALLS.get(eqn.primitive.name, ""))
+    if body is None:
+        return eqn.primitive.name in ARITHMETIC
+    return all(_is_arithmetic(inner, shape) for inner in getattr(body, "jaxpr", body).eqns)
 
 
 def _source(eqn: core.JaxprEqn) -> str:

@@ -169,6 +169,24 @@ def test_training_goes_on_with_what_is_left():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), actual, expected)
 
 
+@jax.custom_vjp
+def straight_through(x):
+    return jnp.round(x)
+
+
+straight_through.defvjp(lambda x: (jnp.round(x), None), lambda _, g: (2 * g,))
+
+
+@pytest.mark.parametrize("activation", [jax.nn.relu, straight_through])
+def test_derivatives_that_a_function_has_of_its_own_stay(activation):
+    """At 0, where `maximum` has another derivative than `relu`, and `round` has none."""
+    params = {"w": jnp.zeros((3, 6)), "o": jnp.ones((6, 2)).at[jnp.array([0, 4])].set(0)}
+    shrunk = shrink(lambda p, x: activation(x @ p["w"]) @ p["o"], params, jnp.ones((2, 3)), groups={"w": None, "o": 0})
+    assert shrunk.params["w"].shape == (3, 4)
+    gradient = jax.jit(jax.grad(lambda p: shrunk.fn(p, jnp.ones((2, 3))).sum()))(shrunk.params)
+    np.testing.assert_array_equal(gradient["w"], 0 if activation is jax.nn.relu else 8)
+
+
 def test_needing_more_than_was_left_is_told(mlp):
     _, compacted = mlp
     other = compacted.fn.also(lambda p, x: x @ p["w1"] @ p["w2"])

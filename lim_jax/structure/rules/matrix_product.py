@@ -7,7 +7,6 @@ of a constant.
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from lim_jax.structure import boxes, known
@@ -122,17 +121,20 @@ def _spread(eqn: Equation, left: np.ndarray, right: np.ndarray) -> tuple[np.ndar
 def _products(eqn: Equation, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Returns in how many products both are true."""
     left, right = _spread(eqn, left, right)
-    numbers = eqn.params["dimension_numbers"]
-    return np.asarray(jax.lax.dot_general(left.astype(np.float32), right.astype(np.float32), numbers))
+    contracting, batch = eqn.params["dimension_numbers"]
+    labels = [list(range(left.ndim)), list(range(left.ndim, left.ndim + right.ndim))]
+    for a, b in zip((*contracting[0], *batch[0]), (*contracting[1], *batch[1]), strict=True):
+        labels[1][b] = labels[0][a]
+    made = [*(labels[0][a] for a in batch[0]), *(labels[s][a] for s in (0, 1) for a in _free(eqn, s))]
+    return np.einsum(left.astype(np.float32), labels[0], right.astype(np.float32), labels[1], made, optimize=True)
 
 
 def _along(mask: np.ndarray, axes: Sequence[int], sizes: Sequence[int]) -> np.ndarray:
     """Returns where a mask is true for anything else than the axes that are summed over."""
     if 0 in mask.shape:
         return np.zeros(sizes, bool)
-    mask = mask.any(axis=tuple(axis for axis in range(mask.ndim) if axis not in axes))
-    mask = mask.transpose(np.argsort(np.argsort(axes)))
-    return np.broadcast_to(mask, sizes)
+    found = np.asarray(mask.any(axis=tuple(axis for axis in range(mask.ndim) if axis not in axes)))
+    return np.broadcast_to(found.transpose(np.argsort(np.argsort(axes))), sizes)
 
 
 register(MatrixProduct(), "dot_general")

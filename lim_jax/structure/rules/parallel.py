@@ -106,10 +106,13 @@ class Parallel:
             ]
             operands.append(np.broadcast_to(operand.value, shape))
         changes = self.changes(eqn, [operand.shape for operand in operands], sizes)
-        return known.compute(lambda *arrays: eqn.bind(*arrays, **changes), *operands)
+        return known.compute(lambda *arrays: self._apply(eqn, *arrays, **changes), *operands)
 
     def _rest(self, eqn: Equation) -> list[int]:
         return list(eqn.outs[0].shape)
+
+    def _apply(self, eqn: Equation, *operands: Any, **changes: Any) -> list[Any]:
+        return eqn.bind(*operands, **changes)
 
 
 class Broadcast(Parallel):
@@ -168,7 +171,7 @@ def _wanted(eqn: Equation, wants: Sequence[Box | None]) -> Box:
 def _onto_results(mask: np.ndarray, axes: Sequence[int | None], ndim: int) -> np.ndarray:
     """Returns a mask of an operand as one of the results: true where all that is mixed is."""
     mixed = tuple(position for position, axis in enumerate(axes) if axis is None)
-    mask = mask.all(axis=mixed)
+    mask = np.asarray(mask.all(axis=mixed))
     order = [axis for axis in axes if axis is not None]
     mask = mask.transpose(np.argsort(order))
     shape = [1] * ndim

@@ -3,21 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from lim_jax.structure.arithmetic import ARITHMETIC
 from lim_jax.structure.program import Equation
 from lim_jax.structure.rules.base import Rule, register
+from lim_jax.structure.rules.custom_gradient import CustomGradient
 from lim_jax.structure.rules.parallel import Broadcast, Elementwise, Links, Parallel, Sum
 
-# fmt: off
-ARITHMETIC = [
-    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e",
-    "bessel_i1e", "cbrt", "ceil", "clamp", "clz", "conj", "convert_element_type", "copy", "copy_p", "cos", "cosh",
-    "digamma", "div", "eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "igamma",
-    "igammac", "imag", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p", "logistic", "lt", "max", "min",
-    "mul", "name", "ne", "neg", "nextafter", "not", "or", "polygamma", "population_count", "pow", "real",
-    "reduce_precision", "rem", "round", "rsqrt", "select_n", "shift_left", "shift_right_arithmetic",
-    "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor",
-]
-# fmt: on
 REDUCTIONS = ["reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "reduce_xor", "argmax", "argmin"]
 ALONG_ONE_AXIS = {"axis": ["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"], "dimension": ["sort"]}
 WINDOWS = ["reduce_window", "reduce_window_max", "reduce_window_min", "reduce_window_sum"]
@@ -130,6 +121,7 @@ def _new_slice_sizes(eqn: Equation, ins: Sequence[Sequence[int]], out: Sequence[
 UNKNOWN: Rule = Parallel(no_links)
 
 register(Elementwise(elementwise_links, mixes=False), *ARITHMETIC)
+register(CustomGradient(elementwise_links, mixes=False), "custom_jvp_call", "custom_vjp_call")
 register(Broadcast(broadcast_links, _new_shape, mixes=False), "broadcast_in_dim")
 register(Parallel(transpose_links, mixes=False), "transpose")
 register(Parallel(squeeze_links, mixes=False), "squeeze")
