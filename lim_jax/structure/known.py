@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from lim_jax.structure.boxes import Box, along, simplified
 from lim_jax.structure.program import Array
@@ -63,7 +64,7 @@ def nothing(array: Array, static: bool = False) -> Known:
 
 def exactly(value: Any) -> Known:
     """Returns what is known of a given array of numbers."""
-    if isinstance(value, jax.core.Tracer) or jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
+    if isinstance(value, Tracer) or jnp.issubdtype(value.dtype, jax.dtypes.extended):
         return nothing(Array(tuple(value.shape), value.dtype), static=True)
     value = np.asarray(value)
     return Known(Array(value.shape, value.dtype), np.ones((1,) * value.ndim, bool), value, static=True)
@@ -115,7 +116,7 @@ def compute(bind: Any, *operands: np.ndarray) -> list[np.ndarray]:
 
 
 def _storable(dtype: Any) -> Any:
-    return np.float32 if jax.dtypes.issubdtype(dtype, jax.dtypes.extended) else dtype
+    return np.float32 if jnp.issubdtype(dtype, jax.dtypes.extended) else dtype
 
 
 def _is_empty(box: Box) -> bool:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax._src import source_info_util  # the only place that says where in the user's code an equation comes from
+from jax.core import Tracer
 from jax.extend import core
 
 from lim_jax.structure.arithmetic import ARITHMETIC
@@ -175,11 +177,11 @@ class _Writer:
 
     def _makes_indices(self, eqn: core.JaxprEqn, operands: Sequence[int]) -> bool:
         """Says whether the results are small integer arrays made of constants alone."""
-        avals = [var.aval for var in (*eqn.invars, *eqn.outvars)]
-        small = all(jax.dtypes.issubdtype(aval.dtype, np.integer) or aval.dtype == bool for aval in avals)
+        avals: list[Any] = [var.aval for var in (*eqn.invars, *eqn.outvars)]
+        small = all(jnp.issubdtype(aval.dtype, jnp.integer) or aval.dtype == bool for aval in avals)
         small = small and sum(aval.size for aval in avals) <= LARGEST_INDICES
         values = [self.constants.get(number) for number in operands]
-        return small and not eqn.effects and not any(v is None or isinstance(v, jax.core.Tracer) for v in values)
+        return small and not eqn.effects and not any(v is None or isinstance(v, Tracer) for v in values)
 
     def _computed(self, eqn: core.JaxprEqn, operands: Sequence[int]) -> list[np.ndarray]:
         params = eqn.primitive.get_bind_params(eqn.params)
@@ -203,13 +205,14 @@ class _Writer:
 
 def _is_arithmetic_with_derivative(eqn: core.JaxprEqn) -> bool:
     """Says whether this is arithmetic, element by element, that says itself what its derivative is."""
-    custom = eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call")
-    return custom and len(eqn.outvars) == 1 and _is_arithmetic(eqn, eqn.outvars[0].aval.shape)
+    custom, results = eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"), [*eqn.outvars]
+    return custom and len(results) == 1 and _is_arithmetic(eqn, results[0].aval.shape)  # pyright: ignore
 
 
 def _is_arithmetic(eqn: core.JaxprEqn, shape: tuple[int, ...]) -> bool:
     """Says whether an equation treats each element of arrays of that shape, and scalars, on its own."""
-    if any(atom.aval.shape not in (shape, ()) for atom in (*eqn.invars, *eqn.outvars)):
+    atoms: list[Any] = [*eqn.invars, *eqn.outvars]
+    if any(atom.aval.shape not in (shape, ()) for atom in atoms):
         return False
     body = eqn.params.get(CALLS.get(eqn.primitive.name, ""))
     if body is None:

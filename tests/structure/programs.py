@@ -36,7 +36,7 @@ class Builder:
                 value[(slice(None),) * axis + (self.rng.random(size) < 0.5,)] = 0
         if self.rng.random() < 0.1:
             value[...] = 0
-        name = f"p{len(self.params)}"
+        name = f"p{len(self.params):02}"  # in the order of the tree
         self.params[name] = value
         return name
 

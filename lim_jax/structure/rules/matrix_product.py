@@ -125,8 +125,9 @@ def _products(eqn: Equation, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     labels = [list(range(left.ndim)), list(range(left.ndim, left.ndim + right.ndim))]
     for a, b in zip((*contracting[0], *batch[0]), (*contracting[1], *batch[1]), strict=True):
         labels[1][b] = labels[0][a]
+    operands = (left.astype(np.float32), labels[0], right.astype(np.float32), labels[1])
     made = [*(labels[0][a] for a in batch[0]), *(labels[s][a] for s in (0, 1) for a in _free(eqn, s))]
-    return np.einsum(left.astype(np.float32), labels[0], right.astype(np.float32), labels[1], made, optimize=True)
+    return np.einsum(*operands, made, optimize=True)  # pyright: ignore
 
 
 def _along(mask: np.ndarray, axes: Sequence[int], sizes: Sequence[int]) -> np.ndarray:
