@@ -78,7 +78,8 @@ def rounded(mask: Mask, multiple: int) -> Mask:
 def hull(mask: np.ndarray) -> Box:
     """Returns the smallest box around the true elements of a bool array."""
     axes = range(mask.ndim)
-    return tuple(simplified(mask.any(axis=tuple(other for other in axes if other != axis))) for axis in axes)
+    found = (mask.any(axis=tuple(other for other in axes if other != axis)) for axis in axes)
+    return tuple(simplified(np.asarray(each)) for each in found)
 
 
 def outer(masks: Sequence[Mask], sizes: Sequence[int]) -> np.ndarray:

@@ -155,7 +155,7 @@ class _Writer:
 
         def find(atom: Any) -> int:
             if isinstance(atom, core.Literal):
-                return self.constant(np.asarray(atom.val, atom.aval.dtype))
+                return self.constant(np.asarray(atom.val, atom.aval.dtype))  # pyright: ignore
             return number[atom]
 
         for eqn in jaxpr.eqns:
