@@ -21,7 +21,7 @@ from lim_jax import data
 from lim_jax.config import Config
 from lim_jax.runtime import compile_time, devices, startup
 from lim_jax.runtime.progress import Progress
-from lim_jax.training import checkpoints, events, group_watch, messages, record, results, shrinking
+from lim_jax.training import bad_steps, checkpoints, events, group_watch, messages, record, results, shrinking
 from lim_jax.training import history as history_lib
 from lim_jax.training import workdir as workdir_lib
 from lim_jax.training.interruption import Interruption
@@ -113,18 +113,21 @@ def run_steps(run: Run, standing: Standing, progress: Progress, interruption: In
     while step < last:
         standing.state, sums = standing.programs.train_step(standing.state, next(run.iterator))
         if pending is not None:
-            step_done(standing, step, pending, progress)
+            step_done(run, standing, step, pending, progress)
         step, pending = step + 1, sums
         if interruption.signal_number is not None:
             break
-    step_done(standing, step, pending, progress)
+    step_done(run, standing, step, pending, progress)
     if step < last:
         leave_if_interrupted(run, standing, interruption)
 
 
-def step_done(standing: Standing, step: int, sums: Any, progress: Progress) -> None:
+def step_done(run: Run, standing: Standing, step: int, sums: Any, progress: Progress) -> None:
     """Waits for the sums of the step that made it `step` steps, adds them up, and reports now and then."""
-    standing.epoch_sums = record.added(standing.epoch_sums, sums)
+    host = jax.device_get(sums)
+    standing.bad_in_a_row = bad_steps.in_a_row(standing.bad_in_a_row, host)
+    bad_steps.refuse(standing.bad_in_a_row, step, host, standing.state.learned, run.config)
+    standing.epoch_sums = record.added(standing.epoch_sums, host)
     if progress.step_done(step):
         events.import_writers_meanwhile()  # not before the first step, which would be later for it
         logger.info("epoch %d, step %d: %s", standing.epoch, step, progress.line())

@@ -49,6 +49,17 @@ def test_batch_norm_uses_the_moments_of_the_global_batch():
     )
 
 
+@pytest.mark.parametrize(("shape", "has_moments"), [((1, 1, 1, 5), False), ((2, 1, 1, 5), True), ((1, 1, 2, 5), True)])
+def test_one_value_per_channel_is_normalised_by_the_running_moments(shape, has_moments):
+    layer, x = layers.BatchNorm(), reference_weights.normal("x", shape)
+    variables = layer.init(jax.random.key(0), x)
+    variables["batch_stats"] = {"mean": jnp.full(5, 2.0), "var": jnp.full(5, 4.0)}
+    trained, changed = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+    moved = bool(jnp.any(changed["batch_stats"]["mean"] != 2.0) & jnp.any(changed["batch_stats"]["var"] != 4.0))
+    assert moved == has_moments
+    assert bool(jnp.all(trained == layer.apply(variables, x))) != has_moments
+
+
 @pytest.mark.parametrize("forms", [ops.REFERENCE, ops.CPU], ids=lambda forms: forms.name)
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
