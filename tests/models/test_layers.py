@@ -87,9 +87,9 @@ def test_batch_norm_is_that_of_flax(train, dtype, tolerance, forms):
     assert_close(jax.tree.leaves(actual), jax.tree.leaves(expected), tolerance)
 
 
-def test_batch_norm_of_a_single_value_is_its_bias():
-    """As after the pooling of a batch of one image: no variance, but no division by zero either."""
-    layer, x = layers.ConvNorm(4), jnp.ones((1, 1, 1, 3))
+def test_batch_norm_of_equal_values_is_its_bias():
+    """As after the pooling of a batch of two equal images: no variance, but no division by zero either."""
+    layer, x = layers.ConvNorm(4), jnp.ones((2, 1, 1, 3))
     variables = jax.jit(layer.init)(jax.random.key(0), x)
     train = jax.jit(lambda x: layer.apply(variables, x, train=True, mutable=["batch_stats"])[0])
     np.testing.assert_array_equal(train(x)[0, 0, 0], variables["params"]["bn"]["bias"])
