@@ -93,7 +93,7 @@ def test_other_threads_leave_signals_alone():
 
 WORKER = """
 import subprocess, sys, time
-worker = "import time; from lim_jax.runtime import signals as s; s.end_with_parent(); print(1, flush=True); time.sleep(99)"
+worker = "from lim_jax.runtime import signals as s; s.end_with_parent(); print(1, flush=True); s.time.sleep(99)"
 child = subprocess.Popen([sys.executable, "-c", worker], stdout=subprocess.PIPE)
 child.stdout.readline()
 print(child.pid, flush=True)
