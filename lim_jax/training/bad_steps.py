@@ -1,7 +1,7 @@
 """Steps whose loss or gradients are not finite: noticed where they are computed, skipped, counted, and named.
 
 The compiled step decides by itself (`finite`); the loop reads what it found together with the losses, one step behind
-the device, and stops when too many come in a row (`refuse`). That number is in no checkpoint: bad steps change nothing
+the device, and stops when too many come in a row (`too_many`). That number is in no checkpoint: bad steps change nothing
 but the number of steps, so that whoever resumes among them counts anew.
 """
 
@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from lim_jax.config import Config
-from lim_jax.errors import UserError
 
 PyTree = Any
 
@@ -44,8 +43,8 @@ def in_a_row(before: int, sums: PyTree) -> int:
     return before + 1 if is_bad(sums) else 0
 
 
-def refuse(number: int, step: int, sums: PyTree, learned: PyTree, config: Config) -> None:
-    """Ends a run that has too many bad steps in a row.
+def too_many(number: int, step: int, sums: PyTree, learned: PyTree, config: Config) -> str | None:
+    """Returns what to say of bad steps if there are `config.max_bad_steps` in a row, else None.
 
     Args:
       number: of bad steps in a row.
@@ -53,15 +52,10 @@ def refuse(number: int, step: int, sums: PyTree, learned: PyTree, config: Config
       sums: what it gave, on the host.
       learned: anything with the structure of `TrainState.learned`.
       config: of the run.
-
-    Raises:
-      UserError: there are `config.max_bad_steps` or more.
     """
-    if number >= config.get("max_bad_steps", DEFAULT_LIMIT):
-        raise UserError(
-            f"{number} steps in a row, the last of them step {step}, were not finite ({_what(sums, learned)}): lower "
-            f"config.learning_rate (now {config.learning_rate:g}); the checkpoints before are kept"
-        )
+    if number < config.get("max_bad_steps", DEFAULT_LIMIT):
+        return None
+    return f"{number} steps in a row, the last of them step {step}, were not finite ({_what(sums, learned)})"
 
 
 def _what(sums: PyTree, learned: PyTree) -> str:

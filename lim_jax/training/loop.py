@@ -130,7 +130,8 @@ def step_done(
     host = jax.device_get(sums)
     interruption.has_work = True
     standing.bad_in_a_row = bad_steps.in_a_row(standing.bad_in_a_row, host)
-    bad_steps.refuse(standing.bad_in_a_row, step, host, standing.state.learned, run.config)
+    if found := bad_steps.too_many(standing.bad_in_a_row, step, host, standing.state.learned, run.config):
+        raise divergence.stopped(run, standing, found)
     standing.epoch_sums = record.added(standing.epoch_sums, host)
     if progress.step_done(step):
         events.import_writers_meanwhile()  # not before the first step, which would be later for it
