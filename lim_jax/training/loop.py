@@ -52,10 +52,13 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     config_lib.check_resources(config, local_devices)
     dataset = data.load(config.dataset, config.tasks)
     config_lib.check_start(config, dataset, workdir)
-    workdir_lib.make(workdir, config)  # last: a mistake leaves no trace
-    with checkpoints.Checkpoints(workdir, tuple(config.tasks)) as checkpointer:
+    with (
+        workdir_lib.held(workdir, config),  # last: a mistake leaves no trace
+        checkpoints.Checkpoints(workdir, tuple(config.tasks)) as checkpointer,
+    ):
         run = make_run(config, workdir, dataset, local_devices, checkpointer)
         standing = start_or_resume(run)
+        workdir_lib.keep_config(workdir, config)
         messages.describe(run, standing)
         train(run, standing)
         return results.finish(run, standing)
@@ -175,7 +178,7 @@ def leave_if_interrupted(run: Run, standing: Standing, interruption: Interruptio
     if interruption.signal_number is None:
         return
     step = int(standing.state.step)
-    if run.checkpointer.step(checkpoints.LATEST) != step:
+    if run.checkpointer.latest_step() != step:
         save(run, standing, {})
     run.checkpointer.wait()
     logger.info("interrupted: step %d is saved, the same command goes on from there", step)

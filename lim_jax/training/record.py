@@ -8,10 +8,9 @@ import jax
 import numpy as np
 
 from lim_jax import network as network_lib
-from lim_jax.errors import UserError
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import compile_time
-from lim_jax.training import loss_weighting
+from lim_jax.training import divergence, loss_weighting
 from lim_jax.training.run import Run, Standing
 from lim_jax.training.state import last_strength
 
@@ -42,11 +41,7 @@ def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: f
     """
     losses, (total, steps) = standing.epoch_sums["losses"], standing.epoch_sums["total"]
     if not np.isfinite(total):
-        rate = run.config.learning_rate
-        raise UserError(
-            f"the loss is not finite in epoch {standing.epoch}: lower config.learning_rate (now {rate:g}) "
-            f"and start again in another --workdir; {run.workdir} keeps the epochs before"
-        )
+        raise divergence.stopped(run, standing, f"the loss is not finite in epoch {standing.epoch}")
     return {
         "epoch": standing.epoch,
         "step": standing.epoch * run.steps_per_epoch,
