@@ -70,7 +70,7 @@ def verify(workdir: pathlib.Path) -> bool:
         try:
             checkpoint.check()
             state = "sound" if checkpoint.has_digests else "readable (saved without digests)"
-        except stored.Unusable as problem:
+        except stored.UnusableError as problem:
             state, sound = str(problem), False
         rows.append((str(checkpoint.step), state))
     print(tables.aligned([("step", "state"), *rows], left=(1,)))

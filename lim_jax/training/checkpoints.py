@@ -28,10 +28,10 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from lim_jax import network as network_lib
 from lim_jax.errors import UserError
-from lim_jax.network import Network, Trained
+from lim_jax.network import Trained
 from lim_jax.training import digests, loss_weighting, stored
 from lim_jax.training.state import TrainState
-from lim_jax.training.stored import BEST, LATEST, Stored, Unusable
+from lim_jax.training.stored import BEST, LATEST, Stored, UnusableError
 
 __all__ = ["BEST", "LATEST", "Checkpoints", "latest_meta", "load_network", "save_network"]
 
@@ -92,12 +92,12 @@ class Checkpoints:
             if this checkpoint was not evaluated. None, and what is not finite, counts as no loss.
 
         Raises:
-          Unusable: the network is not finite; nothing was saved.
+          UnusableError: the network is not finite; nothing was saved.
         """
         host = jax.device_get(state)
         weights = _stored_variables(host.variables, host.log_variances)
         if name := digests.first_not_finite(digests.by_name(weights)):
-            raise Unusable(f"not finite ({name})")
+            raise UnusableError(f"not finite ({name})")
         training = _training(host)
         finite = {key: loss for key, loss in losses.items() if stored.is_loss(loss)}
         self._losses[int(host.step)] = finite
@@ -119,9 +119,14 @@ class Checkpoints:
         """Returns when everything is on disk."""
         self._manager.wait_until_finished()
 
-    def latest_step(self) -> int | None:
-        """Returns the step of the newest checkpoint, or None if there is none."""
-        return self._manager.latest_step()
+    def step(self, which: str = BEST) -> int | None:
+        """Returns the step of a checkpoint (as in `stored.ranked`), or None if there is none.
+
+        The newest one may be still on its way to the disk.
+        """
+        if which == LATEST:
+            return self._manager.latest_step()
+        return next((each.step for each in stored.ranked(self._workdir, which)), None)
 
     def restore(self, checkpoint: Stored, state: TrainState, iterator: Any) -> TrainState:
         """Returns the state of a checkpoint, and sets `iterator` to where it was; all processes do, or none.
@@ -132,7 +137,7 @@ class Checkpoints:
           iterator: of the training input.
 
         Raises:
-          Unusable: something is not as it was saved, as one of the processes found.
+          UnusableError: something is not as it was saved, as one of the processes found.
           UserError: it holds another network.
         """
         wanted = {"weights": _stored_variables(state.variables, state.log_variances), "training": _training(state)}
@@ -140,7 +145,7 @@ class Checkpoints:
         try:
             found = {"weights": checkpoint.weights(), "training": checkpoint.arrays("training")}
             position = checkpoint.position()
-        except Unusable as error:
+        except UnusableError as error:
             problem = error
         _raise_everywhere(problem)
         trees = {item: self._filled(checkpoint, tree, found[item]) for item, tree in wanted.items()}
@@ -219,7 +224,7 @@ def latest_meta(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def load_network(workdir: pathlib.Path, which: str = BEST) -> Trained:
-    """Returns a trained network of the run in `workdir`; says so if it is another than the wanted one, which is damaged.
+    """Returns a trained network of the run in `workdir`, and says so if the wanted one is damaged and this is another.
 
     Args:
       workdir: of a training run.
@@ -245,7 +250,7 @@ def _candidates(workdir: pathlib.Path, which: str) -> list[Stored]:
     return candidates
 
 
-def _nothing(workdir: pathlib.Path, problems: Mapping[int, Unusable]) -> UserError:
+def _nothing(workdir: pathlib.Path, problems: Mapping[int, UnusableError]) -> UserError:
     return UserError(f"nothing in {workdir} can be used ({stored.in_words(problems)}): give another --workdir")
 
 
@@ -290,11 +295,11 @@ def _another(where: str, why: str) -> UserError:
     return UserError(f"{where} holds another network ({why}): give another --workdir")
 
 
-def _raise_everywhere(problem: Unusable | None) -> None:
+def _raise_everywhere(problem: UnusableError | None) -> None:
     """Raises the problem; in all processes of a run, if one of them has one."""
     if jax.process_count() > 1:
         sound = multihost_utils.process_allgather(np.bool_(problem is None))
-        problem = problem or (None if sound.all() else Unusable("damaged (as another process found)"))
+        problem = problem or (None if sound.all() else UnusableError("damaged (as another process found)"))
     if problem is not None:
         raise problem
 
@@ -302,7 +307,7 @@ def _raise_everywhere(problem: Unusable | None) -> None:
 def _losses_of(checkpoint: Stored) -> dict[str, float]:
     try:
         return checkpoint.losses()
-    except Unusable:
+    except UnusableError:
         return {}
 
 

@@ -9,6 +9,7 @@ import jax
 from lim_jax.config import files
 from lim_jax.errors import UserError
 from lim_jax.runtime import whole_files
+from lim_jax.training import stored
 from lim_jax.training.run import Run, Standing
 
 
@@ -25,7 +26,7 @@ def stopped(run: Run, standing: Standing, what: str) -> UserError:
     if jax.process_index() == 0:
         note = {"step": int(standing.state.step), "learning_rate": rate, "found": what}
         whole_files.write_json(run.workdir / files.DIVERGED, note)
-    saved = run.checkpointer.latest_step()
+    saved = run.checkpointer.step(stored.LATEST)
     goes_on = "starts anew" if saved is None else f"goes on from step {saved}"
     return UserError(
         f"{what}: run the same command with a lower config.learning_rate (now {rate:g}); it {goes_on} in {run.workdir}"

@@ -178,7 +178,7 @@ def leave_if_interrupted(run: Run, standing: Standing, interruption: Interruptio
     if interruption.signal_number is None:
         return
     step = int(standing.state.step)
-    if run.checkpointer.latest_step() != step:
+    if run.checkpointer.step(checkpoints.LATEST) != step:
         save(run, standing, {})
     run.checkpointer.wait()
     logger.info("interrupted: step %d is saved, the same command goes on from there", step)

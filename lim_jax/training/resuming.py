@@ -15,7 +15,7 @@ from lim_jax.network import Network
 from lim_jax.training import divergence, initialization, shrinking, stored
 from lim_jax.training.run import Run, Standing, make_programs
 from lim_jax.training.state import TrainState, create_train_state, make_optimizer
-from lim_jax.training.stored import Stored, Unusable
+from lim_jax.training.stored import Stored, UnusableError
 
 logger = logging.getLogger(__name__)
 
@@ -56,19 +56,20 @@ def save(run: Run, standing: Standing, losses: Mapping[str, float | None]) -> No
     }
     try:
         run.checkpointer.save(standing.state, run.iterator, meta, losses)
-    except Unusable as problem:
+    except UnusableError as problem:
         raise divergence.stopped(run, standing, f"the network at step {standing.state.step} is {problem}") from problem
     divergence.is_over(run, standing)
 
 
 def described(dataset: Dataset) -> dict[str, Any]:
-    """Returns what a run has to find again when it goes on: its examples, and what their targets mean."""
-    return {
+    """Returns what a run has to find again when it goes on: its examples, and what their targets mean, as in JSON."""
+    description = {
         "name": dataset.name,
         "examples": {split: len(source) for split, source in dataset.sources.items()},
         "records": {split: repr(source) for split, source in dataset.sources.items()},
         "tasks": {name: spec.to_json() for name, spec in dataset.specs.items()},
     }
+    return json.loads(json.dumps(description))  # lists for tuples
 
 
 def _start(run: Run) -> Standing:
@@ -116,7 +117,7 @@ def _refuse_other_data(run: Run, before: Any) -> None:
     """Raises `UserError` if the data is not what the run began with; older versions did not note what that was."""
     if before is None:
         return
-    changes = _changes(before, json.loads(json.dumps(described(run.dataset))))
+    changes = _changes(before, described(run.dataset))
     if changes:
         raise UserError(
             f"the data is not what the run in {run.workdir} began with ({'; '.join(changes)}): give it back, or start "

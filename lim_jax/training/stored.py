@@ -19,6 +19,7 @@ from etils import epath
 
 from lim_jax import network as network_lib
 from lim_jax.network import Network
+from lim_jax.runtime import full_disk
 from lim_jax.training import digests
 
 PyTree = Any
@@ -29,18 +30,18 @@ FOLDER = "checkpoints"
 ITEMS = ("weights", "training")  # those made of arrays
 
 
-class Unusable(Exception):
+class UnusableError(Exception):
     """A checkpoint cannot be used; its text goes on after "the checkpoint at step 44 is"."""
 
 
-def damaged(item: str, why: object) -> Unusable:
+def damaged(item: str, why: object) -> UnusableError:
     """Returns the exception for an item that is not as it was saved."""
-    return Unusable(f"damaged ({item}: {' '.join(str(why).split())[:200]})")
+    return UnusableError(f"damaged ({item}: {' '.join(str(why).split())[:200]})")
 
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """One checkpoint. All methods raise `Unusable` where it is not as it was saved.
+    """One checkpoint. All methods raise `UnusableError` where it is not as it was saved.
 
     Attributes:
       folder: of the checkpoint; its name is its step.
@@ -92,7 +93,7 @@ class Stored:
             if not isinstance(meta["epoch"], int):
                 raise TypeError(f"epoch is {meta['epoch']!r}")
             return network_lib.from_json(meta["architecture"])
-        except Unusable:
+        except UnusableError:
             raise
         except Exception as error:  # whatever comes of building a network from anything
             raise damaged("meta", f"it describes no network: {error}") from error
@@ -106,6 +107,7 @@ class Stored:
         try:
             arrays = digests.by_name(handler.restore(epath.Path(self.folder / item)))
         except Exception as error:  # whatever Orbax and TensorStore make of files that are not as they wrote them
+            full_disk.hold_back_abandoned()
             raise damaged(item, _first_line(error)) from error
         finally:
             handler.close()
@@ -117,7 +119,7 @@ class Stored:
         """Returns the arrays of `weights`, all of them finite."""
         arrays = self.arrays("weights")
         if name := digests.first_not_finite(arrays):
-            raise Unusable(f"not finite (weights: {name})")
+            raise UnusableError(f"not finite (weights: {name})")
         return arrays
 
     def position(self) -> Any:
@@ -135,7 +137,7 @@ class Stored:
         return state
 
     def check(self) -> None:
-        """Reads everything; raises `Unusable` if something is not as it was saved."""
+        """Reads everything; raises `UnusableError` if something is not as it was saved."""
         self.losses()
         self.network()
         self.weights()
@@ -185,25 +187,25 @@ def ranked(workdir: pathlib.Path, which: str = BEST) -> list[Stored]:
 def _loss(stored: Stored, key: str) -> float:
     try:
         return stored.losses().get(key, math.inf)
-    except Unusable:
+    except UnusableError:
         return math.inf
 
 
-def first_usable(candidates: list[Stored], use: Callable[[Stored], Any]) -> tuple[Any, dict[int, Unusable]]:
+def first_usable(candidates: list[Stored], use: Callable[[Stored], Any]) -> tuple[Any, dict[int, UnusableError]]:
     """Returns what `use` makes of the first checkpoint that it can use, and what is wrong with those before.
 
     None if it can use none.
     """
-    problems: dict[int, Unusable] = {}
+    problems: dict[int, UnusableError] = {}
     for stored in candidates:
         try:
             return use(stored), problems
-        except Unusable as error:
+        except UnusableError as error:
             problems[stored.step] = error
     return None, problems
 
 
-def in_words(problems: Mapping[int, Unusable]) -> str:
+def in_words(problems: Mapping[int, UnusableError]) -> str:
     """Returns one sentence about checkpoints that cannot be used."""
     return "; ".join(f"the checkpoint at step {step} is {problem}" for step, problem in problems.items())
 

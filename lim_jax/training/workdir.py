@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from lim_jax import config as config_lib
-from lim_jax.config import Config
+from lim_jax.config import Config, files
 from lim_jax.errors import UserError
 from lim_jax.network import Trained
 from lim_jax.runtime import startup
@@ -48,7 +48,7 @@ def keep_config(workdir: pathlib.Path, config: Config) -> None:
     """Writes the `config.json` of a run that has begun, or goes on."""
     if jax.process_index() > 0:
         return
-    if config_lib.holds_run(workdir):
+    if files.holds_run(workdir):
         before = config_lib.load(workdir).learning_rate
         if before != config.learning_rate:
             logger.info("from here on config.learning_rate is %g; it was %g", config.learning_rate, before)

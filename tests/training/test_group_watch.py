@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lim_jax import config as config_lib
 from lim_jax import sparsity
 from lim_jax.training import checkpoints, group_watch, loop
 from lim_jax.training.state import create_train_state, last_strength, make_optimizer, sparse_groups
