@@ -21,7 +21,7 @@ from lim_jax import data
 from lim_jax.config import Config
 from lim_jax.runtime import compile_time, devices, startup
 from lim_jax.runtime.progress import Progress
-from lim_jax.training import bad_steps, checkpoints, events, group_watch, messages, record, results, shrinking
+from lim_jax.training import checkpoints, events, group_watch, messages, record, results, shrinking
 from lim_jax.training import history as history_lib
 from lim_jax.training import workdir as workdir_lib
 from lim_jax.training.interruption import Interruption
@@ -52,10 +52,13 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     config_lib.check_resources(config, local_devices)
     dataset = data.load(config.dataset, config.tasks)
     config_lib.check_start(config, dataset, workdir)
-    workdir_lib.make(workdir, config)  # last: a mistake leaves no trace
-    with checkpoints.Checkpoints(workdir, tuple(config.tasks)) as checkpointer:
+    with (
+        workdir_lib.held(workdir, config),  # last: a mistake leaves no trace
+        checkpoints.Checkpoints(workdir, tuple(config.tasks)) as checkpointer,
+    ):
         run = make_run(config, workdir, dataset, local_devices, checkpointer)
         standing = start_or_resume(run)
+        workdir_lib.keep_config(workdir, config)
         messages.describe(run, standing)
         train(run, standing)
         return results.finish(run, standing)
@@ -129,10 +132,7 @@ def step_done(
     """Waits for the sums of the step that made it `step` steps, adds them up, and reports now and then."""
     host = jax.device_get(sums)
     interruption.has_work = True
-    standing.bad_in_a_row = bad_steps.in_a_row(standing.bad_in_a_row, host)
-    if found := bad_steps.too_many(standing.bad_in_a_row, step, host, standing.state.learned, run.config):
-        raise divergence.stopped(run, standing, found)
-    standing.epoch_sums = record.added(standing.epoch_sums, host)
+    record.note_step(run, standing, step, host)
     if progress.step_done(step):
         events.import_writers_meanwhile()  # not before the first step, which would be later for it
         logger.info("epoch %d, step %d: %s", standing.epoch, step, progress.line())

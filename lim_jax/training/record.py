@@ -8,10 +8,9 @@ import jax
 import numpy as np
 
 from lim_jax import network as network_lib
-from lim_jax.errors import UserError
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import compile_time
-from lim_jax.training import bad_steps, history, loss_weighting
+from lim_jax.training import bad_steps, divergence, history, loss_weighting
 from lim_jax.training.run import Run, Standing
 from lim_jax.training.state import last_strength
 
@@ -37,6 +36,19 @@ def added(epoch_sums: PyTree, sums: PyTree) -> PyTree:
     return new if epoch_sums is None else jax.tree.map(lambda a, b: a + b, {"bad_steps": 0} | epoch_sums, new)
 
 
+def note_step(run: Run, standing: Standing, step: int, sums: PyTree) -> None:
+    """Adds the sums of a step, on the host, to those of the epoch.
+
+    Raises:
+      UserError: it was one step too many in a row that is not finite.
+    """
+    standing.bad_in_a_row = bad_steps.in_a_row(standing.bad_in_a_row, sums)
+    found = bad_steps.too_many(standing.bad_in_a_row, step, sums, standing.state.learned, run.config)
+    if found:
+        raise divergence.stopped(run, standing, found)
+    standing.epoch_sums = added(standing.epoch_sums, sums)
+
+
 def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: float) -> dict[str, Any]:
     """Returns what the steps of an epoch leave in its record.
 
@@ -51,11 +63,7 @@ def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: f
     """
     losses, (total, steps) = standing.epoch_sums["losses"], standing.epoch_sums["total"]
     if not steps:
-        rate = run.config.learning_rate
-        raise UserError(
-            f"the loss is not finite in epoch {standing.epoch}: lower config.learning_rate (now {rate:g}) "
-            f"and start again in another --workdir; {run.workdir} keeps the epochs before"
-        )
+        raise divergence.stopped(run, standing, f"the loss is not finite in epoch {standing.epoch}")
     return {
         "epoch": standing.epoch,
         "step": standing.epoch * run.steps_per_epoch,
