@@ -20,10 +20,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
-def start(number, workdir, data_dir, **more):
+def start(number, workdir, data_dir):
     config = f"--config=tests/training/tiny.py:{data_dir}"
-    changes = ["--config.sparsity.target=0.4", "--config.num_epochs=4", "--config.sparsity.compact_every_epochs=2"]
-    changes += ["--config.sparsity.patience_epochs=1"]
+    changes = ["--config.sparsity.target=0.4", "--config.tasks=depth", "--config.model.width_multiplier=0.05"]
     command = [sys.executable, "-m", "lim_jax.main", config, f"--workdir={workdir}", "--distributed", *changes]
     flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # a device for each
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
