@@ -34,7 +34,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.augmentation.zoomed_depth = "divide"  # divide (the scene is closer) | keep (the lens is longer)
 
     config.model = ml_collections.ConfigDict()
-    config.model.backbone = "resnet50d"  # resnet18d | resnet50d | resnet101d
+    config.model.backbone = "resnet50d"  # resnet18d | resnet50d | resnet101d; without d: torchvision's stem
+    config.model.pretrained = ""  # of the backbone: a .safetensors or .pth file, or hf:REPO; empty = none
+    config.model.dilations = "auto"  # paper | torchvision; auto = paper for the d ones that are not pretrained
     config.model.width_multiplier = 1.0  # of the backbone
     config.model.head_channels = 256  # of the DeepLab heads
     config.model.dropout_rate = 0.3  # of the DeepLab heads; the classifier head has its own 0.6 and 0.4

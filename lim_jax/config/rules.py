@@ -66,9 +66,15 @@ def _number(accepts: Callable[[float], bool], wanted: str) -> Rule:
 
 
 def _backbones() -> Sequence[str]:
-    from lim_jax.models.resnet import BLOCKS
+    from lim_jax.models.resnet import BACKBONES
 
-    return tuple(BLOCKS)
+    return tuple(BACKBONES)
+
+
+def _dilations() -> Sequence[str]:
+    from lim_jax.models.resnet import DILATIONS
+
+    return ("auto", *DILATIONS)
 
 
 def _datasets() -> Sequence[str]:
@@ -132,6 +138,8 @@ RULES = {
     "augmentation.color_jitter": _SHARE,
     "augmentation.zoomed_depth": _one_of("divide", "keep"),
     "model.backbone": _asked(_backbones),
+    "model.dilations": _asked(_dilations),
+    "model.pretrained": _TEXT,
     "model.width_multiplier": _POSITIVE,
     "model.head_channels": _whole(1),
     "model.dropout_rate": _SHARE,
