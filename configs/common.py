@@ -43,6 +43,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.dtype = "float32"  # of the computation, float32 | bfloat16; parameters stay float32
     config.recompute = False  # compute activations again for gradients, to save memory of GPUs; no effect on CPUs
 
+    config.depth = ml_collections.ConfigDict()
+    config.depth.target = "relative"  # relative (to the farthest point of the image) | metres
+    config.depth.loss = "mse"  # mse | l1 | berhu
+    config.depth.max = 0.0  # metres only: what is farther counts nowhere, predictions stop there; 0 = no limit
+
     config.batch_size = 16  # over all devices of all processes
     config.num_epochs = 1000
     config.learning_rate = 1e-4
@@ -51,6 +56,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.plateau_factor = 0.1  # what the rate is then multiplied with
     config.weight_decay = 0.1  # decoupled, as in AdamW
     config.loss_weighting = "uncertainty"  # uncertainty | uniform
+    config.loss_resolution = "features"  # of dense tasks: features | image, logits resized to the labels first
     config.label_smoothing = 0.1  # of the segmentation loss
     config.early_stopping_patience = 25  # epochs, per task (its head freezes) and in total; 0 = never
     config.eval_every_epochs = 1
