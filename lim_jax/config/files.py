@@ -24,6 +24,7 @@ _FREE_TO_CHANGE = (
     "num_devices",
     "compilation_cache_dir",
     "init_from",
+    "model.pretrained",
     "dataset.data_dir",
     "dataset.source_dir",
     "dataset.follow_links",
