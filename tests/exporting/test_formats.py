@@ -28,7 +28,7 @@ def program():
 def test_a_file_holds_the_forms_of_both_platforms_and_runs_here(program):
     format_ = exporting.FORMATS["stablehlo"]
     content = format_.serialize(program)
-    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(program.weights))
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(program.variables))
     assert weights > 1e6 and weights < len(content) < 1.1 * weights, "the weights are in it once"
     text = export.deserialize(bytearray(content)).mlir_module()
     choices = re.findall(
