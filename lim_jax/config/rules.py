@@ -169,4 +169,5 @@ RULES = {
 # Keys that a configuration may have, but need not.
 OPTIONAL_RULES = {
     "dataset.validation_share": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),
+    "max_bad_steps": _whole(1),  # older runs have none
 }

@@ -55,6 +55,8 @@ def epoch_line(record: Mapping[str, Any], network: Network, config: Config) -> s
         parts.append(f"validation {number(record['total']['validation'])} ({', '.join(metrics)})")
     zero = record["sparsity"]["group_percent"]
     parts.append(f"{zero:.1f} % of groups zero")
+    if record.get("bad_steps"):
+        parts.append(f"{record['bad_steps']} steps skipped that were not finite")
     if (compiling := sum(record["compile_seconds"].values())) >= _WORTH_A_WORD:
         parts.append(f"{duration(compiling)} compiling")
     if zero == 100:
