@@ -19,6 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset.name = "nyu"  # rooms | nyu | celebamask_hq | folder
     config.dataset.data_dir = ""  # prepared records; empty = $TFDS_DATA_DIR or ~/tensorflow_datasets
     config.dataset.source_dir = ""  # the data set as downloaded, read once to prepare the records
+    config.dataset.follow_links = False  # whether lists and links in source_dir may lead out of it
     config.dataset.image_size = (256, 256)  # height, width
     config.dataset.split_sizes = (768, 128, 128)  # rooms only: images to render for train, validation, test
 
@@ -34,12 +35,19 @@ def get_config() -> ml_collections.ConfigDict:
     config.augmentation.zoomed_depth = "divide"  # divide (the scene is closer) | keep (the lens is longer)
 
     config.model = ml_collections.ConfigDict()
-    config.model.backbone = "resnet50d"  # resnet18d | resnet50d | resnet101d
+    config.model.backbone = "resnet50d"  # resnet18d | resnet50d | resnet101d; without d: torchvision's stem
+    config.model.pretrained = ""  # of the backbone: a .safetensors or .pth file, or hf:REPO; empty = none
+    config.model.dilations = "auto"  # paper | torchvision; auto = paper for the d ones that are not pretrained
     config.model.width_multiplier = 1.0  # of the backbone
     config.model.head_channels = 256  # of the DeepLab heads
     config.model.dropout_rate = 0.3  # of the DeepLab heads; the classifier head has its own 0.6 and 0.4
     config.dtype = "float32"  # of the computation, float32 | bfloat16; parameters stay float32
     config.recompute = False  # compute activations again for gradients, to save memory of GPUs; no effect on CPUs
+
+    config.depth = ml_collections.ConfigDict()
+    config.depth.target = "relative"  # relative (to the farthest point of the image) | metres
+    config.depth.loss = "mse"  # mse | l1 | berhu
+    config.depth.max = 0.0  # metres only: what is farther counts nowhere, predictions stop there; 0 = no limit
 
     config.batch_size = 16  # over all devices of all processes
     config.num_epochs = 1000
@@ -49,6 +57,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.plateau_factor = 0.1  # what the rate is then multiplied with
     config.weight_decay = 0.1  # decoupled, as in AdamW
     config.loss_weighting = "uncertainty"  # uncertainty | uniform
+    config.loss_resolution = "features"  # of dense tasks: features | image, logits resized to the labels first
     config.label_smoothing = 0.1  # of the segmentation loss
     config.early_stopping_patience = 25  # epochs, per task (its head freezes) and in total; 0 = never
     config.eval_every_epochs = 1

@@ -19,6 +19,7 @@ from configs import common
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """Returns the configuration; `variant` is empty, "dense" or "as_published"."""
     config = common.get_config()
+    config.depth.max = 10.0  # what the camera measures; of depth.target=metres only
     config.learning_rate_schedule = "plateau"
     config.sparsity.strength = 1e-5
     return common.with_variant(config, variant, "configs/nyu.py")

@@ -76,7 +76,12 @@ def build(config: Config, specs: Mapping[str, TargetSpec]) -> Network:
     """Returns the network that `config` describes for the targets `specs`."""
     made = {name: tasks.from_config(spec, config) for name, spec in specs.items()}
     heads = {name: task.head(**task.head_settings(config)) for name, task in made.items()}
-    backbone = models.backbone(config.model.backbone, config.model.width_multiplier, dtype=config.dtype)
+    dilations = config.model.dilations
+    if dilations == "auto" and config.model.pretrained:
+        dilations = "torchvision"
+    backbone = models.backbone(
+        config.model.backbone, config.model.width_multiplier, dtype=config.dtype, dilations=dilations
+    )
     return Network(models.MultiTaskModel(backbone, heads), made)
 
 

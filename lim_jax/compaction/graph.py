@@ -1,8 +1,9 @@
 """A network as a list of tensors and the convolutions that make and read them: what liveness and surgery walk over.
 
 Every tensor of the backbone that a convolution reads is `ReLU(sum of normalised convolutions + identity)`; max pooling
-keeps channels apart, so the pooled stem is the stem's last tensor. Tensors are listed in the order in which they are
-computed. Names are those of the parameters: "stem_conv2", "layer1_0/conv1", and "layer1_0" for what the block emits.
+keeps channels apart and constants constant, so the pooled stem is the stem's last tensor. Tensors are listed in the
+order in which they are computed. Names are those of the parameters: "stem_conv2", "layer1_0/conv1", and "layer1_0" for
+what the block emits.
 """
 
 import dataclasses
@@ -47,8 +48,8 @@ class Tensor:
       width: number of channels.
       convolutions: those whose sum it is.
       identity: the tensor whose first channels are added, if any.
-      stage: of a block's output: the number of its stage. Its channels are added along the stage, so they have one
-        order there.
+      stage: of a block's output, and of what an identity path carries into the stage's first block: the number of the
+        stage. Its channels are added along the stage, so they have one order there.
     """
 
     name: str
@@ -94,6 +95,8 @@ def _backbone(architecture: Architecture) -> list[Tensor]:
     for i, spec in enumerate(architecture.stem, start=1):
         name = f"stem_conv{i}"
         tensors.append(Tensor(name, spec.features, (convolution(name, tensors[-1].name, spec.inputs),)))
+    if not architecture.stages[0][0].downsample:
+        tensors[-1] = dataclasses.replace(tensors[-1], stage=1)
     for stage, blocks in enumerate(architecture.stages, start=1):
         for i, block in enumerate(blocks):
             name, entering = f"layer{stage}_{i}", tensors[-1].name

@@ -46,6 +46,10 @@ def check_start(config: Config, dataset: Any, workdir: pathlib.Path) -> None:
         found.append(f"config.init_from is {config.init_from!r}, which holds no run: give the workdir of one")
     if found:
         raise UserError(as_text(found))
+    if config.model.pretrained and not files.holds_run(workdir):
+        from lim_jax.models import pretrained
+
+        pretrained.locate(config.model.pretrained)
 
 
 def as_text(problems: Sequence[str]) -> str:
@@ -115,6 +119,12 @@ def _too_large_a_batch(batch_size: int, num_images: int) -> list[str]:
     ]
 
 
+def _two_beginnings(config: Config) -> list[str]:
+    if config.init_from and config.model.pretrained:
+        return ["config.init_from and config.model.pretrained both give the backbone's weights: set one of them"]
+    return []
+
+
 def _late_start(config: Config) -> list[str]:
     wanted = config.sparsity
     if wanted.start_epoch < config.num_epochs or not (wanted.target or wanted.strength):
@@ -163,6 +173,7 @@ def _forgotten_count(config: Config) -> list[str]:
 _CONTRADICTIONS: dict[tuple[str, ...], Callable[[Config], list[str]]] = {
     ("tasks", "dataset.name", "dataset.source_dir"): _unknown_tasks,
     ("batch_size", "dataset.name", "dataset.split_sizes"): _too_few_rooms,
+    ("init_from", "model.pretrained"): _two_beginnings,
     ("sparsity.start_epoch", "num_epochs", "sparsity.target", "sparsity.strength"): _late_start,
     ("sparsity.target", "sparsity.penalty"): _target_without_penalty,
     (

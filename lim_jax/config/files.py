@@ -24,8 +24,10 @@ _FREE_TO_CHANGE = (
     "num_devices",
     "compilation_cache_dir",
     "init_from",
+    "model.pretrained",
     "dataset.data_dir",
     "dataset.source_dir",
+    "dataset.follow_links",
     "dataset.num_threads",
     "dataset.prefetch_batches",
 )

@@ -66,15 +66,27 @@ def _number(accepts: Callable[[float], bool], wanted: str) -> Rule:
 
 
 def _backbones() -> Sequence[str]:
-    from lim_jax.models.resnet import BLOCKS
+    from lim_jax.models.resnet import BACKBONES
 
-    return tuple(BLOCKS)
+    return tuple(BACKBONES)
+
+
+def _dilations() -> Sequence[str]:
+    from lim_jax.models.resnet import DILATIONS
+
+    return ("auto", *DILATIONS)
 
 
 def _datasets() -> Sequence[str]:
     from lim_jax.data import datasets
 
     return datasets.NAMES
+
+
+def _depth_losses() -> Sequence[str]:
+    from lim_jax.tasks.depth import ERRORS
+
+    return tuple(ERRORS)
 
 
 def _penalties() -> Sequence[str]:
@@ -122,6 +134,7 @@ RULES = {
     "dataset.name": _asked(_datasets),
     "dataset.data_dir": _TEXT,
     "dataset.source_dir": _TEXT,
+    "dataset.follow_links": _FLAG,
     "dataset.image_size": _counts(2, 16, "height,width of at least 16 pixels: --config.dataset.image_size=96,128"),
     "dataset.split_sizes": _counts(3, 1, "three counts of images: train,validation,test"),
     "dataset.num_workers": _whole(0, _MOST_PROCESSES),
@@ -132,9 +145,14 @@ RULES = {
     "augmentation.color_jitter": _SHARE,
     "augmentation.zoomed_depth": _one_of("divide", "keep"),
     "model.backbone": _asked(_backbones),
+    "model.dilations": _asked(_dilations),
+    "model.pretrained": _TEXT,
     "model.width_multiplier": _POSITIVE,
     "model.head_channels": _whole(1),
     "model.dropout_rate": _SHARE,
+    "depth.target": _one_of("relative", "metres"),
+    "depth.loss": _asked(_depth_losses),
+    "depth.max": _NOT_NEGATIVE,
     "dtype": _one_of("float32", "bfloat16"),
     "recompute": _FLAG,
     "batch_size": _whole(1),
@@ -145,6 +163,7 @@ RULES = {
     "plateau_factor": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),
     "weight_decay": _NOT_NEGATIVE,
     "loss_weighting": _one_of("uncertainty", "uniform"),
+    "loss_resolution": _one_of("features", "image"),
     "label_smoothing": _SHARE,
     "early_stopping_patience": _whole(0),
     "eval_every_epochs": _whole(1),

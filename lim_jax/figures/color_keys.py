@@ -46,5 +46,5 @@ def _draw_scale(part: "SubFigure", scale: ColorScale) -> None:
     from matplotlib.colors import Normalize
 
     axes = part.add_axes((0.3, 0.66, 0.4, 0.18))
-    part.colorbar(ScalarMappable(Normalize(0, 1), scale.color_map), cax=axes, orientation="horizontal")
+    part.colorbar(ScalarMappable(Normalize(0, scale.end), scale.color_map), cax=axes, orientation="horizontal")
     axes.set_xlabel(scale.label, fontsize=style.SMALL, labelpad=1)

@@ -166,18 +166,18 @@ def _write_word(draw: PIL.ImageDraw.ImageDraw, word: _Word, y: float) -> None:
 
 
 def _drawn_scale(scale: ColorScale, width: int) -> PIL.Image.Image:
-    """Draws the colours of 0 to 1 with ticks and what they measure."""
+    """Draws the colours of a scale with ticks and what they measure."""
     font = _font(_FONT)
     left, right = _FONT, width - _FONT
     drawn = PIL.Image.new("RGB", (width, 3 * _LINE), "white")
-    values = np.linspace(0, 1, right - left + 1, dtype=np.float32)
+    values = np.linspace(0, scale.end, right - left + 1, dtype=np.float32)
     bar = scale.colors(np.broadcast_to(values, (_FONT, len(values))))
     drawn.paste(PIL.Image.fromarray(bar), (left, 4))
     draw = PIL.ImageDraw.Draw(drawn)
     for tick in (0, 0.25, 0.5, 0.75, 1):
         x = left + tick * (right - left)
         draw.line((x, _FONT + 4, x, _FONT + 9), _INK, 2)
-        draw.text((x, 1.5 * _LINE), f"{tick:g}", _INK, font, anchor="mm")
+        draw.text((x, 1.5 * _LINE), f"{tick * scale.end:g}", _INK, font, anchor="mm")
     draw.text((width / 2, 2.5 * _LINE), scale.label, _INK, font, anchor="mm")
     return drawn
 

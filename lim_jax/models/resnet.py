@@ -1,18 +1,19 @@
-"""ResNet-D-like backbones, dilated to an output stride of 8.
+"""ResNets, dilated to an output stride of 8.
 
 A backbone is described by `Architecture`: the width, stride and dilation of every convolution, in the order
-in which they run. `resnet18d`, `resnet50d`, `resnet101d` are three such descriptions; a network with fewer
-channels, whether narrowed by `width_multiplier` or compacted, is the same module with other widths.
+in which they run. `resnet50` and its like begin with one 7×7 convolution, as torchvision's do, `resnet50d` and its like
+with three of 3×3. A network with fewer channels, whether narrowed by `width_multiplier` or compacted, is the same
+module with other widths.
 
 Any width may be 0: that convolution is not there, and what reads it is a constant. Along a stage blocks may emit fewer
 channels than they get; the identity path then carries the first ones, so channels that are needed longest come first.
 
-Names: `stem_conv1..3`, then `layer{stage}_{block}` with `conv1..` and `downsample`, each `kernel` and `bn`.
+Names: `stem_conv1..`, then `layer{stage}_{block}` with `conv1..` and `downsample`, each `kernel` and `bn`.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from flax import linen as nn
@@ -21,8 +22,39 @@ from lim_jax import ops
 from lim_jax.errors import UserError
 from lim_jax.models import layers
 
-BLOCKS = {"resnet18d": (2, 2, 2, 2), "resnet50d": (3, 4, 6, 3), "resnet101d": (3, 4, 23, 3)}
-STEM_WIDTHS = (64, 64, 128)
+
+class Kind(NamedTuple):
+    """What tells one backbone from another.
+
+    Attributes:
+      blocks: the number of residual blocks of each stage.
+      convs: of a block: two in a basic block, three in a bottleneck.
+      stem: (width, kernel size) of each convolution of the stem, of which the first has stride 2.
+    """
+
+    blocks: tuple[int, ...]
+    convs: int
+    stem: tuple[tuple[int, int], ...]
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it is one of the `d` ones."""
+        return self.stem == DEEP_STEM
+
+
+PLAIN_STEM = ((64, 7),)
+DEEP_STEM = ((64, 3), (64, 3), (128, 3))
+BACKBONES = {
+    name + ending: Kind(blocks, convs, stem)
+    for ending, stem in (("d", DEEP_STEM), ("", PLAIN_STEM))
+    for name, blocks, convs in (
+        ("resnet18", (2, 2, 2, 2), 2),
+        ("resnet50", (3, 4, 6, 3), 3),
+        ("resnet101", (3, 4, 23, 3), 3),
+    )
+}
+# Where the dilated stages are dilated: "paper" as in the paper's code, "torchvision" as pretrained networks are.
+DILATIONS = ("paper", "torchvision")
 STAGE_WIDTHS = (64, 128, 256, 512)
 STAGE_STRIDES = (1, 2, 1, 1)
 STAGE_DILATIONS = (1, 1, 2, 4)
@@ -101,52 +133,70 @@ def _channels(value: Sequence[int] | None) -> tuple[int, ...] | None:
     return None if value is None else tuple(value)
 
 
-def _basic(width: int, stride: int, dilation: int, downsample: bool) -> BlockSpec:
-    # As in the paper's code, the stage's dilation is in the second convolution only.
-    return BlockSpec((ConvSpec(width, 3, stride=stride), ConvSpec(width, 3, dilation=dilation)), downsample)
+def _convs(kind: Kind, width: int, stride: int, dilations: tuple[int, int]) -> tuple[ConvSpec, ...]:
+    """Returns a block's convolutions; `dilations` are of a basic block's two, or a bottleneck's 3×3 takes the first."""
+    first = ConvSpec(width, 3, stride=stride, dilation=dilations[0])
+    if kind.convs == 2:
+        return first, ConvSpec(width, 3, dilation=dilations[1])
+    return ConvSpec(width, 1), first, ConvSpec(width * EXPANSION, 1)
 
 
-def _bottleneck(width: int, stride: int, dilation: int, downsample: bool) -> BlockSpec:
-    inner = ConvSpec(width, 3, stride=stride, dilation=dilation)
-    return BlockSpec((ConvSpec(width, 1), inner, ConvSpec(width * EXPANSION, 1)), downsample)
+def _dilations(kind: Kind, dilation: int, is_first: bool, placement: str) -> tuple[int, int]:
+    """Returns the dilations of a block's two 3×3 convolutions in a stage of some dilation, for `_convs`."""
+    if placement == "paper":
+        return (1 if kind.convs == 2 else dilation), dilation
+    # The convolution that would have had the stride reads what the stage before wrote, at half the distance.
+    return (max(dilation // 2, 1) if is_first else dilation), dilation
 
 
-def architecture(name: str, width_multiplier: float = 1.0) -> Architecture:
+def architecture(name: str, width_multiplier: float = 1.0, dilations: str = "auto") -> Architecture:
     """Describes the backbone `name`, with all widths multiplied and rounded, 8 channels at least.
+
+    Args:
+      name: one of `BACKBONES`.
+      width_multiplier: factor on the number of channels.
+      dilations: which convolutions of a dilated stage have its dilation. "torchvision": all 3×3, but the first of the
+        stage has half of it, as pretrained networks are dilated. "paper": of a basic block the second, of bottlenecks
+        all. "auto": "paper" for the `d` ones, "torchvision" for the others.
 
     Raises:
       UserError: no backbone has that name, or the multiplier is not positive.
     """
-    if name not in BLOCKS:
-        raise UserError(f"there is no backbone {name!r}; choose one of {', '.join(BLOCKS)}")
+    if name not in BACKBONES:
+        raise UserError(f"there is no backbone {name!r}; choose one of {', '.join(BACKBONES)}")
     if not width_multiplier > 0:
         raise UserError(f"width_multiplier is {width_multiplier}; it must be positive")
+    kind = BACKBONES[name]
+    placement = dilations if dilations != "auto" else ("paper" if kind.is_deep else "torchvision")
 
     def scaled(width: int) -> int:
         return max(MIN_WIDTH, round(width * width_multiplier))
 
-    stem = tuple(ConvSpec(scaled(width), 3, stride=2 if i == 0 else 1) for i, width in enumerate(STEM_WIDTHS))
-    make_block = _basic if name == "resnet18d" else _bottleneck
-    stages = []
-    for blocks, width, stride, dilation in zip(BLOCKS[name], STAGE_WIDTHS, STAGE_STRIDES, STAGE_DILATIONS, strict=True):
-        first = make_block(scaled(width), stride, dilation, True)
-        other = make_block(scaled(width), 1, dilation, False)
-        stages.append((first,) + (other,) * (blocks - 1))
+    stem = tuple(ConvSpec(scaled(width), size, stride=2 if i == 0 else 1) for i, (width, size) in enumerate(kind.stem))
+    stages, entering = [], kind.stem[-1][0]
+    for blocks, width, stride, dilation in zip(kind.blocks, STAGE_WIDTHS, STAGE_STRIDES, STAGE_DILATIONS, strict=True):
+        first = _convs(kind, scaled(width), stride, _dilations(kind, dilation, True, placement))
+        other = _convs(kind, scaled(width), 1, _dilations(kind, dilation, False, placement))
+        emitted = width * (EXPANSION if kind.convs == 3 else 1)
+        downsample = stride != 1 or entering != emitted
+        stages.append((BlockSpec(first, downsample), *(BlockSpec(other),) * (blocks - 1)))
+        entering = emitted
     return Architecture(stem, tuple(stages))
 
 
-def backbone(name: str, width_multiplier: float = 1.0, *, dtype: str = "float32") -> "ResNet":
-    """Returns the backbone `name` ("resnet18d", "resnet50d" or "resnet101d").
+def backbone(name: str, width_multiplier: float = 1.0, *, dtype: str = "float32", dilations: str = "auto") -> "ResNet":
+    """Returns the backbone `name`: "resnet18", "resnet50", "resnet101" or, with a deep stem, "resnet18d" and so on.
 
     Args:
       name: which.
       width_multiplier: factor on the number of channels of every convolution.
       dtype: dtype of the computation; parameters are float32.
+      dilations: see `architecture`.
 
     Raises:
       UserError: no backbone has that name, or the multiplier is not positive.
     """
-    return ResNet(architecture(name, width_multiplier), dtype=dtype)
+    return ResNet(architecture(name, width_multiplier, dilations), dtype=dtype)
 
 
 class Block(nn.Module):

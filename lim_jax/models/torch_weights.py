@@ -1,4 +1,4 @@
-"""Weights of the paper's public PyTorch code, as variables of our modules.
+"""Weights of PyTorch networks, as variables of our modules: the paper's code, torchvision's and timm's ResNets.
 
 Kernels change from OIHW to HWIO, dense layers from (out, in) to (in, out); everything else is a change of
 names. Torch's `num_batches_tracked` has no counterpart here.
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lim_jax.errors import UserError
-from lim_jax.models.resnet import BLOCKS
+from lim_jax.models.resnet import BACKBONES, DEEP_STEM, PLAIN_STEM, architecture
 
 _NORM = {
     "weight": ("params", "scale"),
@@ -20,6 +20,7 @@ _NORM = {
     "running_var": ("batch_stats", "var"),
 }
 _LINEAR = {"weight": ("params", "kernel"), "bias": ("params", "bias")}
+_IMAGENET_CLASSIFIER = ("fc.weight", "fc.bias")
 _BLOCK = re.compile(r"layer([1-4])\.(\d+)\.")
 
 # Where a torch tensor goes: (collection, name of the submodule, ..., name of the array).
@@ -27,11 +28,12 @@ Place = tuple[str, ...]
 
 
 def to_flax(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Converts a state dict of the paper's code to the variables of our modules.
+    """Converts a state dict to the variables of our modules.
 
     Args:
-      state_dict: {torch name: array} of a backbone, of a head, or of a whole model (names with the prefix
-        `backbone.` or `decoders.<task>.`); a prefix `module.` is ignored.
+      state_dict: {torch name: array} of the paper's code: of a backbone, of a head, or of a whole model (names with the
+        prefix `backbone.` or `decoders.<task>.`); or of a ResNet of torchvision's, or of timm's with a deep stem
+        (`resnet50s`), whose classifier `fc` is left out. A prefix `module.` is ignored.
 
     Returns:
       {"params": ..., "batch_stats": ...} of float32 arrays, for `ResNet`, `DeepLab`, `Classifier` or
@@ -52,8 +54,11 @@ def to_flax(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _part(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    names = [name for name in tensors if name.startswith(prefix) and not name.endswith("num_batches_tracked")]
-    return {name.removeprefix(prefix): tensors[name] for name in names}
+    part = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    unused = _IMAGENET_CLASSIFIER if not prefix and "layer1.0.conv1.weight" in part else ()
+    return {
+        name: tensor for name, tensor in part.items() if not name.endswith("num_batches_tracked") and name not in unused
+    }
 
 
 def _modules(names: Iterable[str]) -> dict[str, Place]:
@@ -94,25 +99,50 @@ def _conv_norm(torch_conv: str, torch_norm: str, name: str) -> dict[str, Place]:
     return _layer(torch_conv, name, kernel) | _layer(torch_norm, f"{name}.bn", _NORM)
 
 
-def _backbone_places(names: list[str]) -> dict[str, Place]:
+def backbone_name(names: Iterable[str]) -> str:
+    """Returns which of `resnet.BACKBONES` has weights of these torch names, without prefix.
+
+    Raises:
+      UserError: none of them.
+    """
+    names = set(names)
+    if "layer1.0.downsample.2.weight" in names:
+        raise UserError(
+            "these weights are of a network that pools before it downsamples (timm's resnet50d and its like), which no "
+            "backbone here does: take timm's resnet50s for resnet50d, resnet101s for resnet101d"
+        )
     found = [(int(match[1]), int(match[2])) for match in map(_BLOCK.match, names) if match]
     blocks = tuple(max((i + 1 for stage, i in found if stage == wanted), default=0) for wanted in range(1, 5))
-    if blocks not in BLOCKS.values():
-        known = "; ".join(f"{name}: {', '.join(map(str, counts))}" for name, counts in BLOCKS.items())
-        raise UserError(f"stages of {', '.join(map(str, blocks))} blocks belong to no backbone ({known})")
-    convs = (1, 2) if blocks == BLOCKS["resnet18d"] else (1, 2, 3)
+    convs = 3 if "layer1.0.conv3.weight" in names else 2
+    stem = PLAIN_STEM if "conv1.weight" in names else DEEP_STEM
+    for name, kind in BACKBONES.items():
+        if kind == (blocks, convs, stem):
+            return name
+    known = "; ".join(f"{name}: {', '.join(map(str, kind.blocks))}" for name, kind in BACKBONES.items())
+    raise UserError(f"stages of {', '.join(map(str, blocks))} blocks belong to no backbone ({known})")
+
+
+def _stem_places(names: Iterable[str]) -> dict[str, Place]:
+    """Returns where the stem's tensors go: torchvision's `conv1`, timm's `conv1.0`, the paper's `stem1.0`."""
+    if "conv1.weight" in names:
+        return _conv_norm("conv1", "bn1", "stem_conv1")
+    timm = any(name.startswith("conv1.") for name in names)
+    norms = ("conv1.1", "conv1.4", "bn1") if timm else ("stem1.1", "stem1.4", "stem1.7")
     places: dict[str, Place] = {}
-    for i in range(3):
-        places |= _conv_norm(f"stem1.{3 * i}", f"stem1.{3 * i + 1}", f"stem_conv{i + 1}")
-    for stage, count in enumerate(blocks, start=1):
-        for i in range(count):
-            torch_block, block = f"layer{stage}.{i}", f"layer{stage}_{i}"
-            for conv in convs:
-                places |= _conv_norm(f"{torch_block}.conv{conv}", f"{torch_block}.bn{conv}", f"{block}.conv{conv}")
-            if i == 0:
-                places |= _conv_norm(
-                    f"{torch_block}.downsample.0", f"{torch_block}.downsample.1", f"{block}.downsample"
-                )
+    for i, norm in enumerate(norms):
+        places |= _conv_norm(f"{'conv1' if timm else 'stem1'}.{3 * i}", norm, f"stem_conv{i + 1}")
+    return places
+
+
+def _backbone_places(names: list[str]) -> dict[str, Place]:
+    places = _stem_places(names)
+    for stage, blocks in enumerate(architecture(backbone_name(names)).stages, start=1):
+        for i, block in enumerate(blocks):
+            theirs, ours = f"layer{stage}.{i}", f"layer{stage}_{i}"
+            for conv in range(1, len(block.convs) + 1):
+                places |= _conv_norm(f"{theirs}.conv{conv}", f"{theirs}.bn{conv}", f"{ours}.conv{conv}")
+            if block.downsample:
+                places |= _conv_norm(f"{theirs}.downsample.0", f"{theirs}.downsample.1", f"{ours}.downsample")
     return places
 
 

@@ -25,8 +25,8 @@ from lim_jax.network import Network
 from lim_jax.prediction import evaluation
 from lim_jax.prediction.upsampling import Prediction, Upsampler
 from lim_jax.runtime import platforms
-from lim_jax.tasks.base import dense_tasks
-from lim_jax.tasks.interpolation import OUTPUT_STRIDE
+from lim_jax.tasks.base import DenseTask, dense_tasks
+from lim_jax.tasks.interpolation import OUTPUT_STRIDE, map_shape
 
 Size: TypeAlias = tuple[int, int]  # (height, width)
 PyTree = Any
@@ -62,15 +62,21 @@ class Input:
         size = self.pixels.shape[0], self.pixels.shape[1]
         return Bucket(size, unchanged=size == self.image_size and not self.extended)
 
-    def positions(self) -> tuple[np.ndarray, np.ndarray]:
+    def positions(self, stretched: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Returns, in cells, where the image's rows and columns lie in the network's map.
 
         Pixel y of the image is centred on y + 1/2, which resizing maps to (y + 1/2) h / H in what the network sees;
         there cell i is centred on pixel 8 i, that is on 8 i + 1/2.
+
+        Args:
+          stretched: the outermost cells lie on the outermost pixels of what the network sees instead
+            (`DenseTask.loss_resolution`).
         """
+        seen_size = self.pixels.shape[0], self.pixels.shape[1]
         rows, columns = (
-            ((np.arange(pixels) + 0.5) * (1 if self.extended else seen / pixels) - 0.5) / OUTPUT_STRIDE
-            for pixels, seen in zip(self.image_size, self.pixels.shape[:2], strict=True)
+            ((np.arange(pixels) + 0.5) * (1 if self.extended else seen / pixels) - 0.5)
+            * ((cells - 1) / max(seen - 1, 1) if stretched else 1 / OUTPUT_STRIDE)
+            for pixels, seen, cells in zip(self.image_size, seen_size, map_shape(seen_size), strict=True)
         )
         return rows, columns
 
@@ -94,6 +100,7 @@ class Predictor:
         computed = network.on(platforms.default())
         self._cells = jax.jit(lambda variables, images: _cells(computed, variables, images))
         self._upsample = Upsampler(dense_tasks(network.tasks))
+        self._stretched = any(task.at_image for task in dense_tasks(network.tasks).values())
         self._whole = evaluation.predictor(network, image_size) if image_size else None
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Prediction]:
@@ -173,7 +180,7 @@ class Predictor:
         for index, (key, item) in enumerate(batch):
             found = {name: values[index] for name, values in host.items()}
             if maps:
-                found |= self._upsample(maps, index, *item.positions())
+                found |= self._upsample(maps, index, *item.positions(self._stretched))
             yield key, {name: found[name] for name in self.network.tasks}
 
 
@@ -186,6 +193,9 @@ def bucket_side(pixels: int) -> int:
 
 
 def _cells(network: Network, variables: PyTree, images: jax.Array) -> dict[str, jax.Array]:
-    """Returns `Task.activate`'s results: (B, h, w, outputs) to interpolate, or the answers of an image task, (B,)."""
+    """Returns (B, h, w, outputs) to interpolate of a dense task, the answers of an image task, (B,)."""
     logits = network.logits(variables, images)
-    return {name: task.activate(logits[name]) for name, task in network.tasks.items()}
+    return {
+        name: task.interpolated(logits[name]) if isinstance(task, DenseTask) else task.activate(logits[name])
+        for name, task in network.tasks.items()
+    }

@@ -68,7 +68,7 @@ def _tile(
     tile = {}
     for name, task in tasks.items():
         cells = jax.lax.dynamic_slice(maps[name], (index, row, column, 0), (*window, maps[name].shape[-1]))
-        tile[name] = task.decode(interpolate(cells, row_weights, column_weights))[0]
+        tile[name] = task.decoded(interpolate(cells, row_weights, column_weights))[0]
     return tile
 
 

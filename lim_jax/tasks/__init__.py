@@ -13,7 +13,7 @@ Everything above this package asks a task what it needs to know and never which 
     task.summarize(sums) -> {metric: float | None}  None: nothing valid defines it
     task.published_metric -> name            the metric of the paper's tables
     task.metric_info -> {name: Metric}       label, unit, higher_is_better; task.loss_label
-    task.predict(logits, (H, W)) -> array    classes uint8 (B, H, W), relative depth (B, H, W),
+    task.predict(logits, (H, W)) -> array    classes uint8 (B, H, W), depth (B, H, W),
                                              unit normals (B, H, W, 3) or probability (B,)
     task.prepare_target(target) -> array     the target in the same terms as `predict`'s result
     task.baseline_statistics(target) -> {name: sums}         over the train split, for
@@ -42,6 +42,7 @@ from lim_jax.tasks.attribute import AttributeTask
 from lim_jax.tasks.base import DenseTask, ImageTask, Metric, Metrics, Sums, Task, dense_tasks, image_tasks
 from lim_jax.tasks.depth import DepthTask
 from lim_jax.tasks.interpolation import resize_predictions, sample_target
+from lim_jax.tasks.metres import MetricDepthTask
 from lim_jax.tasks.normals import NormalsTask
 from lim_jax.tasks.segmentation import SegmentationTask
 
@@ -51,6 +52,7 @@ __all__ = [
     "DepthTask",
     "ImageTask",
     "Metric",
+    "MetricDepthTask",
     "Metrics",
     "NormalsTask",
     "SegmentationTask",
@@ -74,7 +76,7 @@ _TASKS: dict[str, type[Task]] = {
 
 def create(spec: TargetSpec, **settings: Any) -> Task:
     """Returns the task for a target of this kind; `settings` are the fields of the task's class."""
-    return _TASKS[spec.kind](spec, **settings)
+    return _TASKS[spec.kind].create(spec, **settings)
 
 
 def from_config(spec: TargetSpec, config: Any) -> Task:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lim_jax.data.specs import TargetSpec
-from lim_jax.tasks.interpolation import map_shape, resize_predictions
+from lim_jax.tasks.interpolation import map_shape, resize_predictions, sample_target, stretch
 from lim_jax.tasks.legends import ColorKey, ColorScale
 from lim_jax.tasks.palette import INVALID_COLOR
 
@@ -24,6 +24,7 @@ Sums = dict[str, jax.Array]
 Metrics = dict[str, float | None]
 
 _CELLS = "cell (i, j) is centred on pixel (8 i, 8 j); predictions are bilinear between cells"
+_STRETCHED_CELLS = "the corners' cells lie on the corners' pixels; logits are bilinear between cells"
 _TILE = (48, 144)  # height, width of the picture of an answer
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
@@ -74,6 +75,11 @@ class Task(abc.ABC):
         """Returns the fields of the task, apart from `spec`, that the configuration of a run (`Config`) decides."""
         del config
         return {}
+
+    @classmethod
+    def create(cls, spec: TargetSpec, **settings: Any) -> "Task":
+        """Returns the task with these settings, which may be another class's of the same kind."""
+        return cls(spec, **settings)
 
     @property
     @abc.abstractmethod
@@ -184,10 +190,47 @@ class Task(abc.ABC):
 class DenseTask(Task):
     """A task with a prediction per pixel, from a map of logits (ceil(H/8), ceil(W/8), `num_outputs`).
 
-    `predict` has two halves: `activate` gives what is interpolated between the cells, `decode` reads it.
+    `predict` has two halves: `activate` makes numbers of the logits, `decode` reads them at the image's size. What is
+    interpolated in between depends on where the loss is.
+
+    Attributes:
+      loss_resolution: "features": the loss compares each cell with the pixel it is centred on, and predictions are what
+        `activate` gives, interpolated. "image": logits are resized to the labels first, their corners on the image's
+        corners, for loss, metrics and predictions alike.
     """
 
+    loss_resolution: str = "features"
     head_name: ClassVar[str] = "deeplab"
+
+    @classmethod
+    def settings_from(cls, config: Any) -> dict[str, Any]:
+        """Returns `loss_resolution`; see `Task.settings_from`."""
+        return {"loss_resolution": config.loss_resolution}
+
+    @property
+    def at_image(self) -> bool:
+        """Whether `loss_resolution` is "image"."""
+        return self.loss_resolution == "image"
+
+    def matched(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns logits and targets (B, ...) at the same places: where the loss is."""
+        if self.at_image:
+            return stretch(logits, (target.shape[1], target.shape[2])), target
+        return logits, sample_target(target, logits)
+
+    def upsampled(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
+        """Returns what `decode` reads for images of `image_size` = (height, width): (B, height, width, outputs)."""
+        if self.at_image:
+            return self.activate(stretch(logits, image_size))
+        return resize_predictions(self.activate(logits), image_size)
+
+    def interpolated(self, logits: jax.Array) -> jax.Array:
+        """Returns what is interpolated, of the logits' shape; for who interpolates by himself, before `decoded`."""
+        return logits if self.at_image else self.activate(logits)
+
+    def decoded(self, values: jax.Array) -> jax.Array:
+        """Returns the predictions (B, H, W, ...), given interpolated `interpolated` values (B, H, W, outputs)."""
+        return self.decode(self.activate(values) if self.at_image else values)
 
     def head_settings(self, config: Any) -> dict[str, Any]:
         """See `Task.head_settings`; the head's dropout is configured too."""
@@ -199,15 +242,15 @@ class DenseTask(Task):
 
     def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
         """Returns predictions in the target's terms, upsampled to `image_size` = (height, width)."""
-        return self.decode(resize_predictions(self.activate(logits), image_size))
+        return self.decode(self.upsampled(logits, image_size))
 
     def activate(self, logits: jax.Array) -> jax.Array:
-        """Returns what is interpolated between the cells, of the logits' shape."""
+        """Returns the numbers that `decode` reads, elementwise, of the logits' shape."""
         return logits
 
     @abc.abstractmethod
     def decode(self, values: jax.Array) -> jax.Array:
-        """Returns the predictions (B, H, W, ...), given interpolated `activate` values (B, H, W, outputs)."""
+        """Returns the predictions (B, H, W, ...), given `activate`'s numbers at the image's size (B, H, W, outputs)."""
 
     @abc.abstractmethod
     def legend(self, *values: np.ndarray) -> ColorKey | ColorScale:
@@ -219,7 +262,8 @@ class DenseTask(Task):
 
     def export_notes(self, decoded: bool) -> dict[str, Any]:
         """See `Task.export_notes`; of logits it also says where their cells lie."""
-        return super().export_notes(decoded) | ({} if decoded else {"cells": _CELLS})
+        cells = _STRETCHED_CELLS if self.at_image else _CELLS
+        return super().export_notes(decoded) | ({} if decoded else {"cells": cells})
 
 
 @dataclasses.dataclass(frozen=True)

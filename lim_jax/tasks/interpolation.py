@@ -38,6 +38,17 @@ def resize_predictions(maps: jax.Array, image_size: tuple[int, int]) -> jax.Arra
     return interpolate(maps, rows, columns)
 
 
+def stretch(maps: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Resizes (B, h, w, C) to (B, *size, C), bilinear: the corners' cells lie on the corners (torch: align_corners)."""
+    if maps.shape[1:3] == size:
+        return maps
+    rows, columns = (
+        interpolation_matrix(np.linspace(0, cells - 1, pixels), cells)
+        for pixels, cells in zip(size, maps.shape[1:3], strict=True)
+    )
+    return interpolate(maps, rows, columns)
+
+
 def interpolate(maps: jax.Array, rows: jax.Array | np.ndarray, columns: jax.Array | np.ndarray) -> jax.Array:
     """Returns (B, Y, X, C): maps (B, h, w, C) between their cells, by the matrices `rows` (Y, h), `columns` (X, w)."""
     # Full precision: the default on a GPU rounds to 10 bits, which moves class borders.

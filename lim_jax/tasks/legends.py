@@ -35,18 +35,22 @@ class ColorKey:
 
 @dataclasses.dataclass(frozen=True)
 class ColorScale:
-    """Colours of the numbers from 0 to 1.
+    """Colours of the numbers from 0 to some end.
 
     Attributes:
       label: what the numbers are.
       color_map: the colours, by matplotlib's name for them.
+      end: the largest number that has a colour of its own.
     """
 
     label: str
     color_map: str
+    end: float = 1.0
 
     def colors(self, values: np.ndarray) -> np.ndarray:
-        """Returns uint8 (..., 3): the colours of values (...); those outside 0..1 look like its ends."""
+        """Returns uint8 (..., 3): the colours of values (...); those outside 0..end look like its ends."""
         import matplotlib  # only pictures need it
 
-        return matplotlib.colormaps[self.color_map](np.clip(values, 0, 1), bytes=True)[..., :3]
+        return matplotlib.colormaps[self.color_map](
+            np.clip(np.asarray(values) / np.float32(self.end), 0, 1), bytes=True
+        )[..., :3]

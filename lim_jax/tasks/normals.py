@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from lim_jax.tasks.base import DenseTask, Metric, Metrics, Sums
-from lim_jax.tasks.interpolation import resize_predictions, sample_target
 from lim_jax.tasks.legends import ColorKey, Entry
 from lim_jax.tasks.sums import count, histogram, histogram_median, ratio
 
@@ -64,12 +63,12 @@ class NormalsTask(DenseTask):
 
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
         """1 - cosine summed over the valid cells; see `Task.loss`."""
-        cosine, valid = _cell_cosines(logits, target)
+        cosine, valid = _cosines(*self.matched(logits, target))
         return jnp.sum(jnp.where(valid, 1 - cosine, 0)), count(valid).astype(jnp.float32)
 
     def metrics(self, logits: jax.Array, target: jax.Array) -> Sums:
         """Cosines of the cells; angles of the pixels and their histogram; counts. See `Task.metrics`."""
-        cosine, cell_valid = _cell_cosines(logits, target)
+        cosine, cell_valid = _cosines(*self.matched(logits, target))
         prediction = self.predict(logits, (target.shape[1], target.shape[2]))
         valid = _is_valid(target)
         angle = jnp.where(valid, _angle(prediction, target), 0)
@@ -120,7 +119,7 @@ class NormalsTask(DenseTask):
 
         Where such a vector has hardly any length, rounding decides where the normal points.
         """
-        vectors = np.asarray(resize_predictions(jnp.tanh(logits), image_size))
+        vectors = np.asarray(self.upsampled(jnp.asarray(logits), image_size))
         lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
         return super().deviation(found, logits, image_size) * np.minimum(lengths, 1)
 
@@ -145,9 +144,8 @@ def _direction(vectors: jax.Array) -> jax.Array:
     return vectors * jax.lax.rsqrt(jnp.maximum(square, _SHORTEST**2))
 
 
-def _cell_cosines(logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns (cosine between tanh(logits) and the target, validity), both (B, h, w)."""
-    cells = sample_target(target, logits)
+def _cosines(logits: jax.Array, cells: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns (cosine between tanh(logits) and the target at the same places, validity), both (B, h, w)."""
     prediction = _direction(jnp.tanh(logits.astype(jnp.float32)))
     return jnp.sum(prediction * _direction(cells), axis=-1), _is_valid(cells)
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from lim_jax.data.specs import IGNORE
 from lim_jax.tasks.base import DenseTask, Metric, Metrics, Sums
-from lim_jax.tasks.interpolation import resize_predictions, sample_target
 from lim_jax.tasks.legends import ColorKey, Entry
 from lim_jax.tasks.palette import INVALID_COLOR, class_colors
 from lim_jax.tasks.sums import count, ratio
@@ -46,8 +45,8 @@ class SegmentationTask(DenseTask):
 
     @classmethod
     def settings_from(cls, config: Any) -> dict[str, Any]:
-        """Returns `label_smoothing`; see `Task.settings_from`."""
-        return {"label_smoothing": config.label_smoothing}
+        """Returns `label_smoothing`, too; see `DenseTask.settings_from`."""
+        return super().settings_from(config) | {"label_smoothing": config.label_smoothing}
 
     @property
     def num_outputs(self) -> int:
@@ -63,7 +62,7 @@ class SegmentationTask(DenseTask):
 
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Cross entropy against `(1 - ε) onehot + ε / classes`, summed over valid cells; see `Task.loss`."""
-        labels = sample_target(target, logits)
+        logits, labels = self.matched(logits, target)
         valid = labels != IGNORE
         logits = logits.astype(jnp.float32)
         true_logit = jnp.sum(logits * jax.nn.one_hot(labels, self.num_outputs), axis=-1)
@@ -74,8 +73,8 @@ class SegmentationTask(DenseTask):
 
     def metrics(self, logits: jax.Array, target: jax.Array) -> Sums:
         """The images' micro IoU, right and valid cells, pixels per target and prediction; see `Task.metrics`."""
-        cells = sample_target(target, logits)
-        hits = jnp.sum(jnp.argmax(logits, axis=-1) == cells, axis=(1, 2))
+        matched, cells = self.matched(logits, target)
+        hits = jnp.sum(jnp.argmax(matched, axis=-1) == cells, axis=(1, 2))
         valid = jnp.sum(cells != IGNORE, axis=(1, 2))
         # Every wrong cell is one false positive and one false negative, so the union is 2 valid - hits.
         image_iou = jnp.where(valid > 0, hits / jnp.maximum(2 * valid - hits, 1), 0)
@@ -147,7 +146,7 @@ class SegmentationTask(DenseTask):
 
         Of classes that are equally good, rounding decides which one wins.
         """
-        scores = np.asarray(resize_predictions(jnp.asarray(logits), image_size))
+        scores = np.asarray(self.upsampled(jnp.asarray(logits), image_size))
         chosen = np.take_along_axis(scores, found[..., None].astype(int), axis=-1)[..., 0]
         return scores.max(axis=-1) - chosen
 

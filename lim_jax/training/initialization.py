@@ -18,7 +18,7 @@ from lim_jax import network as network_lib
 from lim_jax.config import Config
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
-from lim_jax.models import layers
+from lim_jax.models import layers, pretrained
 from lim_jax.network import Network
 
 logger = logging.getLogger(__name__)
@@ -105,12 +105,15 @@ def _parts(numbers: jax.Array, shapes: Sequence[tuple[int, ...]]) -> list[jax.Ar
 
 
 def variables_of(config: Config, initializer: VariableInitializer) -> PyTree:
-    """Returns `{"params", "batch_stats"}`: newly drawn, but for what `config.init_from` has that fits.
+    """Returns `{"params", "batch_stats"}`: newly drawn, but for a pretrained backbone, or what `config.init_from` has.
 
     Raises:
       UserError: nothing there fits.
     """
     variables = initializer.init(config.seed)
+    if config.model.pretrained:
+        logger.info("the backbone starts from %s", config.model.pretrained)
+        return pretrained.with_backbone(variables, config.model.backbone, config.model.pretrained)
     return _taken_over(variables, config.init_from) if config.init_from else variables
 
 

@@ -47,7 +47,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     """
     config = config_lib.checked(config)
     config_lib.refuse_changes(config, workdir)
-    startup.prepare(config)
+    startup.prepare(config.compilation_cache_dir)
     local_devices = devices.chosen(config.num_devices, config.batch_size)
     config_lib.check_resources(config, local_devices)
     dataset = data.load(config.dataset, config.tasks)

@@ -68,7 +68,7 @@ def open_trained(workdir: pathlib.Path) -> tuple[Config, Trained]:
       UserError: there is no run, or it has no checkpoint yet.
     """
     config = safe_config(workdir)
-    startup.prepare(config)
+    startup.prepare(config.compilation_cache_dir)
     return config, checkpoints.load_network(workdir)
 
 

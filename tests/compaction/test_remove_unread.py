@@ -133,7 +133,7 @@ def test_layers_without_inputs_stay_and_learn():
     assert "conv1" in whole["params"]["backbone"]["layer2_0"]
 
 
-@pytest.mark.parametrize("backbone", ["resnet18d", "resnet50d"])
+@pytest.mark.parametrize("backbone", ["resnet18d", "resnet50d", "resnet18"])
 def test_nothing_else_is_left_to_remove(backbone):
     model = make_model(backbone)
     for seed in range(5):

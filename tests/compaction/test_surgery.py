@@ -40,6 +40,8 @@ CASES = [
     *[("resnet18d", pattern) for pattern in PATTERNS],
     *[("resnet50d", pattern) for pattern in ("any", "any everywhere", "dead branches")],
     ("resnet101d", "most"),
+    *[("resnet18", pattern) for pattern in ("any", "any everywhere", "constant, then live again", "everything")],
+    ("resnet50", "any"),
 ]
 
 
@@ -90,11 +92,15 @@ def random_widths(architecture, rng):
 
     stem = tuple(dataclasses.replace(conv, features=int(rng.integers(1, 12))) for conv in architecture.stem)
     emitted = rng.integers(4, 20, len(architecture.stages)).tolist()
+    if not architecture.stages[0][0].downsample:
+        emitted[0] = stem[-1].features
     stages = zip(architecture.stages, emitted, strict=True)
     return resnet.Architecture(stem, tuple(tuple(block(spec, n) for spec in blocks) for blocks, n in stages))
 
 
-@pytest.mark.parametrize(("backbone", "seed", "round_to"), [("resnet18d", 1, 3), ("resnet50d", 2, 1)])
+@pytest.mark.parametrize(
+    ("backbone", "seed", "round_to"), [("resnet18d", 1, 3), ("resnet50d", 2, 1), ("resnet18", 3, 4)]
+)
 def test_any_widths_and_sizes_and_compacted_before(backbone, seed, round_to):
     """Dense to compact, and from there on after more groups became zero, as when a run shrinks."""
     rng = np.random.default_rng(seed)
@@ -117,7 +123,7 @@ def test_any_widths_and_sizes_and_compacted_before(backbone, seed, round_to):
 
 
 @pytest.mark.parametrize("round_to", [1, 4])
-@pytest.mark.parametrize("backbone", resnet.BLOCKS)
+@pytest.mark.parametrize("backbone", resnet.BACKBONES)
 def test_nothing_to_remove_is_left(backbone, round_to):
     """Many patterns, without running the networks."""
     model = make_model(backbone)

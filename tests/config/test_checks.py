@@ -62,7 +62,8 @@ def changed(changes):
 INFINITE, NOT_A_NUMBER = float("inf"), float("nan")
 BAD_VALUES = [
     # Names, with the nearest that there is.
-    ("model.backbone", "resnet50", "resnet50d"),
+    ("model.backbone", "resnet50e", "resnet50d"),
+    ("model.dilations", "torch", "one of auto, paper, torchvision"),
     ("model.backbone", "ResNet18D", "resnet18d"),
     ("model.backbone", "vgg16", "one of resnet18d"),
     ("dataset.name", "room", "rooms"),
@@ -184,6 +185,7 @@ CONTRADICTIONS = [
     ({"sparsity.compact_every_epochs": 5, "sparsity.penalty": "l1"}, "config.sparsity.compact_every_epochs"),
     ({"sparsity.compact_every_epochs": 5, "num_epochs": 5}, "before epoch 5"),
     ({"sparsity.target": 0.5, "published.reset_optimizer_every_epoch": True}, "reset_optimizer_every_epoch"),
+    ({"init_from": "runs/rooms", "model.pretrained": "resnet18d.pth"}, "set one of them"),
     ({"batch_size": 16, "dataset.split_sizes": (8, 8, 8)}, "there are 8 training images"),
     ({"tasks": ("smiling",), "dataset.name": "nyu"}, "config.tasks"),
     ({"dataset.name": "folder"}, "source_dir"),
@@ -201,7 +203,7 @@ def test_contradictions_and_missing_data_are_refused(tmp_path, changes, message)
 
 
 def test_all_mistakes_are_said_at_once(tmp_path):
-    wrong = {"seed": -1, "model.backbone": "resnet50", "tasks": ("depth", "norms", "color"), "learning_rte": 1.0}
+    wrong = {"seed": -1, "model.backbone": "resnet50e", "tasks": ("depth", "norms", "color"), "learning_rte": 1.0}
     header, *lines = refused(tmp_path / "run", changed({**wrong, "batch_size": 1000})).splitlines()
     assert header.startswith("6 things are wrong")
     assert len(lines) == 6

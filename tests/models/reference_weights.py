@@ -14,14 +14,14 @@ def normal(tag: str, shape: tuple[int, ...]) -> np.ndarray:
     return generator.standard_normal(shape).astype(np.float32)
 
 
-def images(size: tuple[int, int] = (64, 64)) -> np.ndarray:
+def images(size: tuple[int, int] = (64, 64), tag: str = "open/") -> np.ndarray:
     """Returns the reference images, two of them, NHWC."""
-    return normal("open/image", (2, 3, *size)).transpose(0, 2, 3, 1)
+    return normal(f"{tag}image", (2, 3, *size)).transpose(0, 2, 3, 1)
 
 
-def features(channels: int = 512) -> np.ndarray:
-    """Returns the features that the heads are tested on, two 8×8 maps, NHWC."""
-    return np.abs(normal("open/features", (2, channels, 8, 8))).transpose(0, 2, 3, 1)
+def features(channels: int = 512, size: tuple[int, int] = (8, 8), tag: str = "open/") -> np.ndarray:
+    """Returns the features that the heads are tested on, two maps, NHWC."""
+    return np.abs(normal(f"{tag}features", (2, channels, *size))).transpose(0, 2, 3, 1)
 
 
 def _tensor(prefix: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -45,8 +45,16 @@ def _norm_shapes(name: str, width: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.{array}": (width,) for array in ("weight", "bias", "running_mean", "running_var")}
 
 
-def backbone_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """Returns {torch name: shape} of a backbone."""
+# By layout: the names of each convolution of the stem and of its normalisation.
+STEMS = {
+    "paper": (("stem1.0", "stem1.1"), ("stem1.3", "stem1.4"), ("stem1.6", "stem1.7")),
+    "timm": (("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1")),
+    "torchvision": (("conv1", "bn1"),),
+}
+
+
+def backbone_shapes(name: str, layout: str = "paper", narrower: int = 1) -> dict[str, tuple[int, ...]]:
+    """Returns {torch name: shape} of a backbone in one of the `STEMS`' layouts, all widths divided by `narrower`."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def conv(name: str, norm: str, inputs: int, outputs: int, size: int) -> None:
@@ -54,19 +62,21 @@ def backbone_shapes(name: str) -> dict[str, tuple[int, ...]]:
         shapes.update(_norm_shapes(norm, outputs))
 
     width = 3
-    for i, outputs in ((0, 64), (3, 64), (6, 128)):
-        conv(f"stem1.{i}", f"stem1.{i + 1}", width, outputs, 3)
-        width = outputs
-    basic = name == "resnet18d"
-    counts = {"resnet18d": (2, 2, 2, 2), "resnet50d": (3, 4, 6, 3), "resnet101d": (3, 4, 23, 3)}[name]
+    size = 7 if layout == "torchvision" else 3
+    for (stem_conv, norm), outputs in zip(STEMS[layout], (64, 64, 128), strict=False):
+        conv(stem_conv, norm, width, outputs // narrower, size)
+        width = outputs // narrower
+    basic = name.startswith("resnet18")
+    counts = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}[name.removesuffix("d")]
     for stage, (planes, blocks) in enumerate(zip((64, 128, 256, 512), counts, strict=True), start=1):
+        planes //= narrower
         convs = [(planes, 3), (planes, 3)] if basic else [(planes, 1), (planes, 3), (4 * planes, 1)]
         for block in range(blocks):
             prefix, inputs = f"layer{stage}.{block}", width
             for i, (outputs, size) in enumerate(convs, start=1):
                 conv(f"{prefix}.conv{i}", f"{prefix}.bn{i}", inputs, outputs, size)
                 inputs = outputs
-            if block == 0:
+            if block == 0 and (stage > 1 or width != inputs):
                 conv(f"{prefix}.downsample.0", f"{prefix}.downsample.1", width, inputs, 1)
             width = inputs
     return shapes

@@ -112,7 +112,7 @@ def test_bfloat16(variables, images):
         np.testing.assert_allclose(logits[task], expected[task], rtol=0, atol=0.1 * scale)
 
 
-@pytest.mark.parametrize("backbone", ["resnet18d", "resnet50d"])
+@pytest.mark.parametrize("backbone", ["resnet18d", "resnet50d", "resnet18"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_json_round_trip(backbone, dtype):
     model = small_model(dtype, backbone, dropout=0.25)

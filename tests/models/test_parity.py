@@ -1,8 +1,9 @@
-"""Our networks compute what the paper's public code computes, from the same weights.
+"""Our networks compute what the paper's public code and LibMTL's NYU-v2 example compute, from the same weights.
 
 `paper_code_outputs.npz` is a sample of the entries. Losses and gradients are the public code's, run in float64 with the
 weights of `reference_weights`; the rest was taken from our outputs after they had been found equal to the public code's
-float32 ones, all entries of which `shared/reference` holds where it is present.
+float32 ones, all entries of which `shared/reference` holds where it is present. `libmtl_outputs.npz` is a sample of our
+outputs that were found equal to LibMTL's in the same way.
 """
 
 import functools
@@ -15,10 +16,13 @@ import pytest
 
 from lim_jax import models
 from lim_jax.models import torch_weights
+from lim_jax.tasks import interpolation
 from tests.models import reference_weights
 
-SAMPLE = pathlib.Path(__file__).parent / "paper_code_outputs.npz"
-FULL = pathlib.Path(__file__).parents[2] / "../shared/reference/paper_code_vectors.npz"
+FOLDER = pathlib.Path(__file__).parent
+REFERENCE = pathlib.Path(__file__).parents[2] / "../shared/reference"
+SAMPLE, FULL = FOLDER / "paper_code_outputs.npz", REFERENCE / "paper_code_vectors.npz"
+LIBMTL_SAMPLE, LIBMTL_FULL = FOLDER / "libmtl_outputs.npz", REFERENCE / "libmtl_vectors.npz"
 SAMPLE_SIZE = 1500
 GRADIENTS = ("stem1.0", "layer1.0.conv2", "layer3.1.conv2")
 
@@ -120,3 +124,35 @@ def test_all_of_the_paper_codes_outputs(key):
         pytest.skip("shared/reference is not here")
     with np.load(FULL) as expected:
         assert relative_error(output(key), expected[key]) < TOLERANCES.get(key, 1e-4)
+
+
+LIBMTL = "libmtl-open/"
+LIBMTL_KEYS = ("resnet18_features", "resnet50_features", "deeplab13_logits", "deeplab13_upsampled")
+
+
+@functools.cache
+def libmtl_output(key: str) -> np.ndarray:
+    name = key.split("_")[0]
+    if name == "deeplab13":
+        shapes, module = reference_weights.deeplab_shapes(13, 2048), models.head("deeplab", 13, dropout=0.0)
+        given = reference_weights.features(2048, (8, 12), LIBMTL)
+    else:
+        shapes, module = reference_weights.backbone_shapes(name, "torchvision"), models.backbone(name)
+        given = reference_weights.images((64, 96), LIBMTL)
+    variables = torch_weights.to_flax(reference_weights.state_dict(shapes, f"{LIBMTL}{name}."))
+    output = jax.jit(module.apply)(variables, given)
+    return np.asarray(interpolation.stretch(output, (64, 96)) if key.endswith("upsampled") else output)
+
+
+@pytest.mark.parametrize("key", LIBMTL_KEYS)
+def test_sample_of_libmtls_outputs(key):
+    with np.load(LIBMTL_SAMPLE) as expected:
+        assert relative_error(sample(libmtl_output(key)), expected[key]) < 1e-4
+
+
+@pytest.mark.parametrize("key", LIBMTL_KEYS)
+def test_all_of_libmtls_outputs(key):
+    if not LIBMTL_FULL.exists():
+        pytest.skip("shared/reference is not here")
+    with np.load(LIBMTL_FULL) as expected:
+        assert relative_error(libmtl_output(key), expected[key]) < 1e-4

@@ -17,16 +17,19 @@ def convolutions(architecture):
 
 @pytest.mark.parametrize(
     ("name", "blocks", "features"),
-    [("resnet18d", (2, 2, 2, 2), 512), ("resnet50d", (3, 4, 6, 3), 2048), ("resnet101d", (3, 4, 23, 3), 2048)],
+    [("resnet18", (2, 2, 2, 2), 512), ("resnet50", (3, 4, 6, 3), 2048), ("resnet101", (3, 4, 23, 3), 2048)],
 )
-def test_architectures(name, blocks, features):
+@pytest.mark.parametrize("ending", ["", "d"])
+def test_architectures(name, blocks, features, ending):
+    name += ending
     module = backbone(name)
     assert tuple(map(len, module.architecture.stages)) == blocks
-    assert [block.downsample for stage in module.architecture.stages for block in stage].count(True) == 4
+    downsamples = [block.downsample for stage in module.architecture.stages for block in stage]
+    assert downsamples.count(True) == (3 if name == "resnet18" else 4)
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     output = jax.eval_shape(module.apply, shapes, jnp.zeros((1, 32, 32, 3)))
     assert output.shape == (1, 4, 4, features)
-    published = reference_weights.backbone_shapes(name).values()
+    published = reference_weights.backbone_shapes(name, "paper" if ending else "torchvision").values()
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == sum(math.prod(shape) for shape in published)
 
 
@@ -42,7 +45,24 @@ def test_stride_and_dilation_sit_where_the_paper_has_them():
     assert sum(conv.stride == 2 for conv in convolutions(bottleneck)) == 1
 
 
-@pytest.mark.parametrize("name", ["resnet18d", "resnet50d"])
+@pytest.mark.parametrize("ending", ["", "d"])
+def test_pretrained_networks_are_dilated_otherwise(ending):
+    """The 3×3 that had the stride gets half of its stage's dilation, all others the whole."""
+    basic, bottleneck = (resnet.architecture(name + ending, 1, "torchvision") for name in ("resnet18", "resnet50"))
+    assert resnet.architecture(f"resnet50{ending}", 1, "auto") == resnet.architecture(
+        f"resnet50{ending}", 1, "paper" if ending else "torchvision"
+    )
+    dilations = [
+        [[conv.dilation for block in stage for conv in block.convs if conv.kernel_size == 3] for stage in found.stages]
+        for found in (basic, bottleneck)
+    ]
+    assert dilations == [
+        [[1] * 4, [1] * 4, [1, 2, 2, 2], [2, 4, 4, 4]],
+        [[1] * 3, [1] * 4, [1, 2, 2, 2, 2, 2], [2, 4, 4]],
+    ]
+
+
+@pytest.mark.parametrize("name", ["resnet18d", "resnet50d", "resnet18"])
 @pytest.mark.parametrize("size", [(72, 104), (75, 101), (1, 9)])
 def test_any_size_and_a_batch_of_one(name, size):
     module, images = backbone(name, 0.05), jnp.zeros((1, *size, 3))
@@ -51,7 +71,7 @@ def test_any_size_and_a_batch_of_one(name, size):
     assert features.shape[:3] == (1, -(-size[0] // 8), -(-size[1] // 8))
 
 
-@pytest.mark.parametrize("name", resnet.BLOCKS)
+@pytest.mark.parametrize("name", resnet.BACKBONES)
 @pytest.mark.parametrize("width_multiplier", [0.01, 0.3, 1.0, 1.5])
 def test_json_round_trip(name, width_multiplier):
     architecture = resnet.architecture(name, width_multiplier)

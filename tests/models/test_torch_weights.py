@@ -27,6 +27,59 @@ def test_whole_model_fits_ours(prefix):
     assert actual == expected
 
 
+def arrays(tree):
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+LAYOUTS = [
+    *((name, "torchvision") for name in ("resnet18", "resnet50", "resnet101")),
+    *((name, "timm") for name in ("resnet50d", "resnet101d")),
+]
+
+
+@pytest.mark.parametrize(("name", "layout"), LAYOUTS)
+def test_layouts_are_recognised_and_fit_ours(name, layout):
+    """Built from the names that torchvision and timm (`resnet50s`, `resnet101s`) give their tensors."""
+    shapes = reference_weights.backbone_shapes(name, layout, narrower=8)
+    state = {key: np.full(shape, i, np.float32) for i, (key, shape) in enumerate(shapes.items())}
+    assert torch_weights.backbone_name(state) == name
+    found = torch_weights.to_flax(state | {"fc.weight": np.zeros((1000, 8)), "fc.bias": np.zeros(1000)})
+    module = models.backbone(name, 1 / 8)
+    expected = jax.eval_shape(module.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
+    assert {key: leaf.shape for key, leaf in arrays(found).items()} == {
+        key: leaf.shape for key, leaf in arrays(expected).items()
+    }
+    assert sorted({int(leaf.flat[0]) for leaf in arrays(found).values()}) == list(range(len(state)))
+
+
+def test_timms_stem_in_its_order():
+    names = [name for name in reference_weights.backbone_shapes("resnet50d", "timm") if name.endswith("weight")][:6]
+    assert names == [
+        "conv1.0.weight",
+        "conv1.1.weight",
+        "conv1.3.weight",
+        "conv1.4.weight",
+        "conv1.6.weight",
+        "bn1.weight",
+    ]
+    state = reference_weights.backbone_shapes("resnet50d", "timm", narrower=8)
+    state = {key: np.full(shape, names.index(key) if key in names else 9.0) for key, shape in state.items()}
+    params = torch_weights.to_flax(state)["params"]
+    found = [params[f"stem_conv{i}"][part].flat[0] for i in (1, 2, 3) for part in ("kernel",)]
+    scales = [params[f"stem_conv{i}"]["bn"]["scale"].flat[0] for i in (1, 2, 3)]
+    assert (found, scales) == ([0, 2, 4], [1, 3, 5])
+
+
+def test_a_network_that_pools_before_it_downsamples_is_refused():
+    shapes = reference_weights.backbone_shapes("resnet50d", "timm", narrower=8)
+    renamed = {
+        key.replace("downsample.1", "downsample.2").replace("downsample.0", "downsample.1"): np.zeros(shape)
+        for key, shape in shapes.items()
+    }
+    with pytest.raises(UserError, match="take timm's resnet50s"):
+        torch_weights.to_flax(renamed)
+
+
 def test_layouts():
     state = {name: reference_weights.normal(name, shape) for name, shape in TASKS["male"].items()}
     params = torch_weights.to_flax(state)["params"]

@@ -16,7 +16,7 @@ from lim_jax.data.specs import TargetSpec
 from lim_jax.ops import cpu, gpu, taps
 from lim_jax.runtime import devices, platforms
 from lim_jax.training import step as train_step
-from lim_jax.training.state import create_train_state, make_optimizer
+from lim_jax.training.state import create_train_state, make_optimizer, sparse_groups
 from tests.training.tiny import tiny_config
 
 SPECS = {
@@ -63,12 +63,12 @@ def lowered(name):
     config.dtype = "bfloat16"
     config = config_lib.checked(config)
     platform = platforms.named(name)
-    net = network.build(config, SPECS)
-    init = functools.partial(net.model.init, jax.random.key(0), train=False)
+    whole = network.build(config, SPECS)
+    init = functools.partial(whole.model.init, jax.random.key(0), train=False)
     variables = jax.eval_shape(init, jax.ShapeDtypeStruct((1, *SIZE, 3), np.float32))
-    state = jax.eval_shape(lambda v: create_train_state(v, config.tasks, config, 1), variables)
-    optimizer = make_optimizer(config, state.params, 1, platform=name)
-    step = functools.partial(train_step.whole_step, net=net.on(platform), config=config, optimizer=optimizer)
+    optimizer = make_optimizer(config, sparse_groups(config), 1, platform=name)
+    state = jax.eval_shape(lambda v: create_train_state(v, config.tasks, optimizer), variables)
+    step = functools.partial(train_step.whole_step, network=whole.on(platform), config=config, optimizer=optimizer)
 
     def on_one_device(state, batch):
         shares = jax.tree.map(lambda leaf: leaf[None], batch)

@@ -14,6 +14,19 @@ def test_resize_predictions_is_bilinear(size):
     np.testing.assert_allclose(resized, examples.upsample(maps, size), atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(75, 101), (9, 30), (1, 3), (2, 2)])
+def test_stretch_puts_corners_on_corners(size):
+    maps = np.random.default_rng(0).standard_normal((2, 9, 13, 3)).astype(np.float32)
+    stretched = jax.jit(interpolation.stretch, static_argnums=1)(maps, size)
+    rows, columns = (np.arange(n) * ((m - 1) / max(n - 1, 1)) for n, m in zip(size, (9, 13), strict=True))
+    expected = np.stack(
+        [[np.interp(rows, range(9), column) for column in one] for one in maps.transpose(0, 2, 3, 1).reshape(-1, 3, 9)]
+    )
+    expected = expected.reshape(2, 13, 3, size[0]).transpose(0, 3, 2, 1)  # B, Y, C, w
+    expected = np.apply_along_axis(lambda row: np.interp(columns, range(13), row), -1, expected).transpose(0, 1, 3, 2)
+    np.testing.assert_allclose(stretched, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", examples.SIZES)
 def test_resizing_and_sampling_agree_on_where_a_cell_lies(size):
     maps = np.random.default_rng(0).standard_normal((1, -(-size[0] // 8), -(-size[1] // 8), 2)).astype(np.float32)

@@ -11,13 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lim_jax import models, tasks
-from lim_jax.data.specs import TargetSpec
+from lim_jax.data.specs import IGNORE, TargetSpec
+from lim_jax.tasks.interpolation import stretch
 from lim_jax.tasks.palette import INVALID_COLOR
 from tests.tasks import examples
 
 each_kind = pytest.mark.parametrize("kind", examples.KINDS)
 each_variant = pytest.mark.parametrize(
-    ("kind", "variant"), [*((kind, {}) for kind in examples.KINDS), ("attribute", {"double_sigmoid": True})]
+    ("kind", "variant"),
+    [
+        *((kind, {}) for kind in examples.KINDS),
+        ("attribute", {"double_sigmoid": True}),
+        ("depth", {"target": "metres", "error": "berhu"}),
+        ("depth", {"loss_resolution": "image", "target": "metres", "most": 3.0}),
+        ("segmentation", {"loss_resolution": "image"}),
+        ("normals", {"loss_resolution": "image"}),
+    ],
 )
 
 
@@ -118,12 +127,20 @@ def test_counts_are_integers(kind):
 
 @each_kind
 def test_published_metric_comes_first(kind):
+    assert examples.make_task("depth", target="metres").published_metric == "abs_err"
     published = {"segmentation": "iou", "depth": "mae", "normals": "cosine_similarity", "attribute": "accuracy"}
     assert examples.make_task(kind).published_metric == published[kind]
 
 
 @pytest.mark.parametrize(
-    ("kind", "variant"), [("depth", {}), ("normals", {}), ("attribute", {}), ("attribute", {"double_sigmoid": True})]
+    ("kind", "variant"),
+    [
+        ("depth", {}),
+        ("depth", {"target": "metres"}),
+        ("normals", {}),
+        ("attribute", {}),
+        ("attribute", {"double_sigmoid": True}),
+    ],
 )
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
@@ -149,6 +166,21 @@ def test_head_has_the_outputs_of_the_task(kind):
     head = task.head()
     expected = models.head(task.head_name, num_outputs=task.num_outputs)
     assert head == expected
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "depth", "normals"])
+def test_logits_are_resized_to_the_labels(kind):
+    """By "image", every pixel counts, and logits of the labels' size are taken as they are."""
+    task, logits, target = examples.random_case(kind, size=(24, 40), loss_resolution="image")
+    features = examples.make_task(kind)
+    large = jax.jit(stretch, static_argnums=1)(logits, (24, 40))
+    np.testing.assert_allclose(task.predict(logits, (24, 40)), task.predict(large, (24, 40)), atol=1e-6)
+    total, number = examples.loss(task, logits, target)
+    np.testing.assert_allclose(examples.loss(task, large, target)[0], total, rtol=1e-6)
+    valid = {"segmentation": target != IGNORE, "depth": target > 0, "normals": np.abs(target).max(axis=-1) > 0}[kind]
+    assert number == np.sum(valid)
+    assert examples.loss(features, logits, target)[1] < number / 32
+    assert examples.summary(task, (logits, target)) == pytest.approx(examples.summary(task, (large, target)), rel=1e-5)
 
 
 def test_tasks_are_values():

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from lim_jax import models
+from lim_jax.data.specs import TargetSpec
+from lim_jax.models import resnet, torch_weights
 from lim_jax.training import initialization
+from tests.models import reference_weights
+from tests.training.tiny import tiny_config
 
 SIZE = (32, 40)
 TASKS = {"segmentation": models.head("deeplab", 5, channels=64), "smiling": models.head("classifier", 1, channels=64)}
@@ -69,3 +73,35 @@ def test_a_seed_decides_and_heads_do_not_change_the_backbone(drawn):
     assert all(np.all(a != b) for a, b in zip(kernels(drawn).values(), kernels(other_seed).values(), strict=True))
     alone = initialization.VariableInitializer(model(("smiling",)), SIZE).init(3)
     jax.tree.map(np.testing.assert_array_equal, drawn["params"]["backbone"], alone["params"]["backbone"])
+
+
+def test_a_pretrained_backbone_takes_the_place_of_a_drawn_one(tmp_path):
+    shapes = reference_weights.backbone_shapes("resnet18", "torchvision", narrower=8)
+    state = reference_weights.state_dict(shapes, "pretrained/")
+    path = tmp_path / "resnet18.safetensors"
+    arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
+    pytest.importorskip("safetensors.numpy").save_file(arrays, path)
+    config = tiny_config(tmp_path)
+    config.model.backbone, config.model.pretrained = "resnet18", str(path)
+    network = initialization.network_of(config, {"depth": TargetSpec("depth", "depth")})
+    found = initialization.variables_of(config, initialization.VariableInitializer(network.model, SIZE))
+    expected = torch_weights.to_flax(state)
+    jax.tree.map(np.testing.assert_array_equal, found["params"]["backbone"], expected["params"])
+    jax.tree.map(np.testing.assert_array_equal, found["batch_stats"]["backbone"], expected["batch_stats"])
+    assert found["params"]["heads_depth"]["logits"]["kernel"].any()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pretrained", "dilations", "expected"),
+    [
+        ("resnet18d", "", "auto", "paper"),
+        ("resnet18d", "FILE", "auto", "torchvision"),
+        ("resnet18d", "FILE", "paper", "paper"),
+        ("resnet18", "", "auto", "torchvision"),
+    ],
+)
+def test_how_a_backbone_is_dilated(backbone, pretrained, dilations, expected):
+    config = tiny_config("")
+    config.model.update(backbone=backbone, pretrained=pretrained, dilations=dilations)
+    network = initialization.network_of(config, {"depth": TargetSpec("depth", "depth")})
+    assert network.model.backbone.architecture == resnet.architecture(backbone, 0.125, expected)

@@ -215,6 +215,7 @@ def test_published_habits_run(data_dir, tmp_path):
         ({"dataset.name": "nyu"}, "source_dir"),
         ({"model.backbone": "vgg16"}, "vgg16"),
         ({"init_from": "nowhere"}, "nowhere"),
+        ({"model.pretrained": "nowhere.pth"}, "nowhere.pth"),
         ({"learning_rate": 1e30}, "learning_rate"),
     ],
 )

@@ -8,11 +8,11 @@ import pathlib
 import tarfile
 
 import jax
-import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from configs import common
 from lim_jax import config as config_lib
 from lim_jax import data
 from lim_jax.training import checkpoints, loop, resuming
@@ -35,7 +35,9 @@ def workdir(tmp_path):
 
 
 def config_of(workdir, data_dir, num_epochs):
-    config = ml_collections.ConfigDict(config_lib.load(workdir).to_dict())
+    """The run's configuration, with the keys that came later."""
+    config = common.get_config()
+    config.update(config_lib.load(workdir).to_dict())
     config.dataset.data_dir, config.num_epochs = str(data_dir), num_epochs
     return config
 
