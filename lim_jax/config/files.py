@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 
 from lim_jax.config.rules import RULES
-from lim_jax.config.values import Config, flat
+from lim_jax.config.values import SECTION, Config, flat
 from lim_jax.errors import UserError
 from lim_jax.runtime import whole_files
 
@@ -85,12 +85,22 @@ def load(workdir: pathlib.Path) -> Config:
     for section in {key.partition(".")[0] for key in RULES if "." in key}:
         if not isinstance(config.get(section, config), ml_collections.FrozenConfigDict):
             raise UserError(_damaged(path, f"{section} is {config[section]!r}"))
+    for key in RULES:
+        if isinstance(_at(config, key), SECTION):
+            raise UserError(_damaged(path, f"{key} is a section"))
     for key in _ALWAYS_THERE:
         if key not in values:
             raise UserError(_damaged(path, f"{key} is missing"))
     for key, value in values.items():
         if key in RULES and not _could_be(key, value):
             raise UserError(_damaged(path, f"{key} is {value!r}"))
+    return config
+
+
+def _at(config: Config, key: str) -> Any:
+    """Returns the value or the section at a dotted key; None if there is none."""
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, SECTION) else None
     return config
 
 

@@ -29,8 +29,13 @@ def finite(gradients: PyTree, batch_stats: PyTree, sums: PyTree) -> jax.Array:
     """
     total, _ = sums["total"]
     others = jnp.isfinite(jnp.stack([total, *(jnp.sum(leaf) for leaf in jax.tree.leaves(batch_stats))]))
-    squares = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradients)]
-    return jnp.concatenate([jnp.all(others, keepdims=True), jnp.isfinite(jnp.stack(squares))])
+    of_gradients = [jnp.all(jnp.isfinite(_squares(leaf))) for leaf in jax.tree.leaves(gradients)]
+    return jnp.stack([jnp.all(others), *of_gradients])
+
+
+def _squares(array: jax.Array) -> jax.Array:
+    """Returns the sum of squares for each place of the last axis, which compilers add up several at a time."""
+    return jnp.sum(jnp.square(array), tuple(range(array.ndim - 1)))
 
 
 def is_bad(sums: PyTree) -> bool:

@@ -16,7 +16,7 @@ import logging
 import math
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grain.checkpoint as grain_checkpoint
@@ -33,7 +33,7 @@ from lim_jax.training import digests, loss_weighting, stored
 from lim_jax.training.state import TrainState
 from lim_jax.training.stored import BEST, LATEST, Stored, UnusableError
 
-__all__ = ["BEST", "LATEST", "Checkpoints", "latest_meta", "load_network", "save_network"]
+__all__ = ["BEST", "LATEST", "Checkpoints", "everywhere", "latest_meta", "load_network", "save_network"]
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class Checkpoints:
         return next((each.step for each in stored.ranked(self._workdir, which)), None)
 
     def restore(self, checkpoint: Stored, state: TrainState, iterator: Any) -> TrainState:
-        """Returns the state of a checkpoint, and sets `iterator` to where it was; all processes do, or none.
+        """Returns the state of a checkpoint, and sets `iterator` to where it was.
 
         Args:
           checkpoint: of this workdir.
@@ -137,17 +137,12 @@ class Checkpoints:
           iterator: of the training input.
 
         Raises:
-          UnusableError: something is not as it was saved, as one of the processes found.
+          UnusableError: something is not as it was saved.
           UserError: it holds another network.
         """
         wanted = {"weights": _stored_variables(state.variables, state.log_variances), "training": _training(state)}
-        problem, found, position = None, {}, None
-        try:
-            found = {"weights": checkpoint.weights(), "training": checkpoint.arrays("training")}
-            position = checkpoint.position()
-        except UnusableError as error:
-            problem = error
-        _raise_everywhere(problem)
+        found = {"weights": checkpoint.weights(), "training": checkpoint.arrays("training")}
+        position = checkpoint.position()
         trees = {item: self._filled(checkpoint, tree, found[item]) for item, tree in wanted.items()}
         try:
             iterator.set_state(position)
@@ -295,13 +290,19 @@ def _another(where: str, why: str) -> UserError:
     return UserError(f"{where} holds another network ({why}): give another --workdir")
 
 
-def _raise_everywhere(problem: UnusableError | None) -> None:
-    """Raises the problem; in all processes of a run, if one of them has one."""
+def everywhere(read: Callable[[], Any]) -> Any:
+    """Returns what `read` returns; raises `UnusableError` in all processes of a run if it does so in one."""
+    problem, result = None, None
+    try:
+        result = read()
+    except UnusableError as error:
+        problem = error
     if jax.process_count() > 1:
         sound = multihost_utils.process_allgather(np.bool_(problem is None))
         problem = problem or (None if sound.all() else UnusableError("damaged (as another process found)"))
     if problem is not None:
         raise problem
+    return result
 
 
 def _losses_of(checkpoint: Stored) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 The system's lock (`flock`) ends with the process, however that ends. A file system may keep such locks to one host, so
 a holder also touches the file every few seconds: who finds another host's name in it waits for the next touch, and
-takes the workdir over when none comes.
+takes the workdir over when none comes. Where there are no such locks, all go by the touch.
 """
 
 import datetime
@@ -50,12 +50,15 @@ class Lock:
         os.close(self._file)
 
     def _take(self) -> None:
+        locked = True
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(_held(self._workdir, self._holder())) from error
+        except OSError:  # a file system without locks
+            locked = False
         holder = self._holder()
-        if holder and holder.get("host") != socket.gethostname() and self._is_touched():
+        if holder and not (locked and holder.get("host") == socket.gethostname()) and self._is_touched():
             raise UserError(_held(self._workdir, holder))
         mine = {
             "host": socket.gethostname(),
@@ -74,7 +77,7 @@ class Lock:
         return holder if isinstance(holder, dict) else {}
 
     def _is_touched(self) -> bool:
-        """Waits to see whether somebody on another host, whose lock cannot be seen from here, is alive."""
+        """Waits to see whether somebody whose lock cannot be seen from here is alive."""
         before, end = os.stat(self._workdir / FILE).st_mtime_ns, time.monotonic() + self._patience
         while time.monotonic() < end:
             time.sleep(min(0.5, self._patience / 10))

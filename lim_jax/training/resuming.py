@@ -12,7 +12,7 @@ from lim_jax import network as network_lib
 from lim_jax.data import Dataset
 from lim_jax.errors import UserError
 from lim_jax.network import Network
-from lim_jax.training import divergence, initialization, shrinking, stored
+from lim_jax.training import checkpoints, divergence, initialization, shrinking, stored
 from lim_jax.training.run import Run, Standing, make_programs
 from lim_jax.training.state import TrainState, create_train_state, make_optimizer
 from lim_jax.training.stored import Stored, UnusableError
@@ -85,6 +85,14 @@ def _start(run: Run) -> Standing:
 
 def _resume(run: Run, checkpoint: Stored) -> Standing:
     """Restores everything from a checkpoint; its network may have shrunk since the run began."""
+    network, state, counted, meta = checkpoints.everywhere(lambda: _read(run, checkpoint))
+    trains = len(meta["history"]) < run.config.num_epochs
+    programs = make_programs(run, network, state, counted, trains=trains)
+    return Standing(network, programs, state, meta["history"], counted, meta["epoch_sums"], meta["zero_groups"])
+
+
+def _read(run: Run, checkpoint: Stored) -> tuple[Network, TrainState, shrinking.Shrinking, dict[str, Any]]:
+    """Returns what a checkpoint holds, and sets the input to where it was."""
     meta, network = checkpoint.meta(), checkpoint.network()
     if "history" not in meta:
         raise UserError(
@@ -97,10 +105,7 @@ def _resume(run: Run, checkpoint: Stored) -> Standing:
     _refuse_other_data(run, meta.get("data"))
     _, shapes = _shapes(run, network)
     state = run.checkpointer.restore(checkpoint, shapes, run.iterator)
-    counted = _shrinking_of(run, state, meta)
-    trains = len(meta["history"]) < run.config.num_epochs
-    programs = make_programs(run, network, state, counted, trains=trains)
-    return Standing(network, programs, state, meta["history"], counted, meta["epoch_sums"], meta["zero_groups"])
+    return network, state, _shrinking_of(run, state, meta), meta
 
 
 def _shrinking_of(run: Run, state: TrainState, meta: Mapping[str, Any]) -> shrinking.Shrinking:

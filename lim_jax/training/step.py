@@ -93,20 +93,26 @@ def update(
     gradients, batch_stats, sums = batch_gradients
     finite = bad_steps.finite(gradients, batch_stats, sums)
     has_label = functools.reduce(jnp.logical_or, [count > 0 for _, count in sums["losses"].values()])
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.learned)
-    updates = _only_active(state.active, updates, jax.tree.map(jnp.zeros_like, updates))
-    learned: Any = optax.apply_updates(state.learned, updates)
-    params, log_variances = loss_weighting.split(learned)
-    new = TrainState(
-        step=state.step,
-        params=params,
-        log_variances=log_variances,
-        batch_stats=_only_active(state.active, batch_stats, state.batch_stats),
-        opt_state=opt_state,
-        active=state.active,
-    )
-    new = jax.tree.map(functools.partial(jnp.where, jnp.all(finite) & has_label), new, state)
-    return dataclasses.replace(new, step=state.step + 1), sums | {bad_steps.FINITE: finite}
+
+    def taken() -> TrainState:
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.learned)
+        updates = _only_active(state.active, updates, jax.tree.map(jnp.zeros_like, updates))
+        learned: Any = optax.apply_updates(state.learned, updates)
+        params, log_variances = loss_weighting.split(learned)
+        return TrainState(
+            step=state.step + 1,
+            params=params,
+            log_variances=log_variances,
+            batch_stats=_only_active(state.active, batch_stats, state.batch_stats),
+            opt_state=opt_state,
+            active=state.active,
+        )
+
+    def passed_over() -> TrainState:
+        return dataclasses.replace(state, step=state.step + 1)
+
+    # Choosing between the old and the new value of each array instead would keep both of all of them.
+    return jax.lax.cond(jnp.all(finite) & has_label, taken, passed_over), sums | {bad_steps.FINITE: finite}
 
 
 def whole_step(

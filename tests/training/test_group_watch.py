@@ -74,7 +74,7 @@ def test_a_target_survives_an_interruption(data_dir, tmp_path, monkeypatch):
         loop.train_and_evaluate(config, tmp_path / "parts")
     monkeypatch.undo()
     assert loop.train_and_evaluate(config, tmp_path / "parts") == results
-    whole, parts = (history_of(tmp_path / name, config) for name in ("whole", "parts"))
+    whole, parts = (history_of(tmp_path / name) for name in ("whole", "parts"))
     assert whole == parts
     assert whole[0]["strength"] != whole[1]["strength"]
     assert whole[1]["sparsity"].keys() >= {"died", "revived", "off_target"}

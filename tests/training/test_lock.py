@@ -1,5 +1,7 @@
 """One run at a time in a workdir: the second one says who is there; who died leaves no trace that stops anybody."""
 
+import errno
+import fcntl
 import json
 import os
 import pathlib
@@ -68,10 +70,17 @@ def test_what_is_left_in_the_file_stops_nobody(tmp_path, left):
 
 
 @pytest.mark.parametrize("alive", [True, False])
-def test_a_holder_on_another_host_is_known_by_its_touch(tmp_path, alive):
-    """Where locks do not reach other hosts: the file is free, but says who else has it."""
+@pytest.mark.parametrize("host", ["elsewhere", None])
+def test_a_holder_whose_lock_is_not_seen_is_known_by_its_touch(tmp_path, monkeypatch, host, alive):
+    """Where locks do not reach other hosts, or are none: the file is free, but says who else has it."""
     path = tmp_path / lock.FILE
-    path.write_text(json.dumps({"host": "elsewhere", "process": 7, "since": "2026-01-01 10:00:00"}))
+    path.write_text(json.dumps({"host": host or socket.gethostname(), "process": 7, "since": "2026-01-01 10:00:00"}))
+    if host is None:
+
+        def no_locks(file, operation):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", no_locks)
     ended = threading.Event()
 
     def touch():
@@ -83,7 +92,7 @@ def test_a_holder_on_another_host_is_known_by_its_touch(tmp_path, alive):
     try:
         started = time.monotonic()
         if alive:
-            with pytest.raises(UserError, match="process 7 on elsewhere"):
+            with pytest.raises(UserError, match="process 7 on "):
                 lock.Lock(tmp_path, patience_seconds=20).__enter__()
             assert time.monotonic() - started < 15
         else:

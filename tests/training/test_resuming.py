@@ -73,7 +73,7 @@ def batches_of(processes, number, states=None, **arguments):
     return np.concatenate([np.concatenate(parts) for parts in batches]), [each.get_state() for each in iterators]
 
 
-@pytest.mark.parametrize("num_workers", [0])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 2)])
 def test_any_number_of_processes_goes_on_in_the_same_order(before, after, num_workers):
     expected, _ = batches_of(1, 9)

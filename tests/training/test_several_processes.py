@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 def start(number, workdir, data_dir):
     config = f"--config=tests/training/tiny.py:{data_dir}"
     changes = ["--config.sparsity.target=0.4", "--config.tasks=depth", "--config.model.width_multiplier=0.05"]
+    changes += ["--config.num_epochs=8"]  # a signal comes in the middle, however late
     command = [sys.executable, "-m", "lim_jax.main", config, f"--workdir={workdir}", "--distributed", *changes]
     flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # a device for each
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
@@ -61,7 +62,7 @@ def test_a_signal_to_one_stops_all_and_they_end_as_if_it_had_not_been(number, as
     assert [process.returncode for process in whole] == [0] * number, shown
 
     parts = start(number, tmp_path / "parts", data_dir)
-    read_until(parts[0], "epoch 1, step 1")
+    read_until(parts[0], "epoch 1/8")
     parts[asked].send_signal(signal.SIGUSR1)
     shown = finished(parts)
     codes = [128 + signal.SIGTERM] * number
