@@ -163,3 +163,23 @@ def test_kernels_on_constant_channels_are_kept_and_cut():
         old, new = (graph_lib.branch_of(tree, path) for tree in (params, small.variables["params"]))
         if "constant_kernel" in old and len(cut.columns):
             np.testing.assert_array_equal(new["constant_kernel"], old["constant_kernel"][..., cut.columns])
+
+
+@pytest.mark.parametrize("backbone", ["resnet18"])
+def test_what_stays_computes_the_same_in_training(backbone):
+    """Of a network whose first stage carries on what the stem emits, by its identity path."""
+    rng = np.random.default_rng(1)
+    model = make_model(backbone, "float64")
+    variables = with_zero_groups(random_variables(make_model(backbone), rng), rng, SHARES)
+    small = compaction.remove_unread(model, variables, zero_rows(variables["params"]))
+    assert len(small.surviving["stem_conv1"]) < model.backbone.architecture.stem[0].features
+    images = random_images(rng, (33, 41))
+
+    def outputs(model, variables):
+        call = functools.partial(model.apply, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)})
+        return jax.jit(call)(jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables), images)[0]
+
+    with jax.enable_x64(True):
+        expected, found = outputs(model, variables), outputs(small.model, small.variables)
+    for task, values in expected.items():
+        np.testing.assert_allclose(found[task], values, rtol=0, atol=1e-6 * np.max(np.abs(values)))

@@ -16,9 +16,10 @@ from tests.training.tiny import tiny_config
 SPECS = {"depth": TargetSpec("depth", "depth"), "smiling": TargetSpec("smiling", "attribute")}
 
 
-@pytest.fixture(scope="module")
-def program():
+@pytest.fixture(scope="module", params=["resnet18d", "resnet18"])
+def program(request):
     config = tiny_config("nowhere")
+    config.model.backbone = request.param
     config.tasks, config.model.width_multiplier = tuple(SPECS), 0.25
     net = network.build(config_lib.checked(config), SPECS)
     variables = reference_weights.variables(net.model, np.zeros((1, 64, 72, 3), np.float32))
