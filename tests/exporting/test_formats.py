@@ -3,11 +3,11 @@
 import re
 
 import jax
+import ml_collections
 import numpy as np
 import pytest
 from jax import export
 
-from lim_jax import config as config_lib
 from lim_jax import exporting, network
 from lim_jax.data.specs import TargetSpec
 from tests.models import reference_weights
@@ -21,7 +21,7 @@ def program(request):
     config = tiny_config("nowhere")
     config.model.backbone = request.param
     config.tasks, config.model.width_multiplier = tuple(SPECS), 0.25
-    net = network.build(config_lib.checked(config), SPECS)
+    net = network.build(ml_collections.FrozenConfigDict(config), SPECS)
     variables = reference_weights.variables(net.model, np.zeros((1, 64, 72, 3), np.float32))
     return exporting.build_program(net, variables, (64, 72))
 
@@ -29,7 +29,7 @@ def program(request):
 def test_a_file_holds_the_forms_of_both_platforms_and_runs_here(program):
     format_ = exporting.FORMATS["stablehlo"]
     content = format_.serialize(program)
-    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(program.variables))
+    weights = sum(leaf.nbytes for leaf in jax.tree.leaves(program.weights))
     assert weights > 1e6 and weights < len(content) < 1.1 * weights, "the weights are in it once"
     text = export.deserialize(bytearray(content)).mlir_module()
     choices = re.findall(
