@@ -99,7 +99,7 @@ class Checkpoints:
         if name := digests.first_not_finite(digests.by_name(weights)):
             raise UnusableError(f"not finite ({name})")
         training = _training(host)
-        finite = {key: loss for key, loss in losses.items() if stored.is_loss(loss)}
+        finite = {key: loss for key, loss in losses.items() if loss is not None and stored.is_loss(loss)}
         self._losses[int(host.step)] = finite
         self._manager.save(
             int(host.step),

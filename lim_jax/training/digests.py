@@ -64,7 +64,7 @@ def _in_threads(function: Callable[[np.ndarray], Any], arrays: Iterable[np.ndarr
 
 def _of_array(array: np.ndarray) -> str:
     kind = zlib.crc32(f"{array.dtype} {array.shape}".encode())
-    return f"{zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), kind):08x}"
+    return f"{zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, kind):08x}"
 
 
 def _is_finite(array: np.ndarray) -> bool:
