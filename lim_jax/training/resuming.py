@@ -3,12 +3,14 @@
 import functools
 import json
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from lim_jax import network as network_lib
+from lim_jax.config import files
 from lim_jax.data import Dataset
 from lim_jax.errors import UserError
 from lim_jax.network import Network
@@ -43,8 +45,12 @@ def save(run: Run, standing: Standing, losses: Mapping[str, float | None]) -> No
     """Saves a checkpoint, which is kept for the validation `losses` (see `Checkpoints.save`).
 
     Raises:
-      UserError: the network is not finite; the checkpoints before stay.
+      UserError: the network or its validation loss is not finite; the checkpoints before stay.
     """
+    if losses and (task := _task_not_finite(standing.history[-1])):
+        raise divergence.stopped(
+            run, standing, f"the validation loss of {task} is not finite after epoch {len(standing.history)}"
+        )
     meta = {
         "epoch": len(standing.history),
         "history": standing.history,
@@ -54,11 +60,19 @@ def save(run: Run, standing: Standing, losses: Mapping[str, float | None]) -> No
         "shrinking": standing.shrinking.to_json(),
         "data": described(run.dataset),
     }
+    if standing.bad_in_a_row:
+        meta["bad_in_a_row"] = standing.bad_in_a_row
     try:
         run.checkpointer.save(standing.state, run.iterator, meta, losses)
     except UnusableError as problem:
         raise divergence.stopped(run, standing, f"the network at step {standing.state.step} is {problem}") from problem
     divergence.is_over(run, standing)
+
+
+def _task_not_finite(record: Mapping[str, Any]) -> str | None:
+    """Returns the first task whose validation loss, if there is one, is not finite."""
+    losses = {task: values["loss"] for task, values in record.get("validation", {}).items()}
+    return next((task for task, loss in losses.items() if loss is not None and not math.isfinite(loss)), None)
 
 
 def described(dataset: Dataset) -> dict[str, Any]:
@@ -99,6 +113,8 @@ def _read(run: Run, checkpoint: Stored) -> tuple[Network, TrainState, shrinking.
             f"{run.workdir} holds a network without its training: give another --workdir, and start from this one "
             f"with --config.init_from={run.workdir}"
         )
+    if meta.get("bad_in_a_row") and files.diverged_at(run.workdir) is not None:
+        raise UnusableError("from when steps were no longer finite")
     for key, types in _TYPES.items():
         if not isinstance(meta.get(key), types):
             raise stored.damaged("meta", f"{key} is {str(meta.get(key))[:40]}")
