@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from jax import export
 
-from lim_jax import config as config_lib
 from lim_jax import exporting, network
 from lim_jax.data.specs import TargetSpec
 from tests.models import reference_weights
@@ -21,7 +20,7 @@ def program(request):
     config = tiny_config("nowhere")
     config.model.backbone = request.param
     config.tasks, config.model.width_multiplier = tuple(SPECS), 0.25
-    net = network.build(config_lib.checked(config), SPECS)
+    net = network.build(config, SPECS)
     variables = reference_weights.variables(net.model, np.zeros((1, 64, 72, 3), np.float32))
     return exporting.build_program(net, variables, (64, 72))
 
