@@ -19,6 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset.name = "nyu"  # rooms | nyu | celebamask_hq | folder
     config.dataset.data_dir = ""  # prepared records; empty = $TFDS_DATA_DIR or ~/tensorflow_datasets
     config.dataset.source_dir = ""  # the data set as downloaded, read once to prepare the records
+    config.dataset.follow_links = False  # whether lists and links in source_dir may lead out of it
     config.dataset.image_size = (256, 256)  # height, width
     config.dataset.split_sizes = (768, 128, 128)  # rooms only: images to render for train, validation, test
 
@@ -61,6 +62,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.early_stopping_patience = 25  # epochs, per task (its head freezes) and in total; 0 = never
     config.eval_every_epochs = 1
     config.checkpoint_every_epochs = 1
+    config.max_bad_steps = 10  # steps in a row whose loss or gradients are not finite (they are skipped): then it ends
 
     config.sparsity = ml_collections.ConfigDict()
     config.sparsity.penalty = "group_lasso"  # group_lasso | group_mcp | sparse_group_lasso | l1 | none

@@ -10,7 +10,6 @@ that it can be trained; latency is that of both networks with batch norm folded.
 """
 
 import dataclasses
-import json
 import logging
 import pathlib
 import shutil
@@ -21,7 +20,7 @@ from typing import Any
 from absl import flags
 
 from lim_jax.errors import UserError
-from lim_jax.runtime import cli
+from lim_jax.runtime import cli, whole_files
 
 logger = logging.getLogger("lim_jax.compact")  # as a verb, its __name__ is "__main__"
 
@@ -77,11 +76,10 @@ def compact_run(
     """
     from lim_jax import compaction, config, data
     from lim_jax.training import checkpoints
+    from lim_jax.training.workdir import safe_config, with_records
 
-    settings = config.load(workdir)
+    settings = with_records(safe_config(workdir), data_dir)
     dense = checkpoints.load_network(workdir)
-    if data_dir is not None:
-        settings = config.with_value(settings, "dataset.data_dir", data_dir)
     dataset = data.load(settings.dataset, tuple(dense.network.tasks))
     compacted = compaction.compact(dense.network.model, dense.variables, round_to)
     _make_room(output, workdir)
@@ -110,7 +108,7 @@ def compact_run(
         "round_to": round_to,
         "layers": rows,
     }
-    (output / _FILE).write_text(json.dumps(content, indent=2) + "\n")
+    whole_files.write_json(output / _FILE, content)
     from lim_jax.figures import report
 
     report.write_compaction(output / "compact.png", content)
@@ -131,7 +129,7 @@ def _make_room(output: pathlib.Path, workdir: pathlib.Path) -> None:
         shutil.rmtree(output / "checkpoints")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        (output / _FILE).write_text("{}\n")  # marks the folder as ours, should this be interrupted
+        whole_files.write_json(output / _FILE, {})  # marks the folder as ours, should this be interrupted
     except OSError as error:
         raise UserError(f"cannot write to {output} ({error.strerror}): give another --output") from error
 

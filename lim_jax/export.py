@@ -10,7 +10,6 @@ compared with the network itself; a difference of more than 1e-4 of the largest 
 file. `FILE.json`, the model card, says what goes in and what comes out.
 """
 
-import json
 import logging
 import pathlib
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 from absl import flags
 
 from lim_jax.errors import UserError
-from lim_jax.runtime import cli
+from lim_jax.runtime import cli, whole_files
 
 logger = logging.getLogger("lim_jax.export")  # as a verb, its __name__ is "__main__"
 
@@ -88,12 +87,13 @@ def export_run(
     Returns:
       The content of the model card.
     """
-    from lim_jax import config, exporting
+    from lim_jax import exporting
     from lim_jax.training import checkpoints
+    from lim_jax.training.workdir import safe_config
 
     format_ = exporting.FORMATS[format_name]
     format_.require()
-    settings = config.load(workdir)
+    settings = safe_config(workdir)
     partial = _make_room(output)
     try:
         trained = checkpoints.load_network(workdir)
@@ -109,7 +109,7 @@ def export_run(
         card = exporting.describe(format_name, content, program, trained, settings, workdir)
         card["difference_over_largest_logit"] = worst
         if _largest_difference(card) <= LARGEST_DIFFERENCE:
-            _card_of(output).write_text(json.dumps(card, indent=2) + "\n")
+            whole_files.write_json(_card_of(output), card)
             partial.replace(output)
             print(_conclusion(output, card))
     finally:

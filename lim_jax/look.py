@@ -23,6 +23,8 @@ def define_flags() -> None:
     """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
     config_lib.define_flag()
     flags.DEFINE_string("output", None, "The folder for data.json and examples.png; made if needed.")
+    flags.DEFINE_bool("records", False, "List the prepared records instead.")
+    flags.DEFINE_string("remove", None, "With --records: what to remove, 'old' or a name from the list.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -30,6 +32,11 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if flags.FLAGS["config"].value is None:
         raise UserError("no configuration: add --config=configs/rooms.py (or nyu.py, celeba.py, or a file of yours)")
+    if flags.FLAGS.records:
+        from lim_jax.data import stored
+
+        print(stored.report(config_lib.checked(flags.FLAGS.config).dataset.data_dir, flags.FLAGS.remove))
+        return
     if flags.FLAGS.output is None:
         raise UserError("no output: add --output=DIR, a folder for the numbers and the picture")
     output = pathlib.Path(flags.FLAGS.output)

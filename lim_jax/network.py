@@ -5,6 +5,7 @@ data set nor the configuration to rebuild exactly the network that was trained.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from lim_jax.data.specs import TargetSpec
 from lim_jax.runtime.platforms import Platform
 
 PyTree = Any
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +110,12 @@ def to_json(network: Network) -> dict[str, Any]:
 
 
 def from_json(fields: Mapping[str, Any]) -> Network:
-    """Rebuilds the network that `to_json` described."""
+    """Rebuilds the network that `to_json` described; tasks have plain names, for files are called after them."""
+    for name, task in fields["tasks"].items():
+        if not _PLAIN.fullmatch(name) or task["spec"]["name"] != name:
+            raise ValueError(f"{name!r} is no name of a task")
+        if not all(isinstance(each, str) for each in task["spec"]["class_names"]):
+            raise TypeError(f"the classes of {name} have no names")
     made = {
         name: tasks.create(TargetSpec.from_json(task["spec"]), **task["settings"])
         for name, task in fields["tasks"].items()

@@ -172,7 +172,7 @@ def _inputs(predictor: Any, paths: Sequence[pathlib.Path], problems: list[str]) 
         return predictor.prepare(image), pictures.reduced(image)
 
     ahead = max(_AHEAD_BATCHES * predictor.batch_size, _THREADS)
-    for path, future in image_files.read_ahead(read, paths, _THREADS, ahead):
+    for path, future in image_files.read_ahead(read, paths, _THREADS, ahead, image_files.pixels):
         try:
             item, image = future.result()
         except UserError as error:

@@ -37,8 +37,7 @@ Run = tuple[dict[str, Any], list[dict[str, Any]]]  # the content of results.json
 
 def load(workdir: pathlib.Path) -> Run:
     """Returns the results and the history of a finished run."""
-    with checkpoints.Checkpoints(workdir, read_only=True) as kept:
-        history = kept.meta(kept.step(checkpoints.LATEST))["history"]
+    history = checkpoints.latest_meta(workdir)["history"]
     return json.loads((workdir / "results.json").read_text()), history
 
 

@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a run", ("training", "exporting")),
     ("results", ("prediction", "figures")),
     ("the problem", ("network", "config", "tasks", "data")),
-    ("networks", ("compaction", "models")),
+    ("networks", ("compaction", "models", "structure")),
     ("groups, targets", ("sparsity", "data.specs")),
     ("shared by all", ("runtime", "ops", "errors")),
 )
@@ -47,6 +47,7 @@ ROOMS = {
     "data": "records, batches, sources",
     "compaction": "removes what nobody reads",
     "models": "backbones and heads",
+    "structure": "removes channels of any JAX function",
     "sparsity": "proximal steps for optax",
     "data.specs": "what a target is",
     "runtime": "devices, memory, command line",

@@ -38,11 +38,7 @@ def read(workdir: pathlib.Path) -> dict[str, Any]:
     config = config_lib.load(workdir)
     if not config.sparsity.target > 0:
         raise UserError(f"{workdir} was trained without a target: give runs with --config.sparsity.target")
-    with checkpoints.Checkpoints(workdir, tuple(config.tasks), read_only=True) as kept:
-        step = kept.step(checkpoints.LATEST)
-        if step is None:
-            raise UserError(f"{workdir} has no checkpoint yet: train it for an epoch first")
-        history = kept.meta(step)["history"]
+    history = checkpoints.latest_meta(workdir)["history"]
     if not history:
         raise UserError(f"{workdir} has not finished an epoch yet")
     results = workdir / "results.json"

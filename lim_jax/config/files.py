@@ -8,24 +8,41 @@ from typing import Any
 import ml_collections
 
 from lim_jax.config.rules import RULES
-from lim_jax.config.values import Config, flat
+from lim_jax.config.values import SECTION, Config, flat
 from lim_jax.errors import UserError
+from lim_jax.runtime import whole_files
 
 _FILE = "config.json"
+DIVERGED = "diverged.json"  # there as long as a run may go on with another learning rate (`training.divergence`)
 
 # A run may be resumed with other values of these: they change how long or where it runs, not what it computes.
 _FREE_TO_CHANGE = (
     "num_epochs",
     "early_stopping_patience",
     "checkpoint_every_epochs",
+    "max_bad_steps",
     "num_devices",
     "compilation_cache_dir",
     "init_from",
     "model.pretrained",
     "dataset.data_dir",
     "dataset.source_dir",
+    "dataset.follow_links",
     "dataset.num_threads",
     "dataset.prefetch_batches",
+)
+
+# What every version wrote, and the verbs read.
+_ALWAYS_THERE = (
+    "batch_size",
+    "dataset.data_dir",
+    "dataset.image_size",
+    "dataset.name",
+    "dataset.source_dir",
+    "learning_rate",
+    "model.backbone",
+    "model.width_multiplier",
+    "num_devices",
 )
 
 
@@ -36,9 +53,20 @@ def holds_run(workdir: pathlib.Path) -> bool:
 
 def save(config: Config, workdir: pathlib.Path) -> None:
     """Writes `config.json`, whole or not at all."""
-    temporary = workdir / f"{_FILE}.tmp"
-    temporary.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-    temporary.replace(workdir / _FILE)
+    whole_files.write_json(workdir / _FILE, config.to_dict())
+
+
+def diverged_at(workdir: pathlib.Path) -> int | None:
+    """Returns the step at which the run in `workdir` was found to be no longer finite; None: it was not, or is past it.
+
+    A note that cannot be read says that it was.
+    """
+    try:
+        return int(json.loads((workdir / DIVERGED).read_text())["step"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return 0
 
 
 def load(workdir: pathlib.Path) -> Config:
@@ -48,18 +76,38 @@ def load(workdir: pathlib.Path) -> Config:
         raise UserError(f"{workdir} holds no run ({path} is missing): give the --workdir of a training run")
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
+        config = ml_collections.FrozenConfigDict(_with_tuples(content))
+        values = flat(config)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(_damaged(path, " ".join(str(error).split()))) from error
-    if not isinstance(content, dict):
-        raise UserError(_damaged(path, "it is no JSON object"))
-    config = ml_collections.FrozenConfigDict(_with_tuples(content))
-    for key, value in flat(config).items():  # bounds may be others than when it was written
-        if key in RULES and not RULES[key].has_type(value):
-            raise UserError(_damaged(path, f"{key} is {value!r}"))
     for section in {key.partition(".")[0] for key in RULES if "." in key}:
         if not isinstance(config.get(section, config), ml_collections.FrozenConfigDict):
             raise UserError(_damaged(path, f"{section} is {config[section]!r}"))
+    for key in RULES:
+        if isinstance(_at(config, key), SECTION):
+            raise UserError(_damaged(path, f"{key} is a section"))
+    for key in _ALWAYS_THERE:
+        if key not in values:
+            raise UserError(_damaged(path, f"{key} is missing"))
+    for key, value in values.items():
+        if key in RULES and not _could_be(key, value):
+            raise UserError(_damaged(path, f"{key} is {value!r}"))
     return config
+
+
+def _at(config: Config, key: str) -> Any:
+    """Returns the value or the section at a dotted key; None if there is none."""
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, SECTION) else None
+    return config
+
+
+def _could_be(key: str, value: Any) -> bool:
+    """Whether a version could have written the value: bounds may be others than today, types and lengths are not."""
+    rule = RULES[key]
+    return rule.has_type(value) and (not isinstance(value, (tuple, list)) or rule.accepts(value))
 
 
 def refuse_changes(config: Config, workdir: pathlib.Path) -> None:
@@ -68,10 +116,11 @@ def refuse_changes(config: Config, workdir: pathlib.Path) -> None:
     if not holds_run(workdir):
         return
     old, new = flat(load(workdir)), flat(config)
+    free = _FREE_TO_CHANGE if diverged_at(workdir) is None else (*_FREE_TO_CHANGE, "learning_rate")
     changed = [
         f"config.{key}={old[key]!r}, not {new[key]!r}"
         for key in sorted(old.keys() & new.keys())  # what an older version did not know, it did not use
-        if key not in _FREE_TO_CHANGE and old[key] != new[key]
+        if key not in free and old[key] != new[key]
     ]
     if changed:
         values = "value" if len(changed) == 1 else "values"

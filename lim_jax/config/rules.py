@@ -134,6 +134,7 @@ RULES = {
     "dataset.name": _asked(_datasets),
     "dataset.data_dir": _TEXT,
     "dataset.source_dir": _TEXT,
+    "dataset.follow_links": _FLAG,
     "dataset.image_size": _counts(2, 16, "height,width of at least 16 pixels: --config.dataset.image_size=96,128"),
     "dataset.split_sizes": _counts(3, 1, "three counts of images: train,validation,test"),
     "dataset.num_workers": _whole(0, _MOST_PROCESSES),
@@ -187,4 +188,5 @@ RULES = {
 # Keys that a configuration may have, but need not.
 OPTIONAL_RULES = {
     "dataset.validation_share": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),
+    "max_bad_steps": _whole(1),  # older runs have none
 }

@@ -2,12 +2,11 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from lim_jax.data import records
+from lim_jax.data import records, rooms
 from lim_jax.data.pipeline import Source
-from lim_jax.data.rooms import dataset as rooms
 from lim_jax.data.sources import celebamask_hq, folder, nyu
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
@@ -48,11 +47,15 @@ class _Opener:
 
 def _prepare_nyu(config: Any, image_size: tuple[int, int]) -> pathlib.Path:
     share = config.get("validation_share", nyu.VALIDATION_SHARE)
-    return nyu.prepare(config.data_dir, config.source_dir, image_size, share)
+    return nyu.prepare(config.data_dir, config.source_dir, image_size, share, _follow_links(config))
 
 
 def _prepare_rooms(config: Any, image_size: tuple[int, int]) -> pathlib.Path:
     return rooms.prepare(config.data_dir, image_size, config.get("split_sizes", rooms.SPLIT_SIZES))
+
+
+def _follow_links(config: Any) -> bool:
+    return bool(config.get("follow_links", False))
 
 
 def _folder_specs(config: Any) -> dict[str, TargetSpec]:
@@ -66,8 +69,8 @@ _DATASETS = {
     ),
     "folder": _Opener(
         _folder_specs,
-        lambda config, size: folder.prepare(config.data_dir, config.source_dir, size),
-        lambda config, tasks: folder.labelled(config.source_dir, tasks),
+        lambda config, size: folder.prepare(config.data_dir, config.source_dir, size, _follow_links(config)),
+        lambda config, tasks: folder.labelled(config.source_dir, tasks, _follow_links(config)),
     ),
     "nyu": _Opener(lambda config: nyu.SPECS, _prepare_nyu),
     "rooms": _Opener(lambda config: rooms.SPECS, _prepare_rooms),
@@ -92,13 +95,14 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     Args:
       config: a `ConfigDict` with `name`, `data_dir` (None: `$TFDS_DATA_DIR`, or ~/tensorflow_datasets), `image_size`
         (height, width) and what the data set needs besides: `source_dir` (all but rooms) and perhaps
-        `validation_share` (nyu), `split_sizes` (rooms).
+        `follow_links` (whether lists of files may lead out of `source_dir`; no), `validation_share` (nyu),
+        `split_sizes` (rooms).
       tasks: names of the targets to read.
 
     Raises:
       UserError: no such data set or target, or the data is missing or not as it should be.
     """
-    specs = records.select_specs(config.name, targets(config), tasks)
+    specs = _select_specs(config.name, targets(config), tasks)
     opener = _DATASETS[config.name]
     labelled = opener.labelled(config, tasks)
     directory = opener.prepare(config, _image_size(config.image_size))
@@ -106,6 +110,18 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     if labelled is not None:
         sources["train"] = records.Subset(sources["train"], labelled)
     return Dataset(config.name, specs, sources)
+
+
+def _select_specs(name: str, specs: Mapping[str, TargetSpec], tasks: Collection[str]) -> dict[str, TargetSpec]:
+    """Returns the specs of `tasks`, in their order.
+
+    Raises:
+      UserError: the data set called `name` has no such target.
+    """
+    for task in tasks:
+        if task not in specs:
+            raise UserError(f"dataset {name!r} has no target {task!r}: choose tasks from {', '.join(specs)}")
+    return {task: specs[task] for task in tasks}
 
 
 def _image_size(value: Any) -> tuple[int, int]:

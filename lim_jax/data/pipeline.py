@@ -14,6 +14,7 @@ from absl import flags
 
 from lim_jax.data.specs import Example, TargetSpec
 from lim_jax.errors import UserError
+from lim_jax.runtime import signals
 
 _ENDLESS = 2**24  # epochs: without a number, grain cannot make batches of one example (its length overflows)
 
@@ -84,7 +85,8 @@ def train_iterator(
     if num_workers:
         if not flags.FLAGS.is_parsed():  # grain asks for its flags' values, which outside of absl's app nobody parsed
             flags.FLAGS.mark_as_parsed()
-        batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+        options = grain.MultiprocessingOptions(num_workers=num_workers)
+        batches = batches.mp_prefetch(options, worker_init_fn=signals.end_with_parent)
     return iter(batches)
 
 

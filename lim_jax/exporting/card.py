@@ -75,12 +75,19 @@ def _outputs(program: Program) -> dict[str, Any]:
 
 
 def _training(trained: Trained, settings: Config, workdir: pathlib.Path) -> dict[str, Any]:
-    results = workdir / "results.json"
     return {
         "step": trained.step,
         "epoch": trained.epoch,
         "dataset": settings.dataset.name,
         "image_size": list(settings.dataset.image_size),
         "dtype": trained.network.model.backbone.dtype,
-        "test": json.loads(results.read_text()).get("test") if results.is_file() else None,
+        "test": _test_results(workdir),
     }
+
+
+def _test_results(workdir: pathlib.Path) -> Any:
+    """Returns what `results.json` says of the test split; None if it is not there, or is no such file."""
+    try:
+        return json.loads((workdir / "results.json").read_text())["test"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None

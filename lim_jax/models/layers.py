@@ -98,7 +98,8 @@ class ConvNorm(nn.Module):
 class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last; parameters and statistics have the names of `nn.BatchNorm`.
 
-    The computation is float32's, the result has the dtype of the input.
+    The computation is float32's, the result has the dtype of the input. One value per channel, as behind the pooling of
+    a single example, has no moments: the running ones stand for them, in training as afterwards, and stay as they are.
 
     Attributes:
       forms: how it is computed.
@@ -114,7 +115,8 @@ class BatchNorm(nn.Module):
         running_variance = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
-        if not train:
+        devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+        if not train or devices * x.size <= x.shape[-1]:
             return ops.scale_and_shift(x, scale, bias, running_mean.value, running_variance.value)
         normalized, mean, variance = ops.normalize_batch(x, scale, bias, axis_name=axis_name, forms=self.forms)
         if not self.is_initializing():

@@ -7,8 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from lim_jax.data.sources import headers, paths
+from lim_jax.errors import UserError
+
 # What a folder is searched for; a file that is named itself may be called anything.
 SUFFIXES = {".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+
+_UNSUPPORTED = {".heic", ".heif", ".avif"}
+_PIXELS_AHEAD = 5e8  # of all images that are being read or wait, as long as that is more than one
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,10 +32,17 @@ def find(names: Iterable[str]) -> tuple[list[pathlib.Path], list[str]]:
     for name in filter(None, (name.strip() for name in names)):
         path = pathlib.Path(name).expanduser()
         if path.is_dir():
-            matches = [entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES and entry.is_file()]
+            entries = [entry for entry in sorted(path.iterdir()) if not paths.is_litter(entry.name) and entry.is_file()]
+            matches = [entry for entry in entries if entry.suffix.lower() in SUFFIXES]
             problem = f"{path} is a folder without images ({', '.join(sorted(SUFFIXES))})"
+            problems += [
+                f"{entry} is a {entry.suffix[1:].upper()} image, which is not supported: save it as JPEG or PNG"
+                for entry in entries
+                if entry.suffix.lower() in _UNSUPPORTED
+            ]
         elif glob.has_magic(name) and not path.exists():
-            matches = [path for path in map(pathlib.Path, glob.glob(str(path), recursive=True)) if not path.is_dir()]
+            matched = map(pathlib.Path, glob.glob(str(path), recursive=True))
+            matches = [path for path in matched if not path.is_dir() and not paths.is_litter(path.name)]
             problem = f"{name} matches no file"
         else:
             matches, problem = [path], None
@@ -66,23 +79,47 @@ def result_names(
     return names
 
 
+def pixels(path: pathlib.Path) -> int:
+    """Returns how many pixels an image has, from its header; 0 where that cannot be read (`read` will say why)."""
+    try:
+        return headers.read_header(path).pixels
+    except UserError:
+        return 0
+
+
 def read_ahead(
-    read: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int
+    read: Callable[[Item], Result],
+    items: Iterable[Item],
+    threads: int,
+    ahead: int,
+    size: Callable[[Item], int] = lambda item: 0,
 ) -> Iterator[tuple[Item, Future[Result]]]:
-    """Yields the items in order, each with the finished future of `read(item)`; at most `ahead` are kept ready."""
+    """Yields the items in order, each with the finished future of `read(item)`.
+
+    Args:
+      read: reads an item; called from several threads.
+      items: what to read.
+      threads: that read.
+      ahead: items kept ready, at most.
+      size: pixels of an item (see `pixels`): of large ones fewer are read at once and kept ready.
+    """
     with ThreadPoolExecutor(threads) as pool:
-        pending: collections.deque[tuple[Item, Future[Result]]] = collections.deque()
+        pending: collections.deque[tuple[Item, int, Future[Result]]] = collections.deque()
         try:
             for item in items:
-                pending.append((item, pool.submit(read, item)))
-                if len(pending) == ahead:
+                wanted = size(item)
+                while pending and (
+                    len(pending) == ahead or wanted + sum(pixels for _, pixels, _ in pending) > _PIXELS_AHEAD
+                ):
                     yield _finished(*pending.popleft())
+                pending.append((item, wanted, pool.submit(read, item)))
             while pending:
                 yield _finished(*pending.popleft())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _finished(item: Item, future: "Future[Result]") -> "tuple[Item, Future[Result]]":
+def _finished(item: Item, pixels: int, future: "Future[Result]") -> "tuple[Item, Future[Result]]":
+    del pixels
     future.exception()  # waits
     return item, future

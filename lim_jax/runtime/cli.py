@@ -1,7 +1,8 @@
 """What all command line verbs share: start, help, one-line errors, readable progress.
 
 A verb is a module with `define_flags()`, `main(argv)` and, under `if __name__ == "__main__"`, a call of `run`. A
-mistake of the user's (an unknown flag, a `UserError`, a full disk) ends in one line on standard error and exit code 2.
+mistake of the user's (an unknown flag, a `UserError`, a full disk) ends in one line on standard error and exit code 2;
+so does Ctrl-C at once, with 130. Training answers signals in its own way while there is something to save.
 """
 
 import io
@@ -16,7 +17,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from lim_jax.errors import UserError
-from lim_jax.runtime import full_disk
+from lim_jax.runtime import full_disk, signals
 from lim_jax.runtime.suggestions import nearest
 from lim_jax.runtime.verbs import VERBS, Verb
 
@@ -45,10 +46,11 @@ def run(main: Callable[[Sequence[str]], object], define_flags: Callable[[], None
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow would announce that it is on
-    app.run(
-        lambda argv: _exit_clearly(main, argv),
-        flags_parser=lambda argv: _parse_flags(argv, own, f"{command} --help lists the flags"),
-    )
+    with signals.Answered(signals.leave):
+        app.run(
+            lambda argv: _exit_clearly(main, argv),
+            flags_parser=lambda argv: _parse_flags(argv, own, f"{command} --help lists the flags"),
+        )
 
 
 def help_text(command: str, module: str, doc: str, own: Sequence[str]) -> str:
@@ -129,9 +131,20 @@ def _exit_clearly(main: Callable[[Sequence[str]], object], argv: Sequence[str]) 
     except UserError as error:
         _fail(str(error))
     except Exception as error:
+        if (line := _of_another_process(error)) is not None:
+            signals.leave_with(1, line)  # at its end Python would wait for that process
         if (advice := full_disk.advice(error)) is None:
             raise
         _fail(advice)  # its own text has many lines
+
+
+def _of_another_process(error: Exception) -> str | None:
+    """Returns a line if the error is that another process of the run has ended."""
+    if "jax" not in sys.modules:
+        return None
+    from lim_jax.runtime import processes
+
+    return processes.advice(error)
 
 
 def _parse_flags(argv: Sequence[str], own: Sequence[str], where_to_look: str) -> list[str]:

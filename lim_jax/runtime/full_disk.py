@@ -32,6 +32,17 @@ def advice(error: BaseException | None) -> str | None:
     return next((line for number, line in _ADVICE.items() if os.strerror(number) in text), None)
 
 
+def hold_back_abandoned() -> None:
+    """From now on nothing is said of arrays that were being read or written when the work on another one had failed."""
+    if getattr(sys.unraisablehook, "func", None) is not _unless_abandoned:
+        sys.unraisablehook = functools.partial(_unless_abandoned, sys.unraisablehook)
+
+
+def _unless_abandoned(otherwise: Callable[[Any], Any], unraisable: Any) -> None:
+    if str(unraisable.exc_value) != _ABANDONED:
+        otherwise(unraisable)
+
+
 class HeldBack:
     """What libraries say of a full disk while this is entered: shown at the end, unless a full disk is why it ends.
 

@@ -31,7 +31,7 @@ VERBS = {
     "evaluate": Verb(
         "lim_jax.evaluate",
         "measure a trained network on a split of its data set again",
-        ("--workdir=runs/rooms", "--workdir=runs/rooms/compact --split=validation"),
+        ("--workdir=runs/rooms", "--workdir=runs/rooms/compact --split=validation", "--workdir=runs/rooms --verify"),
     ),
     "predict": Verb(
         "lim_jax.predict",

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import optax
 from absl import logging
 
+from lim_jax import ops
 from lim_jax.errors import UserError
 from lim_jax.runtime import platforms
 from lim_jax.sparsity import groups as groups_lib
@@ -118,16 +119,10 @@ def proximal(
         if chosen is not None:
             found = groups_lib.layers(groups, params)
             moments = second_moments(inner_state, found) if metric == "adam" else None
-            by_shapes = _prox_by_shapes(chosen)
-
-            def prox(layer: groups_lib.Layer, arrays: list[jax.Array], metrics: list[jax.Array] | None) -> Any:
-                size = None if original is None else original[layer.name].group_size
-                return by_shapes(rate, now, *Block(arrays, metrics, layer.axes, size, computed_on.forms))
-
+            by_shapes = functools.partial(_prox_by_shapes(chosen), rate, now)
+            batches = _batches(found, original, batched=computed_on.batches_equal_layers)
             root_of = functools.partial(root, count=count)
-            updates, arrays = _proximal_updates(
-                prox, found, updates, params, moments, root_of, computed_on.layers_at_once
-            )
+            updates, arrays = _proximal_updates(by_shapes, batches, updates, params, moments, root_of, computed_on)
             if isinstance(strength, TargetSparsity):
                 target = strength.update(target, _share_of_zeros(chosen, found, arrays, original), count)
         return updates, ProximalState(count, now.astype(jnp.float32), target, inner_state)
@@ -273,22 +268,65 @@ def _jitted_prox(penalty: penalties.Penalty) -> Callable[..., list[jax.Array]]:
     return prox
 
 
+class _Batch(NamedTuple):
+    """Layers of equal shapes, whose proximal step is one computation.
+
+    Attributes:
+      layers: the layers.
+      size: the number of elements that a group of theirs had before some were removed, if they were.
+    """
+
+    layers: list[groups_lib.Layer]
+    size: int | None
+
+    def block(self, arrays: list[list[jax.Array]], metrics: list[list[jax.Array]] | None, forms: ops.Forms) -> Block:
+        """Returns the groups of all layers in one block, given each layer's arrays and metrics.
+
+        Arrays of several layers are stacked; what indexes their groups is then the layer, too.
+        """
+        axes = self.layers[0].axes
+        if len(self.layers) == 1:
+            return Block(arrays[0], None if metrics is None else metrics[0], axes, self.size, forms)
+        axes = tuple((0, *(axis + 1 for axis in group_axes)) for group_axes in axes)
+        return Block(_stacked(arrays), None if metrics is None else _stacked(metrics), axes, self.size, forms)
+
+    def split(self, solution: list[jax.Array]) -> list[list[jax.Array]]:
+        """Returns each layer's arrays of what the proximal step made of `block`."""
+        if len(self.layers) == 1:
+            return [solution]
+        return [list(arrays) for arrays in zip(*map(jnp.unstack, solution), strict=True)]
+
+
+def _stacked(arrays: list[list[jax.Array]]) -> list[jax.Array]:
+    return [jnp.stack(equal) for equal in zip(*arrays, strict=True)]
+
+
+def _batches(found: list[groups_lib.Layer], original: groups_lib.Sizes | None, *, batched: bool) -> list[_Batch]:
+    """Returns the layers in batches of equal shapes, in the order of the first of each; in ones if not `batched`."""
+    batches: dict[Any, _Batch] = {}
+    for layer in found:
+        size = None if original is None else original[layer.name].group_size
+        key = (layer.shapes, layer.axes, size) if batched else layer.name
+        batches.setdefault(key, _Batch([], size)).layers.append(layer)
+    return list(batches.values())
+
+
 def _proximal_updates(
     prox: Callable[..., list[jax.Array]],
-    found: list[groups_lib.Layer],
+    batches: list[_Batch],
     updates: PyTree,
     params: PyTree,
     moments: dict[str, jax.Array] | None,
     root: Callable[[jax.Array], jax.Array],
-    at_once: int | None,
+    platform: platforms.Platform,
 ) -> tuple[PyTree, dict[int, jax.Array]]:
     """Replaces the updates of parameters with groups by `prox(p + update) - p`, in the parameters' dtype.
 
     The metric is the `root` of the moments, or the identity where these are None.
 
     A scheduler that goes for concurrency, as XLA's for CPUs, would begin all layers at once and hold the temporary
-    arrays of all of them. So each layer waits for the one `at_once` places before it (None: for none): it adds a zero
-    that only that one's result can tell.
+    arrays of all of them. So each batch waits for the one `layers_at_once` places before it (None: for none): it adds a
+    zero that only that one's result can tell.
 
     Returns:
       The updates, and the parameters with groups after the step, by their position among the leaves.
@@ -296,17 +334,21 @@ def _proximal_updates(
     steps, treedef = jax.tree.flatten(updates)
     leaves = jax.tree.leaves(params)
     after: dict[int, jax.Array] = {}
+    at_once = platform.layers_at_once
     zeros = [jnp.zeros((), bool)] * (at_once or 0)
-    for layer in found:
+    for batch in batches:
         zero = zeros.pop(0) if at_once else None
-        arrays = [leaves[index] + _plus(steps[index], zero) for index in layer.leaves]
-        metrics = None if moments is None else [root(_plus(moments[path], zero)) for path in layer.paths]
-        solution = prox(layer, arrays, metrics)
+        arrays = [[leaves[index] + _plus(steps[index], zero) for index in layer.leaves] for layer in batch.layers]
+        metrics = None
+        if moments is not None:
+            metrics = [[root(_plus(moments[path], zero)) for path in layer.paths] for layer in batch.layers]
+        solution = prox(*batch.block(arrays, metrics, platform.forms))
         if at_once:
             zeros.append(_zero_after(solution[0]))
-        for index, new in zip(layer.leaves, solution, strict=True):
-            after[index] = new.astype(leaves[index].dtype)
-            steps[index] = after[index] - leaves[index]
+        for layer, solved in zip(batch.layers, batch.split(solution), strict=True):
+            for index, new in zip(layer.leaves, solved, strict=True):
+                after[index] = new.astype(leaves[index].dtype)
+                steps[index] = after[index] - leaves[index]
     return jax.tree.unflatten(treedef, steps), after
 
 

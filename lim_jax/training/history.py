@@ -4,7 +4,7 @@ The history is a list of one JSON-serialisable record per finished epoch; it is 
 that a resumed run takes the same decisions. A record holds
 
     {"epoch": n, "step": n, "train": {task: {"loss": x}}, "validation": {task: {"loss": x, metric: x, ...}},
-     "total": {"train": x, "validation": x},
+     "total": {"train": x, "validation": x, "balanced": x}, "bad_steps": n,
      "sparsity": {"group_percent": x, "parameter_percent": x, "died": n, "revived": n, "off_target": x},
      "strength": x, "learning_rate": x, "network": {"parameters": n, "channels": n},
      "seconds": x, "compile_seconds": {"training": x, "evaluation": x}}
@@ -14,11 +14,22 @@ steps took, `compile_seconds["training"]` of it included.
 `died` and `revived` count groups over the epoch; `off_target` is how many percentage points sparsity is away from
 `config.sparsity.target`, and missing without one. Where it is more than `TARGET_TOLERANCE` the epoch does not count
 as progress: the best network is the best of those with the sparsity that was asked for.
-`validation` and `total["validation"]` are missing in epochs without evaluation; a loss is None when the split has no
-label of the task. Everything below is a pure function of the history.
+`bad_steps` is the number of steps that were skipped because something was not finite (`lim_jax.training.bad_steps`).
+`validation` and the totals of it are missing in epochs without evaluation; a loss is None when the split has no
+label of the task, and one that is not finite counts as none.
+
+`total["balanced"]` is what epochs are judged by under uncertainty weighting: the geometric mean of the task losses. The
+loss that is trained, `total["validation"]`, falls as long as its weights move, even where every task gets worse. At the
+weights that are best for the losses of an epoch it would be their sum of `1 + log L_t`, and this orders epochs as the
+geometric mean does: a per cent of one task's loss weighs as much as a per cent of another's, whatever their scales.
+With fixed weights (`loss_weighting="uniform"`) the total itself is what epochs are judged by, and there is no
+`balanced`; nor has it a run that began before there was: it is judged by one measure from its beginning to its end.
+
+Everything below is a pure function of the history.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lim_jax.config import Config
@@ -26,13 +37,30 @@ from lim_jax.config import Config
 Record = Mapping[str, Any]
 
 TARGET_TOLERANCE = 2.0  # percentage points
+_SMALLEST = 1e-12  # a loss that has a logarithm
 
 
 def validation_loss(record: Record, task: str | None = None) -> float | None:
-    """Returns the record's validation loss of `task` (None: the total), or None if it has none."""
+    """Returns the validation loss that judges the record, of `task` (None: in total); None without a finite one."""
     if task is None:
-        return record["total"].get("validation")
-    return record.get("validation", {}).get(task, {}).get("loss")
+        loss = record["total"].get("balanced", record["total"].get("validation"))
+    else:
+        loss = record.get("validation", {}).get(task, {}).get("loss")
+    return loss if loss is not None and math.isfinite(loss) else None
+
+
+def is_balanced(history: Sequence[Record], config: Config) -> bool:
+    """Whether the epoch after these is judged by `total["balanced"]`."""
+    totals = [record["total"] for record in history if "validation" in record["total"]]
+    return config.loss_weighting == "uncertainty" and all("balanced" in total for total in totals)
+
+
+def balanced(losses: Iterable[float | None]) -> float | None:
+    """Returns the geometric mean of the task losses that are not None; None if all are, or one is not finite."""
+    found = [loss for loss in losses if loss is not None]
+    if not found or not all(map(math.isfinite, found)):
+        return None
+    return math.exp(sum(math.log(max(loss, _SMALLEST)) for loss in found) / len(found))
 
 
 def eligible_loss(record: Record, task: str | None = None) -> float | None:

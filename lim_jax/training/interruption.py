@@ -1,34 +1,76 @@
-"""Ctrl-C and SIGTERM during training: asked for by a signal, answered when the step is done."""
+"""A run that is asked to stop by Ctrl-C, SIGTERM or SIGUSR1: when it does, and that all of its processes do.
+
+Between the first step and the last checkpoint a signal is noted, acknowledged at once, and answered when the step is
+done; a second one ends the process. Before and after there is nothing to save: the first one ends it.
+
+Of several processes the signal may reach one alone, or reach them a step apart. If they stopped at different steps,
+those that go on would wait for the others for ever. So each batch carries whether its process was asked, the step adds
+that up with the losses, and everybody reads the same sum after the same step.
+"""
 
 import signal
-import threading
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from lim_jax.runtime import signals
+
+ASKED = "asked_to_stop"  # in a batch and in the sums of its step, of several processes
 
 
 class Interruption:
-    """While it is entered, Ctrl-C and SIGTERM are only noted; the handlers from before come back at its end.
-
-    Signals are handled in the main thread alone; in others nothing is noted.
+    """While it is entered, signals are noted; the handlers from before come back at its end.
 
     Attributes:
-      signal_number: of the last signal; None: there was none.
+      signal_number: of the last signal that this process got; None: there was none.
+      agreed: whether all processes stop after the step that was started last.
+      has_work: whether there may be something to save; until then a signal ends the process.
     """
 
     def __init__(self):
         self.signal_number: int | None = None
-        self._previous: dict[int, Any] = {}
+        self.agreed = False
+        self.has_work = False
+        self._times = 0
+        self._answered = signals.Answered(self._answer, self._note)
 
     def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        self._answered.__enter__()
         return self
 
     def __exit__(self, *exception) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._answered.__exit__()
 
-    def _note(self, number: int, frame: Any) -> None:
-        del frame
+    def attached(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Returns the batch, of several processes with whether this one was asked to stop."""
+        if jax.process_count() == 1:
+            return batch
+        return {**batch, ASKED: np.full(len(batch["image"]), self.signal_number is not None, np.float32)}
+
+    def agree(self, sums: Any) -> None:
+        """Takes what the last step but one says, by its sums on the host; of one process, what it was asked itself."""
+        self.agreed = self.agreed or (sums[ASKED] > 0 if ASKED in sums else self.signal_number is not None)
+
+    def agree_now(self) -> None:
+        """Asks all processes; each must be at the same place."""
+        asked = np.array(self.agreed or self.signal_number is not None)
+        self.agreed = bool(np.any(multihost_utils.process_allgather(asked) if jax.process_count() > 1 else asked))
+
+    @property
+    def exit_code(self) -> int:
+        """As shells have it; that of SIGTERM where another process was asked."""
+        return 128 + (self.signal_number or int(signal.SIGTERM))
+
+    def _note(self, number: int) -> None:
         self.signal_number = number
+
+    def _answer(self, number: int) -> None:
+        """In a thread of its own."""
+        self._times += 1
+        if not self.has_work:
+            signals.leave(number, "interrupted: the same command goes on")
+        if self._times > 1:
+            signals.leave(number, "interrupted: the same command goes on from the last checkpoint")
+        signals.say("finishing this step, then saving; again to stop now")

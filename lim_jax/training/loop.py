@@ -11,7 +11,7 @@ import logging
 import pathlib
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -47,15 +47,18 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     """
     config = config_lib.checked(config)
     config_lib.refuse_changes(config, workdir)
-    startup.prepare(config)
+    startup.prepare(config.compilation_cache_dir)
     local_devices = devices.chosen(config.num_devices, config.batch_size)
     config_lib.check_resources(config, local_devices)
     dataset = data.load(config.dataset, config.tasks)
     config_lib.check_start(config, dataset, workdir)
-    workdir_lib.make(workdir, config)  # last: a mistake leaves no trace
-    with checkpoints.Checkpoints(workdir, tuple(config.tasks)) as checkpointer:
+    with (
+        workdir_lib.held(workdir, config),  # last: a mistake leaves no trace
+        checkpoints.Checkpoints(workdir, tuple(config.tasks)) as checkpointer,
+    ):
         run = make_run(config, workdir, dataset, local_devices, checkpointer)
         standing = start_or_resume(run)
+        workdir_lib.keep_config(workdir, config)
         messages.describe(run, standing)
         train(run, standing)
         return results.finish(run, standing)
@@ -82,7 +85,9 @@ def train(run: Run, standing: Standing) -> None:
             logger.info("%s, %s", line, progress.line())
             if standing.network is not network:
                 progress.restart()  # its steps are compiled anew, and take another time
-            leave_if_interrupted(run, standing, interruption)
+            interruption.agree_now()
+            if interruption.agreed:
+                leave(run, standing, interruption)
     run.checkpointer.wait()
 
 
@@ -110,24 +115,28 @@ def run_steps(run: Run, standing: Standing, progress: Progress, interruption: In
     """Runs the steps that the epoch still lacks, adding up their losses one step behind the device."""
     step, last = int(standing.state.step), standing.epoch * run.steps_per_epoch
     pending = None
-    while step < last:
-        standing.state, sums = standing.programs.train_step(standing.state, next(run.iterator))
+    while step < last and not interruption.agreed:
+        batch = interruption.attached(next(run.iterator))
+        standing.state, sums = standing.programs.train_step(standing.state, batch)
         if pending is not None:
-            step_done(standing, step, pending, progress)
+            step_done(run, standing, step, pending, progress, interruption)
         step, pending = step + 1, sums
-        if interruption.signal_number is not None:
-            break
-    step_done(standing, step, pending, progress)
+    step_done(run, standing, step, pending, progress, interruption)
     if step < last:
-        leave_if_interrupted(run, standing, interruption)
+        leave(run, standing, interruption)
 
 
-def step_done(standing: Standing, step: int, sums: Any, progress: Progress) -> None:
+def step_done(
+    run: Run, standing: Standing, step: int, sums: Any, progress: Progress, interruption: Interruption
+) -> None:
     """Waits for the sums of the step that made it `step` steps, adds them up, and reports now and then."""
-    standing.epoch_sums = record.added(standing.epoch_sums, sums)
+    host = jax.device_get(sums)
+    interruption.has_work = True
+    record.note_step(run, standing, step, host)
     if progress.step_done(step):
         events.import_writers_meanwhile()  # not before the first step, which would be later for it
         logger.info("epoch %d, step %d: %s", standing.epoch, step, progress.line())
+    interruption.agree(host)
 
 
 def end_epoch(run: Run, standing: Standing, seconds: float, compile_seconds: float) -> None:
@@ -170,13 +179,11 @@ def write_events(run: Run, standing: Standing, writer: events.EventWriter) -> No
     writer.write_histograms(last["step"], group_watch.norms(standing.state.params, run.groups))
 
 
-def leave_if_interrupted(run: Run, standing: Standing, interruption: Interruption) -> None:
-    """Ends the process, with everything saved, if a signal has asked for it."""
-    if interruption.signal_number is None:
-        return
+def leave(run: Run, standing: Standing, interruption: Interruption) -> NoReturn:
+    """Ends the process, with everything saved, because a signal has asked for it."""
     step = int(standing.state.step)
     if run.checkpointer.step(checkpoints.LATEST) != step:
         save(run, standing, {})
     run.checkpointer.wait()
     logger.info("interrupted: step %d is saved, the same command goes on from there", step)
-    sys.exit(128 + interruption.signal_number)
+    sys.exit(interruption.exit_code)

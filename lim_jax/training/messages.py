@@ -12,6 +12,7 @@ from lim_jax.config import Config
 from lim_jax.data import statistics
 from lim_jax.figures.tables import number
 from lim_jax.network import Network
+from lim_jax.runtime import whole_files
 from lim_jax.runtime.progress import duration
 from lim_jax.training.run import Run, Standing
 
@@ -37,7 +38,7 @@ def describe(run: Run, standing: Standing) -> None:
         for sentence in statistics.training_warnings(dataset):
             logger.warning("warning: %s", sentence)
         overview = parameter_overview.get_parameter_overview(standing.state.learned, include_stats=False)
-        (run.workdir / "parameters.txt").write_text(overview + "\n")
+        whole_files.write_text(run.workdir / "parameters.txt", overview + "\n")
     if standing.state.step > 0:
         step = int(standing.state.step)
         logger.info("resuming %s after epoch %d (step %d)", run.workdir, len(standing.history), step)
@@ -54,6 +55,8 @@ def epoch_line(record: Mapping[str, Any], network: Network, config: Config) -> s
         parts.append(f"validation {number(record['total']['validation'])} ({', '.join(metrics)})")
     zero = record["sparsity"]["group_percent"]
     parts.append(f"{zero:.1f} % of groups zero")
+    if record.get("bad_steps"):
+        parts.append(f"{record['bad_steps']} steps skipped that were not finite")
     if (compiling := sum(record["compile_seconds"].values())) >= _WORTH_A_WORD:
         parts.append(f"{duration(compiling)} compiling")
     if zero == 100:

@@ -8,10 +8,9 @@ import jax
 import numpy as np
 
 from lim_jax import network as network_lib
-from lim_jax.errors import UserError
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import compile_time
-from lim_jax.training import loss_weighting
+from lim_jax.training import bad_steps, divergence, history, loss_weighting
 from lim_jax.training.run import Run, Standing
 from lim_jax.training.state import last_strength
 
@@ -19,13 +18,35 @@ PyTree = Any
 
 
 def added(epoch_sums: PyTree, sums: PyTree) -> PyTree:
-    """Returns an epoch's sums so far (None: none yet) with those of one more step, which it waits for.
+    """Returns an epoch's sums so far (None: none yet) with those of one more step.
 
-    All are float64, in nested lists, as JSON has them.
+    A step that was skipped because something was not finite adds to their number alone. All are float64, in nested
+    lists, as JSON has them; checkpoints of older versions have no number of bad steps.
+
+    Args:
+      epoch_sums: what this returned for the steps before.
+      sums: `BatchGradients.sums` with what `bad_steps.finite` says, on the host.
     """
-    host = jax.tree.map(float, jax.device_get(sums))
-    new = {"losses": {task: list(pair) for task, pair in host["losses"].items()}, "total": list(host["total"])}
-    return new if epoch_sums is None else jax.tree.map(lambda a, b: a + b, epoch_sums, new)
+    bad = bad_steps.is_bad(sums)
+    new = {
+        "losses": {task: [0.0, 0.0] if bad else list(map(float, pair)) for task, pair in sums["losses"].items()},
+        "total": [0.0, 0.0] if bad else list(map(float, sums["total"])),
+        "bad_steps": int(bad),
+    }
+    return new if epoch_sums is None else jax.tree.map(lambda a, b: a + b, {"bad_steps": 0} | epoch_sums, new)
+
+
+def note_step(run: Run, standing: Standing, step: int, sums: PyTree) -> None:
+    """Adds the sums of a step, on the host, to those of the epoch.
+
+    Raises:
+      UserError: it was one step too many in a row that is not finite.
+    """
+    standing.bad_in_a_row = bad_steps.in_a_row(standing.bad_in_a_row, sums)
+    found = bad_steps.too_many(standing.bad_in_a_row, step, sums, standing.state.learned, run.config)
+    if found:
+        raise divergence.stopped(run, standing, found)
+    standing.epoch_sums = added(standing.epoch_sums, sums)
 
 
 def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: float) -> dict[str, Any]:
@@ -38,20 +59,17 @@ def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: f
       compile_seconds: how many of these went into compiling.
 
     Raises:
-      UserError: the loss is not finite.
+      UserError: the loss was not finite in any step.
     """
     losses, (total, steps) = standing.epoch_sums["losses"], standing.epoch_sums["total"]
-    if not np.isfinite(total):
-        rate = run.config.learning_rate
-        raise UserError(
-            f"the loss is not finite in epoch {standing.epoch}: lower config.learning_rate (now {rate:g}) "
-            f"and start again in another --workdir; {run.workdir} keeps the epochs before"
-        )
+    if not steps:
+        raise divergence.stopped(run, standing, f"the loss is not finite in epoch {standing.epoch}")
     return {
         "epoch": standing.epoch,
         "step": standing.epoch * run.steps_per_epoch,
         "train": {task: {"loss": loss / count if count else None} for task, (loss, count) in losses.items()},
         "total": {"train": total / steps},
+        "bad_steps": standing.epoch_sums.get("bad_steps", 0),
         "strength": last_strength(standing.state.opt_state),
         "learning_rate": float(standing.state.opt_state.hyperparams["learning_rate"]),
         "network": {
@@ -69,11 +87,13 @@ def with_validation(record: Mapping[str, Any], run: Run, standing: Standing) -> 
     batches = evaluation.split_batches(run.dataset, "validation", run.config)
     validation = standing.programs.evaluate(standing.state.variables, batches)
     uncertainty = run.config.loss_weighting == "uncertainty"
-    total = validation_total(validation, standing.state.log_variances if uncertainty else None)
+    total = {"validation": validation_total(validation, standing.state.log_variances if uncertainty else None)}
+    if history.is_balanced(standing.history, run.config):
+        total["balanced"] = history.balanced(values["loss"] for values in validation.values())
     return {
         **record,
         "validation": validation,
-        "total": {**record["total"], "validation": total},
+        "total": {**record["total"], **total},
         "compile_seconds": {**record["compile_seconds"], "evaluation": compile_time.since(started)},
     }
 

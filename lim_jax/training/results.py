@@ -14,6 +14,7 @@ from lim_jax.data import Dataset, pipeline
 from lim_jax.figures import report, tables
 from lim_jax.network import Network, Trained
 from lim_jax.prediction import evaluation
+from lim_jax.runtime import whole_files
 from lim_jax.training import checkpoints
 from lim_jax.training.run import Run, Standing
 
@@ -29,7 +30,7 @@ def finish(run: Run, standing: Standing) -> dict[str, Any]:
     best = checkpoints.load_network(run.workdir)
     content = measure(run, standing, best)
     if jax.process_index() == 0:
-        (run.workdir / _FILE).write_text(json.dumps(content, indent=2) + "\n")
+        whole_files.write_json(run.workdir / _FILE, content)
         _draw_report(run, standing, best, content["sparsity"]["layers"])
     table = tables.results(content, best.network.tasks)
     logger.info("%s\nalso in %s; figures in %s", table, run.workdir / _FILE, run.workdir / "report")

@@ -1,26 +1,50 @@
 """How a run begins: anew, or where its latest checkpoint left it; and how it is saved."""
 
 import functools
+import json
+import logging
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 
 from lim_jax import network as network_lib
+from lim_jax.data import Dataset
 from lim_jax.errors import UserError
 from lim_jax.network import Network
-from lim_jax.training import checkpoints, initialization, shrinking
+from lim_jax.training import checkpoints, divergence, initialization, shrinking, stored
 from lim_jax.training.run import Run, Standing, make_programs
 from lim_jax.training.state import TrainState, create_train_state, make_optimizer
+from lim_jax.training.stored import Stored, UnusableError
+
+logger = logging.getLogger(__name__)
+
+# Of `meta`, beside what `Stored.network` checks.
+_TYPES = {"history": list, "epoch_sums": (dict, type(None)), "zero_groups": dict}
 
 
 def start_or_resume(run: Run) -> Standing:
-    """Goes back to the latest checkpoint, and to the position of the input then, if there is one."""
-    step = run.checkpointer.step(checkpoints.LATEST)
-    return _start(run) if step is None else _resume(run, step)
+    """Goes back to the newest checkpoint that is sound, and to the position of the input then, if there is any."""
+    candidates = stored.ranked(run.workdir, stored.LATEST)
+    if not candidates:
+        return _start(run)
+    standing, problems = stored.first_usable(candidates, lambda each: _resume(run, each))
+    if standing is None:
+        raise UserError(
+            f"nothing in {run.workdir} can be used ({stored.in_words(problems)}): give another --workdir to start anew"
+        )
+    if problems:
+        logger.warning("warning: %s: going on from step %d", stored.in_words(problems), standing.state.step)
+        run.checkpointer.set_aside(list(problems))
+    return standing
 
 
 def save(run: Run, standing: Standing, losses: Mapping[str, float | None]) -> None:
-    """Saves a checkpoint, which is kept for the validation `losses` (see `Checkpoints.save`)."""
+    """Saves a checkpoint, which is kept for the validation `losses` (see `Checkpoints.save`).
+
+    Raises:
+      UserError: the network is not finite; the checkpoints before stay.
+    """
     meta = {
         "epoch": len(standing.history),
         "history": standing.history,
@@ -28,8 +52,24 @@ def save(run: Run, standing: Standing, losses: Mapping[str, float | None]) -> No
         "zero_groups": standing.zero_groups,
         "architecture": network_lib.to_json(standing.network),
         "shrinking": standing.shrinking.to_json(),
+        "data": described(run.dataset),
     }
-    run.checkpointer.save(standing.state, run.iterator, meta, losses)
+    try:
+        run.checkpointer.save(standing.state, run.iterator, meta, losses)
+    except UnusableError as problem:
+        raise divergence.stopped(run, standing, f"the network at step {standing.state.step} is {problem}") from problem
+    divergence.is_over(run, standing)
+
+
+def described(dataset: Dataset) -> dict[str, Any]:
+    """Returns what a run has to find again when it goes on: its examples, and what their targets mean, as in JSON."""
+    description = {
+        "name": dataset.name,
+        "examples": {split: len(source) for split, source in dataset.sources.items()},
+        "records": {split: repr(source) for split, source in dataset.sources.items()},
+        "tasks": {name: spec.to_json() for name, spec in dataset.specs.items()},
+    }
+    return json.loads(json.dumps(description))  # lists for tuples
 
 
 def _start(run: Run) -> Standing:
@@ -43,22 +83,74 @@ def _start(run: Run) -> Standing:
     return Standing(network, programs, state, history=[], shrinking=original)
 
 
-def _resume(run: Run, step: int) -> Standing:
-    """Restores everything from the checkpoint at `step`; its network may have shrunk since the run began."""
-    meta = run.checkpointer.meta(step)
+def _resume(run: Run, checkpoint: Stored) -> Standing:
+    """Restores everything from a checkpoint; its network may have shrunk since the run began."""
+    network, state, counted, meta = checkpoints.everywhere(lambda: _read(run, checkpoint))
+    trains = len(meta["history"]) < run.config.num_epochs
+    programs = make_programs(run, network, state, counted, trains=trains)
+    return Standing(network, programs, state, meta["history"], counted, meta["epoch_sums"], meta["zero_groups"])
+
+
+def _read(run: Run, checkpoint: Stored) -> tuple[Network, TrainState, shrinking.Shrinking, dict[str, Any]]:
+    """Returns what a checkpoint holds, and sets the input to where it was."""
+    meta, network = checkpoint.meta(), checkpoint.network()
     if "history" not in meta:
         raise UserError(
             f"{run.workdir} holds a network without its training: give another --workdir, and start from this one "
             f"with --config.init_from={run.workdir}"
         )
-    network = network_lib.from_json(meta["architecture"])
+    for key, types in _TYPES.items():
+        if not isinstance(meta.get(key), types):
+            raise stored.damaged("meta", f"{key} is {str(meta.get(key))[:40]}")
+    _refuse_other_data(run, meta.get("data"))
     _, shapes = _shapes(run, network)
-    state, meta = run.checkpointer.restore(step, shapes, run.iterator)
+    state = run.checkpointer.restore(checkpoint, shapes, run.iterator)
+    return network, state, _shrinking_of(run, state, meta), meta
+
+
+def _shrinking_of(run: Run, state: TrainState, meta: Mapping[str, Any]) -> shrinking.Shrinking:
     saved = meta.get("shrinking")
-    counted = shrinking.begin(state.params, run.groups, run.config) if saved is None else shrinking.from_json(saved)
-    trains = len(meta["history"]) < run.config.num_epochs
-    programs = make_programs(run, network, state, counted, trains=trains)
-    return Standing(network, programs, state, meta["history"], counted, meta["epoch_sums"], meta["zero_groups"])
+    if saved is None:
+        return shrinking.begin(state.params, run.groups, run.config)
+    try:
+        return shrinking.from_json(saved)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise stored.damaged("meta", f"shrinking: {error}") from error
+
+
+def _refuse_other_data(run: Run, before: Any) -> None:
+    """Raises `UserError` if the data is not what the run began with; older versions did not note what that was."""
+    if before is None:
+        return
+    changes = _changes(before, described(run.dataset))
+    if changes:
+        raise UserError(
+            f"the data is not what the run in {run.workdir} began with ({'; '.join(changes)}): give it back, or start "
+            f"from these weights in another --workdir, with --config.init_from={run.workdir}"
+        )
+
+
+def _changes(before: Any, now: Mapping[str, Any]) -> list[str]:
+    """Returns what differs between two descriptions of data, in words; counts alone, if they do."""
+    try:
+        counts = [
+            f"{now['examples'][split]} {split} images, not {count}"
+            for split, count in before["examples"].items()
+            if now["examples"].get(split) != count
+        ]
+        tasks = [
+            f"task {name} has another meaning" if name in now["tasks"] else f"task {name} is gone"
+            for name, spec in before["tasks"].items()
+            if now["tasks"].get(name) != spec
+        ]
+        records = [
+            f"{split} is {now['records'][split]}, not {name}"
+            for split, name in before["records"].items()
+            if now["records"].get(split) != name
+        ]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise stored.damaged("meta", f"data: {error}") from error
+    return counts + tasks or records[:1]
 
 
 def _shapes(run: Run, network: Network) -> tuple[initialization.VariableInitializer, TrainState]:

@@ -84,7 +84,7 @@ class Programs(NamedTuple):
 class Standing:
     """Where a run stands. The loop moves it on in place, so that only one state is in memory.
 
-    All but the programs is in every checkpoint, beside the position of the input.
+    All but the programs and `bad_in_a_row` is in every checkpoint, beside the position of the input.
 
     Attributes:
       network: may have shrunk since the run began.
@@ -96,6 +96,7 @@ class Standing:
         step.
       zero_groups: which groups were zero when the epoch began (`group_watch.pattern`), so that an epoch that was
         interrupted is reported like any other.
+      bad_in_a_row: how many of the last steps were not finite (`lim_jax.training.bad_steps`).
     """
 
     network: Network
@@ -105,6 +106,7 @@ class Standing:
     shrinking: Shrinking
     epoch_sums: PyTree = None
     zero_groups: dict[str, str] = dataclasses.field(default_factory=dict)
+    bad_in_a_row: int = 0
 
     @property
     def epoch(self) -> int:

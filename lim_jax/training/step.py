@@ -5,19 +5,22 @@ its instructions; the former are all in the first and three quarters of the latt
 third of the time of one that is both, and at the same time. The update, which takes longer, is compiled first.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from lim_jax import models
 from lim_jax.config import Config
 from lim_jax.network import Network
 from lim_jax.runtime import compilation, devices, platforms
-from lim_jax.training import loss_weighting
+from lim_jax.training import bad_steps, loss_weighting
+from lim_jax.training.interruption import ASKED
 from lim_jax.training.state import TrainState
 
 PyTree = Any
@@ -31,7 +34,7 @@ class BatchGradients(NamedTuple):
       gradients: of the loss, shaped like the state's `learned`.
       batch_stats: the state's, moved towards this batch's moments.
       sums: `{"losses": {task: (sum of the loss over valid pixels or examples, their number)}, "total": (value, 1)}`,
-        float32 scalars.
+        float32 scalars; of several processes also `interruption.ASKED`, which is 0 unless one was asked to stop.
     """
 
     gradients: PyTree
@@ -70,33 +73,53 @@ def batch_gradients(state: TrainState, batch: Batch, *, network: Network, config
     (total, (batch_stats, sums)), gradients = jax.value_and_grad(objective, has_aux=True)(state.learned)
     # Every device differentiated the global loss with respect to its own copy of what is learned.
     gradients, batch_stats = devices.mean((gradients, batch_stats), axis)
-    return BatchGradients(gradients, batch_stats, {"losses": sums, "total": (total, jnp.float32(1))})
+    sums = {"losses": sums, "total": (total, jnp.float32(1))}
+    if ASKED in batch:
+        sums[ASKED] = devices.total(jnp.sum(batch[ASKED]), axis)
+    return BatchGradients(gradients, batch_stats, sums)
 
 
 def update(
-    state: TrainState, gradients: PyTree, batch_stats: PyTree, *, optimizer: optax.GradientTransformation
-) -> TrainState:
-    """Returns the state after a step of `optimizer` along `gradients`; heads that are not active stay as they are."""
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.learned)
-    updates = _only_active(state.active, updates, jax.tree.map(jnp.zeros_like, updates))
-    learned: Any = optax.apply_updates(state.learned, updates)
-    params, log_variances = loss_weighting.split(learned)
-    return TrainState(
-        step=state.step + 1,
-        params=params,
-        log_variances=log_variances,
-        batch_stats=_only_active(state.active, batch_stats, state.batch_stats),
-        opt_state=opt_state,
-        active=state.active,
-    )
+    state: TrainState, batch_gradients: BatchGradients, *, optimizer: optax.GradientTransformation
+) -> tuple[TrainState, PyTree]:
+    """Takes a step of `optimizer` along the gradients of a batch; heads that are not active stay as they are.
+
+    A batch whose loss or gradients are not finite changes nothing but the number of steps; neither does one without
+    any label, since all that could move the parameters then are momentum, decay and the penalty.
+
+    Returns:
+      The state after it, and the batch's sums with what `bad_steps.finite` says of it.
+    """
+    gradients, batch_stats, sums = batch_gradients
+    finite = bad_steps.finite(gradients, batch_stats, sums)
+    has_label = functools.reduce(jnp.logical_or, [count > 0 for _, count in sums["losses"].values()])
+
+    def taken() -> TrainState:
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.learned)
+        updates = _only_active(state.active, updates, jax.tree.map(jnp.zeros_like, updates))
+        learned: Any = optax.apply_updates(state.learned, updates)
+        params, log_variances = loss_weighting.split(learned)
+        return TrainState(
+            step=state.step + 1,
+            params=params,
+            log_variances=log_variances,
+            batch_stats=_only_active(state.active, batch_stats, state.batch_stats),
+            opt_state=opt_state,
+            active=state.active,
+        )
+
+    def passed_over() -> TrainState:
+        return dataclasses.replace(state, step=state.step + 1)
+
+    # Choosing between the old and the new value of each array instead would keep both of all of them.
+    return jax.lax.cond(jnp.all(finite) & has_label, taken, passed_over), sums | {bad_steps.FINITE: finite}
 
 
 def whole_step(
     state: TrainState, batch: Batch, *, network: Network, config: Config, optimizer: optax.GradientTransformation
 ) -> tuple[TrainState, PyTree]:
     """`batch_gradients` and `update` as one function, for platforms that run them as one program."""
-    gradients, batch_stats, sums = batch_gradients(state, batch, network=network, config=config)
-    return update(state, gradients, batch_stats, optimizer=optimizer), sums
+    return update(state, batch_gradients(state, batch, network=network, config=config), optimizer=optimizer)
 
 
 class TrainStep:
@@ -127,8 +150,7 @@ class TrainStep:
         """Takes a step."""
         if self._whole is not None:
             return self._whole(state, batch)
-        gradients, batch_stats, sums = self._gradients(state, batch)
-        return self._update(state, gradients, batch_stats), sums
+        return self._update(state, self._gradients(state, batch))
 
     def compile_ahead(self, state: TrainState, batch: Batch) -> None:
         """Starts compiling for a state and a batch of these shapes; they, or anything with shapes and dtypes."""
@@ -137,9 +159,15 @@ class TrainStep:
             return
         self._update, self._gradients = compilation.ahead(
             "the training step",
-            (self._update, (state, state.learned, state.batch_stats)),
+            (self._update, (state, self._gradients_like(state))),
             (self._gradients, (state, batch)),
         )
+
+    def _gradients_like(self, state: TrainState) -> BatchGradients:
+        """Returns anything shaped like the gradients of a batch."""
+        pair = (np.float32(0), np.float32(0))
+        sums = {"losses": dict.fromkeys(state.active, pair), "total": pair}
+        return BatchGradients(state.learned, state.batch_stats, sums)
 
 
 def _only_active(active: Mapping[str, jax.Array], new: PyTree, old: PyTree) -> PyTree:

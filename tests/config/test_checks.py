@@ -102,6 +102,7 @@ BAD_VALUES = [
     ("num_epochs", "ten", "a whole number"),
     ("eval_every_epochs", 0, "1 or more"),
     ("checkpoint_every_epochs", -1, "1 or more"),
+    ("max_bad_steps", 0, "1 or more"),
     ("early_stopping_patience", -1, "0 or more"),
     ("plateau_patience", 0, "1 or more"),
     ("num_devices", -1, "0 or more"),

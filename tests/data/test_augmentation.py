@@ -8,8 +8,7 @@ import pytest
 from configs import common
 from lim_jax.data import augmentation, pipeline
 from lim_jax.data.rooms import dataset as rooms
-from lim_jax.data.rooms import rendering as room_rendering
-from lim_jax.data.rooms import scenes as room_scenes
+from lim_jax.data.rooms import rendering, scenes
 from lim_jax.data.specs import TargetSpec
 
 SIZE = (48, 64)
@@ -20,8 +19,8 @@ SPECS = {**rooms.SPECS, "smiling": TargetSpec("smiling", "attribute")}
 def room(request):
     """A room without noise, its parts, and the camera's focal length in pixels."""
     rng = np.random.default_rng(request.param)
-    scene, camera = room_scenes.random_view(rng)
-    view = room_rendering.render(rng, scene, camera, SIZE)
+    scene, camera = scenes.random_view(rng)
+    view = rendering.render(rng, scene, camera, SIZE)
     targets = {
         "segmentation": view.labels,
         "depth": view.depth.astype(np.float32),

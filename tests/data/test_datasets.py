@@ -93,6 +93,6 @@ def test_spoiled_records_say_how_to_rebuild(tmp_path, spoil):
     load(_config(tmp_path), ("depth",))
     (directory,) = tmp_path.glob("rooms/*/*.*.*")
     spoil(directory)
-    with pytest.raises(UserError, match=r"cannot be read by this version .*delete that folder") as caught:
+    with pytest.raises(UserError, match=r"cannot be read by this version .*--remove=old") as caught:
         load(_config(tmp_path), ("depth",)).sources["train"][0]
     assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from lim_jax.data import pipeline
+from lim_jax.data import pipeline, records
 from lim_jax.data.rooms import dataset as rooms
 from lim_jax.data.specs import IGNORE, TargetSpec
 from lim_jax.errors import UserError
@@ -114,7 +114,7 @@ def test_orbax_saves_and_restores_the_position(tmp_path):
 
 def test_records_batch_and_restore(tmp_path):
     directory = rooms.prepare(str(tmp_path), (16, 24), (6, 1, 1))
-    source = rooms.records.RecordSource(directory, "train", rooms.SPECS)
+    source = records.RecordSource(directory, "train", rooms.SPECS)
     batches = pipeline.train_iterator(source, batch_size=4, seed=0)
     next(batches)
     state = batches.get_state()

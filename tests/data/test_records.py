@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from lim_jax.data import records
+from lim_jax.data import preparation, records
 from lim_jax.data.rooms import dataset as rooms
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
@@ -43,7 +43,7 @@ class _Config(tfds.core.BuilderConfig):
     fail_at: int = 1000
 
 
-class Everything(records.RecordsBuilder, skip_registration=True):
+class Everything(preparation.RecordsBuilder, skip_registration=True):
     """Targets of all kinds."""
 
     specs = SPECS
@@ -62,7 +62,7 @@ class Everything(records.RecordsBuilder, skip_registration=True):
 
 
 def _prepare(root, **config):
-    return records.prepare(Everything, _Config(name="all", **config), str(root))
+    return preparation.prepare(Everything, _Config(name="all", **config), str(root))
 
 
 def test_targets_of_all_kinds_come_back(tmp_path):
@@ -118,7 +118,7 @@ def test_records_are_written_once_and_say_where(tmp_path, messages):
 
 
 def test_progress_is_logged(tmp_path, messages, monkeypatch):
-    monkeypatch.setattr(records, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(preparation, "PROGRESS_SECONDS", 0.0)
     _prepare(tmp_path)
     assert any("everything, train: 2 of 5" in message for message in messages)
 

@@ -3,6 +3,7 @@
 import re
 
 import jax
+import ml_collections
 import numpy as np
 import pytest
 from jax import export
@@ -20,7 +21,7 @@ def program(request):
     config = tiny_config("nowhere")
     config.model.backbone = request.param
     config.tasks, config.model.width_multiplier = tuple(SPECS), 0.25
-    net = network.build(config, SPECS)
+    net = network.build(ml_collections.FrozenConfigDict(config), SPECS)
     variables = reference_weights.variables(net.model, np.zeros((1, 64, 72, 3), np.float32))
     return exporting.build_program(net, variables, (64, 72))
 

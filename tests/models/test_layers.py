@@ -49,6 +49,17 @@ def test_batch_norm_uses_the_moments_of_the_global_batch():
     )
 
 
+@pytest.mark.parametrize(("shape", "has_moments"), [((1, 1, 1, 5), False), ((2, 1, 1, 5), True), ((1, 1, 2, 5), True)])
+def test_one_value_per_channel_is_normalised_by_the_running_moments(shape, has_moments):
+    layer, x = layers.BatchNorm(), reference_weights.normal("x", shape)
+    variables = layer.init(jax.random.key(0), x)
+    variables["batch_stats"] = {"mean": jnp.full(5, 2.0), "var": jnp.full(5, 4.0)}
+    trained, changed = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+    moved = bool(jnp.any(changed["batch_stats"]["mean"] != 2.0) & jnp.any(changed["batch_stats"]["var"] != 4.0))
+    assert moved == has_moments
+    assert bool(jnp.all(trained == layer.apply(variables, x))) != has_moments
+
+
 @pytest.mark.parametrize("forms", [ops.REFERENCE, ops.CPU], ids=lambda forms: forms.name)
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 2e-2)])
@@ -76,9 +87,9 @@ def test_batch_norm_is_that_of_flax(train, dtype, tolerance, forms):
     assert_close(jax.tree.leaves(actual), jax.tree.leaves(expected), tolerance)
 
 
-def test_batch_norm_of_a_single_value_is_its_bias():
-    """As after the pooling of a batch of one image: no variance, but no division by zero either."""
-    layer, x = layers.ConvNorm(4), jnp.ones((1, 1, 1, 3))
+def test_batch_norm_of_equal_values_is_its_bias():
+    """As after the pooling of a batch of two equal images: no variance, but no division by zero either."""
+    layer, x = layers.ConvNorm(4), jnp.ones((2, 1, 1, 3))
     variables = jax.jit(layer.init)(jax.random.key(0), x)
     train = jax.jit(lambda x: layer.apply(variables, x, train=True, mutable=["batch_stats"])[0])
     np.testing.assert_array_equal(train(x)[0, 0, 0], variables["params"]["bn"]["bias"])

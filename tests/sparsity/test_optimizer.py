@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax import export
 from sklearn.linear_model import MultiTaskLasso
 
 from lim_jax import sparsity
@@ -123,6 +124,46 @@ def test_a_platform_says_how_an_update_is_computed_and_not_what(penalty):
         found[platform] = run(tx, 20, params, gradients)[0]["conv"]["kernel"]
     for kernel in found.values():
         np.testing.assert_allclose(kernel, found["cpu"], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("penalty", ["group_lasso", "group_mcp", "sparse_group_lasso", "l1"])
+@pytest.mark.parametrize("metric", ["adam", "identity"])
+def test_layers_of_equal_shapes_take_their_step_together_on_a_gpu(penalty, metric):
+    """Three equal kernels, one of another size, two matrices that share their groups."""
+    rng = np.random.default_rng(0)
+    shapes = {"a": (3, 3, 5, 4), "b": (3, 3, 5, 4), "c": (3, 3, 5, 4), "d": (1, 1, 6, 3), "e": (5, 7), "f": (5, 7)}
+    params = {name: jnp.asarray(rng.normal(0, 0.1, shape), jnp.float32) for name, shape in shapes.items()}
+    gradients = [
+        {name: jnp.asarray(rng.normal(0, 0.1, shape), jnp.float32) for name, shape in shapes.items()} for _ in range(5)
+    ]
+    groups = [("[abcd]", sparsity.INPUT_CHANNELS), ("[ef]", sparsity.GroupAxis(sparsity.ROWS, joint="rows"))]
+    sizes = sparsity.layer_sizes(params, groups)
+    original = sizes | {"b": sizes["b"]._replace(group_size=4 * sizes["b"].group_size)}  # so it is not like a and c
+    found = {}
+    strength = 2e-2 if metric == "adam" else 5.0
+    for platform in ("cpu", "gpu"):
+        tx = sparsity.proximal_adam(
+            1e-2, strength, groups, penalty=penalty, metric=metric, original=original, platform=platform
+        )
+        update = jax.jit(tx.update)
+        state, moved = tx.init(params), params
+        for gradient in gradients:
+            updates, state = update(gradient, state, moved)
+            moved = optax.apply_updates(moved, updates)
+        found[platform] = moved
+    assert any((np.asarray(leaf) == 0).any() for leaf in jax.tree.leaves(found["cpu"]))
+    for name in shapes:
+        np.testing.assert_allclose(found["gpu"][name], found["cpu"][name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_equal_layers_add_no_operations_on_a_gpu():
+    def reductions(number):
+        params = {f"conv{index}": jnp.ones((1, 1, 32, 64)) for index in range(number)}
+        tx = sparsity.proximal_adam(1e-3, 1e-3, [("conv", sparsity.INPUT_CHANNELS)], platform="gpu")
+        lowered = export.export(jax.jit(tx.update), platforms=["cuda"])(params, tx.init(params), params)
+        return lowered.mlir_module().count("stablehlo.reduce")
+
+    assert reductions(12) == reductions(2)
 
 
 def test_a_penalty_of_the_users_own_gets_the_form_in_its_block():

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lim_jax import config as config_lib
 from lim_jax import sparsity
 from lim_jax.training import checkpoints, group_watch, loop
 from lim_jax.training.state import create_train_state, last_strength, make_optimizer, sparse_groups
@@ -75,7 +74,7 @@ def test_a_target_survives_an_interruption(data_dir, tmp_path, monkeypatch):
         loop.train_and_evaluate(config, tmp_path / "parts")
     monkeypatch.undo()
     assert loop.train_and_evaluate(config, tmp_path / "parts") == results
-    whole, parts = (history_of(tmp_path / name, config) for name in ("whole", "parts"))
+    whole, parts = (history_of(tmp_path / name) for name in ("whole", "parts"))
     assert whole == parts
     assert whole[0]["strength"] != whole[1]["strength"]
     assert whole[1]["sparsity"].keys() >= {"died", "revived", "off_target"}
@@ -83,7 +82,6 @@ def test_a_target_survives_an_interruption(data_dir, tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, *variables)
 
 
-def history_of(workdir, config):
-    with checkpoints.Checkpoints(workdir, config_lib.checked(config).tasks, read_only=True) as checkpointer:
-        history = checkpointer.meta(checkpointer.step(checkpoints.LATEST))["history"]
+def history_of(workdir):
+    history = checkpoints.latest_meta(workdir)["history"]
     return [{key: value for key, value in record.items() if "seconds" not in key} for record in history]

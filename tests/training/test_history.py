@@ -28,6 +28,7 @@ def records(total, **tasks):
         ([None, 2, None, 3], [0, 0, 1, 2]),
         ([None, None], [0, 0]),
         ([float("nan"), 2.0], [0, 0]),
+        ([2.0, float("nan"), float("-inf")], [0, 1, 2]),
         ([], []),
     ],
 )
@@ -140,3 +141,40 @@ def test_checkpoints_are_ranked_by_eligible_losses():
     assert history.eligible_losses(record, ("depth", "normals")) == {"depth": 0.25, "normals": None, "total": 0.5}
     record["sparsity"] = {"off_target": 30.0}
     assert history.eligible_losses(record, ("depth",)) == {"depth": None, "total": None}
+
+
+def balanced_records(*losses):
+    """A history of a task `a` and a task `b` whose total falls whatever they do."""
+    past = records([-epoch for epoch in range(len(losses))], a=[a for a, _ in losses], b=[b for _, b in losses])
+    for record in past:
+        record["total"]["balanced"] = history.balanced(task["loss"] for task in record["validation"].values())
+    return past
+
+
+@pytest.mark.parametrize(
+    ("losses", "since_best"),
+    [
+        ([(4, 0.1), (2, 0.1), (2, 0.2)], [0, 0, 1]),  # the total still falls in the third
+        ([(4, 0.1), (4.4, 0.05)], [0, 0]),  # a tenth of one task's loss, half of the other's
+        ([(1, 1e-3), (1.5, 9e-4)], [0, 1]),
+        ([(1, None), (0.5, None)], [0, 0]),
+        ([(1, 1), (0.5, float("nan"))], [0, 1]),
+        ([(1, 0.0), (1, 0.1)], [0, 1]),
+    ],
+)
+def test_epochs_are_judged_by_the_change_of_every_task_not_by_moving_weights(losses, since_best):
+    assert history.epochs_since_best(balanced_records(*losses)) == since_best
+
+
+@pytest.mark.parametrize(
+    ("past", "weighting", "expected"),
+    [
+        ([], "uncertainty", True),
+        ([], "uniform", False),
+        (records([None, None]), "uncertainty", True),
+        (balanced_records((1, 2)), "uncertainty", True),
+        (records([3.0, None]), "uncertainty", False),  # an older version began it
+    ],
+)
+def test_a_run_is_judged_by_one_measure_to_its_end(past, weighting, expected):
+    assert history.is_balanced(past, settings(loss_weighting=weighting)) == expected

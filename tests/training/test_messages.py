@@ -22,6 +22,7 @@ EVALUATED = {"validation": {"depth": {"mae": None}}, "total": {"train": 0.5, "va
             {"compile_seconds": {"training": 40.0, "evaluation": 30.0}},
             "epoch 3/9: loss 0.5, 12.5 % of groups zero, 1 min 10 s compiling",
         ),
+        ({"bad_steps": 2}, "epoch 3/9: loss 0.5, 12.5 % of groups zero, 2 steps skipped that were not finite"),
         (
             {"sparsity": {"group_percent": 100}},
             "epoch 3/9: loss 0.5, 100.0 % of groups zero, "

@@ -1,7 +1,7 @@
 """`rooms`: rendered indoor scenes with segmentation, depth and normals, for trying lim_jax without a download.
 
-Every image is a function of the builder's seed, its split and its index. `room_scenes` draws a room,
-`room_rendering` casts the rays, and this module plays the sensor: exposure, noise, and the pixels for which a real
+Every image is a function of the builder's seed, its split and its index. `scenes` draws a room,
+`rendering` casts the rays, and this module plays the sensor: exposure, noise, and the pixels for which a real
 depth camera and real annotators give nothing.
 """
 
@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 
-from lim_jax.data import nyu40, records
-from lim_jax.data.rooms import rendering as room_rendering
-from lim_jax.data.rooms import scenes as room_scenes
+from lim_jax.data import nyu40, preparation
+from lim_jax.data.rooms import rendering, scenes
 from lim_jax.data.specs import IGNORE, Example
 from lim_jax.errors import UserError
 
@@ -37,8 +36,8 @@ def example(split: str, index: int, image_size: tuple[int, int]) -> Example:
       `{"image": uint8 H×W×3, "targets": {"segmentation", "depth", "normals"}}` as in `specs`.
     """
     rng = np.random.default_rng([SEED, SPLITS.index(split), index])
-    scene, camera = room_scenes.random_view(rng)
-    view = room_rendering.render(rng, scene, camera, image_size)
+    scene, camera = scenes.random_view(rng)
+    view = rendering.render(rng, scene, camera, image_size)
     no_depth = _depth_holes(rng, view)
     edge = _depth_edges(view.depth)
     unlabelled = _unlabelled(rng, view)
@@ -75,7 +74,7 @@ def _depth_edges(depth: np.ndarray) -> np.ndarray:
     return edge
 
 
-def _depth_holes(rng: np.random.Generator, view: room_rendering.View) -> np.ndarray:
+def _depth_holes(rng: np.random.Generator, view: rendering.View) -> np.ndarray:
     """Returns bool H×W: what a structured light camera misses.
 
     That is a strip left of near objects that its projector does not reach, most of glossy surfaces, and spots.
@@ -88,7 +87,7 @@ def _depth_holes(rng: np.random.Generator, view: room_rendering.View) -> np.ndar
     return shadow | glossy | (blotches > 2.1) | (rng.random(depth.shape) < 0.002)
 
 
-def _unlabelled(rng: np.random.Generator, view: room_rendering.View) -> np.ndarray:
+def _unlabelled(rng: np.random.Generator, view: rendering.View) -> np.ndarray:
     """Returns bool H×W: some of the outlines and now and then a whole part, as annotators leave them."""
     labels = view.labels
     outline = np.zeros(labels.shape, bool)
@@ -116,7 +115,7 @@ class RoomsConfig(tfds.core.BuilderConfig):
     split_sizes: tuple[int, int, int] = SPLIT_SIZES
 
 
-class Rooms(records.RecordsBuilder, skip_registration=True):
+class Rooms(preparation.RecordsBuilder, skip_registration=True):
     """Rendered indoor scenes with NYU-40 labels, depth and normals."""
 
     specs = SPECS
@@ -155,4 +154,4 @@ def prepare(data_dir: str | None, image_size: tuple[int, int], split_sizes: Sequ
     height, width = image_size
     name = f"{height}x{width}-{train}-{validation}-{test}"
     builder_config = RoomsConfig(name=name, image_size=image_size, split_sizes=(train, validation, test))
-    return records.prepare(Rooms, builder_config, data_dir)
+    return preparation.prepare(Rooms, builder_config, data_dir)

@@ -1,7 +1,7 @@
 """Furniture that stands in a room: one function per piece, which draws its proportions and colours.
 
 Colours, patterns and proportions are typical of a class but vary, so that classes can be told apart by looking, not
-by one number. Frames and units: see `room_parts`.
+by one number. Frames and units: see `parts`.
 """
 
 import numpy as np

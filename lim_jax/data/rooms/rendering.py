@@ -1,4 +1,4 @@
-"""Ray casting of `room_scenes` in NumPy: exact labels, depth and normals, and a photograph-like image.
+"""Ray casting of `scenes` in NumPy: exact labels, depth and normals, and a photograph-like image.
 
 Rays lie on a grid of half pixels, (2H+1)×(2W+1), whose odd nodes are the pixels' centres: there labels, depth and
 normals are exact; the image is the light of all rays under a tent filter one pixel wide.

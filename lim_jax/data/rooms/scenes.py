@@ -10,9 +10,7 @@ import dataclasses
 import numpy as np
 
 from lim_jax.data import nyu40
-from lim_jax.data.rooms import furniture
-from lim_jax.data.rooms import parts as room_parts
-from lim_jax.data.rooms import walls as room_walls
+from lim_jax.data.rooms import furniture, parts, walls
 from lim_jax.data.rooms.parts import Maker, Material, Part
 
 # Kinds of rooms: (what stands at walls, what hangs on walls, what stands free), each with its probability.
@@ -27,7 +25,7 @@ _ROOMS: tuple[tuple[dict[Maker, float], dict[Maker, float], dict[Maker, float]],
             furniture.floor_lamp: 0.2,
             furniture.bookshelf: 0.25,
         },
-        {room_walls.window: 0.8, room_walls.picture: 0.8, room_walls.door: 0.6, room_walls.mirror: 0.3},
+        {walls.window: 0.8, walls.picture: 0.8, walls.door: 0.6, walls.mirror: 0.3},
         {furniture.rug: 0.5, furniture.clothes: 0.5, furniture.bag: 0.4, furniture.carton: 0.2},
     ),
     (  # living room
@@ -37,10 +35,10 @@ _ROOMS: tuple[tuple[dict[Maker, float], dict[Maker, float], dict[Maker, float]],
             furniture.bookshelf: 0.6,
             furniture.floor_lamp: 0.6,
             furniture.shelves: 0.2,
-            room_walls.radiator: 0.3,
+            walls.radiator: 0.3,
             furniture.chair: 0.3,
         },
-        {room_walls.window: 0.9, room_walls.picture: 0.9, room_walls.door: 0.5},
+        {walls.window: 0.9, walls.picture: 0.9, walls.door: 0.5},
         {
             furniture.table: 0.8,
             furniture.rug: 0.6,
@@ -55,9 +53,9 @@ _ROOMS: tuple[tuple[dict[Maker, float], dict[Maker, float], dict[Maker, float]],
             furniture.refridgerator: 0.9,
             furniture.cabinet: 0.4,
             furniture.shelves: 0.3,
-            room_walls.radiator: 0.3,
+            walls.radiator: 0.3,
         },
-        {room_walls.wall_cabinet: 0.9, room_walls.window: 0.7, room_walls.door: 0.5, room_walls.towel: 0.4},
+        {walls.wall_cabinet: 0.9, walls.window: 0.7, walls.door: 0.5, walls.towel: 0.4},
         {
             furniture.table: 0.9,
             furniture.chair: 0.9,
@@ -73,9 +71,9 @@ _ROOMS: tuple[tuple[dict[Maker, float], dict[Maker, float], dict[Maker, float]],
             furniture.shelves: 0.6,
             furniture.cabinet: 0.5,
             furniture.pillar: 0.3,
-            room_walls.radiator: 0.3,
+            walls.radiator: 0.3,
         },
-        {room_walls.whiteboard: 0.9, room_walls.window: 0.6, room_walls.door: 0.6, room_walls.picture: 0.3},
+        {walls.whiteboard: 0.9, walls.window: 0.6, walls.door: 0.6, walls.picture: 0.3},
         {furniture.chair: 1.0, furniture.carton: 0.5, furniture.bag: 0.5, furniture.person: 0.4, furniture.table: 0.3},
     ),
     (  # bathroom
@@ -84,9 +82,9 @@ _ROOMS: tuple[tuple[dict[Maker, float], dict[Maker, float], dict[Maker, float]],
             furniture.toilet: 0.9,
             furniture.wash_basin: 0.8,
             furniture.cabinet: 0.3,
-            room_walls.radiator: 0.4,
+            walls.radiator: 0.4,
         },
-        {room_walls.mirror: 0.9, room_walls.towel: 0.9, room_walls.window: 0.4, room_walls.door: 0.6},
+        {walls.mirror: 0.9, walls.towel: 0.9, walls.window: 0.4, walls.door: 0.6},
         {furniture.rug: 0.7, furniture.clothes: 0.4, furniture.stool: 0.3},
     ),
 )
@@ -177,20 +175,20 @@ def random_view(rng: np.random.Generator) -> tuple[Scene, Camera]:
 
 
 def _room_materials(rng: np.random.Generator) -> tuple[Material, ...]:
-    pattern = rng.choice([room_parts.PLAIN, room_parts.PLAIN, room_parts.CLOTH, room_parts.STRIPES])
-    wall = room_parts.material(rng, (0.05, 0.65), (0.03, 0.16), (0.78, 0.95), pattern, 0.25, 0.92)
-    accent = room_parts.material(rng, (0.05, 0.65), (0.1, 0.25), (0.7, 0.9)) if rng.random() < 0.3 else wall
-    ceiling = room_parts.material(rng, (0.1, 0.17), (0.0, 0.04), (0.93, 1.0))
+    pattern = rng.choice([parts.PLAIN, parts.PLAIN, parts.CLOTH, parts.STRIPES])
+    wall = parts.material(rng, (0.05, 0.65), (0.03, 0.16), (0.78, 0.95), pattern, 0.25, 0.92)
+    accent = parts.material(rng, (0.05, 0.65), (0.1, 0.25), (0.7, 0.9)) if rng.random() < 0.3 else wall
+    ceiling = parts.material(rng, (0.1, 0.17), (0.0, 0.04), (0.93, 1.0))
     kind = rng.integers(3)
     if kind == 0:
-        floor = room_parts.material(rng, (0.06, 0.09), (0.45, 0.6), (0.45, 0.75), room_parts.WOOD, 0.16, 0.65)
+        floor = parts.material(rng, (0.06, 0.09), (0.45, 0.6), (0.45, 0.75), parts.WOOD, 0.16, 0.65)
     elif kind == 1:
-        floor = room_parts.material(rng, (0.06, 0.12), (0.1, 0.25), (0.6, 0.8), room_parts.CHECKER, 0.8, 0.75)
+        floor = parts.material(rng, (0.06, 0.12), (0.1, 0.25), (0.6, 0.8), parts.CHECKER, 0.8, 0.75)
     else:
-        floor = room_parts.material(rng, (0.05, 0.11), (0.2, 0.4), (0.4, 0.6), room_parts.CLOTH, 0.08, 0.7)
-    walls = [wall] * 4
-    walls[rng.integers(4)] = accent
-    return (*walls, floor, ceiling)
+        floor = parts.material(rng, (0.05, 0.11), (0.2, 0.4), (0.4, 0.6), parts.CLOTH, 0.08, 0.7)
+    sides = [wall] * 4
+    sides[rng.integers(4)] = accent
+    return (*sides, floor, ceiling)
 
 
 def _random_camera(rng: np.random.Generator, size: np.ndarray) -> Camera:
@@ -251,7 +249,7 @@ def _furnish(
     pieces = []
     for makers, clearance, against_wall in ((at_walls, 0.05, True), (on_walls, 0.02, True), (free, 0.05, False)):
         for maker, probability in makers.items():
-            for _ in range(2 if maker in (furniture.chair, room_walls.picture, room_walls.window) else 1):
+            for _ in range(2 if maker in (furniture.chair, walls.picture, walls.window) else 1):
                 if rng.random() < probability:
                     piece = _place(rng, maker, size, room, camera, clearance, against_wall)
                     pieces += [piece] if piece else []
@@ -267,10 +265,10 @@ def _place(
     clearance: float,
     against_wall: bool,
 ) -> Placed | None:
-    parts = tuple(maker(rng))
+    pieces = tuple(maker(rng))
     if maker is furniture.pillar:  # from floor to ceiling, whatever the room's height
-        parts = tuple(dataclasses.replace(p, params=(*p.params[:3], size[2] - 0.001, *p.params[4:])) for p in parts)
-    corners = [part.bounds() for part in parts]
+        pieces = tuple(dataclasses.replace(p, params=(*p.params[:3], size[2] - 0.001, *p.params[4:])) for p in pieces)
+    corners = [part.bounds() for part in pieces]
     lower, upper = np.min([c[0] for c in corners], axis=0), np.max([c[1] for c in corners], axis=0)
     for _ in range(_TRIES):
         wall = _wall_in_view(rng, camera)
@@ -289,7 +287,7 @@ def _place(
         if room.claim(low - space, high + space) or maker is furniture.rug:
             spin = rng.normal(0, 0.1) if not against_wall and maker is not furniture.rug else 0.0
             flat = upper[2] < 0.03 or upper[1] < 0.06
-            return Placed(parts, np.append(centre, 0.0), float(yaw + spin), casts_shadow=not flat)
+            return Placed(pieces, np.append(centre, 0.0), float(yaw + spin), casts_shadow=not flat)
     return None
 
 

@@ -1,4 +1,4 @@
-"""What hangs on walls or is built into them: doors, windows, pictures; see `room_furniture`."""
+"""What hangs on walls or is built into them: doors, windows, pictures; see `furniture`."""
 
 import numpy as np
 

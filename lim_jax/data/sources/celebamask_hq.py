@@ -15,13 +15,15 @@ another draw.
 
 import dataclasses
 import functools
+import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lim_jax.data import records, transforms
-from lim_jax.data.sources import files
+from lim_jax.data import preparation, transforms
+from lim_jax.data.problems import Problems
+from lim_jax.data.sources import files, fingerprints, paths, raw
 from lim_jax.data.specs import Example, TargetSpec
 from lim_jax.errors import UserError
 
@@ -94,15 +96,18 @@ def find_faces(source_dir: pathlib.Path) -> list[Face]:
     for name in (IMAGES, MASKS):
         if not (source_dir / name).is_dir():
             raise UserError(f"dataset.source_dir={source_dir} has no folder {name}: point it to the folder that does")
-    present = {path.name for path in (source_dir / IMAGES).iterdir()}
+    present = {path.name for path in (source_dir / IMAGES).iterdir() if not paths.is_litter(path.name)}
     faces = []
+    problems = Problems()
     for name, attributes in read_attributes(source_dir / ATTRIBUTES).items():
         if name not in present:
-            raise UserError(f"{ATTRIBUTES} lists {name}, which {source_dir / IMAGES} lacks: unpack the archive again")
+            problems.add(f"{ATTRIBUTES} lists {name}, which {source_dir / IMAGES} lacks: unpack the archive again")
+            continue
         present.remove(name)
         identity = int(pathlib.Path(name).stem)
         masks = source_dir / MASKS / str(identity // 2000)
         faces.append(Face(identity, source_dir / IMAGES / name, masks, attributes))
+    problems.raise_any()
     unlisted = sorted(name for name in present if name.endswith(".jpg"))
     if unlisted:
         raise UserError(
@@ -118,7 +123,7 @@ def read_attributes(path: pathlib.Path) -> dict[str, dict[str, int]]:
     Raises:
       UserError: naming the line that is wrong.
     """
-    lines = files.read_text(path).splitlines()
+    lines = raw.read_text(path).splitlines()
     names = tuple(name.lower() for name in lines[1].split()) if len(lines) > 1 else ()
     if names != ATTRIBUTE_NAMES:
         raise UserError(f"{path} does not name CelebA's 40 attributes in its second line: unpack the archive again")
@@ -162,23 +167,24 @@ def read_face(face: Face, image_size: tuple[int, int]) -> Example:
     Raises:
       UserError: a file is unreadable, there are no masks, or they do not fit together or to the image.
     """
-    image = files.read_image(face.image)
+    photo = files.read_photo(face.image)
     return {
-        "image": transforms.resize_image(image, image_size),
+        "image": transforms.resize_image(photo.pixels, image_size),
         "targets": {
-            "segmentation": transforms.resize_labels(_class_indices(face, image), image_size),
+            "segmentation": transforms.resize_labels(_class_indices(face, photo), image_size),
             **{name: np.array(value, np.int8) for name, value in face.attributes.items()},
         },
+        "noted": {"image": files.noted_of(photo)},
     }
 
 
-def _class_indices(face: Face, image: np.ndarray) -> np.ndarray:
-    classes = None
+def _class_indices(face: Face, photo: files.Photo) -> np.ndarray:
+    image, classes = photo.pixels, None
     for part, index in _PARTS.items():
         path = face.masks / f"{face.identity:05d}_{part}.png"
         if not path.exists():
             continue
-        mask = files.read_binary(path)
+        mask = files.read_binary(path, photo)
         if classes is None:
             classes = np.full(mask.shape, _REST, np.uint8)
         if mask.shape != classes.shape or mask.shape[0] * image.shape[1] != mask.shape[1] * image.shape[0]:
@@ -192,15 +198,14 @@ def _class_indices(face: Face, image: np.ndarray) -> np.ndarray:
     return classes
 
 
-class CelebamaskHq(records.SourceBuilder, skip_registration=True):
+class CelebamaskHq(preparation.SourceBuilder, skip_registration=True):
     """Faces with skin, hair and the rest, and 40 attributes."""
 
 
 def prepare(data_dir: str | None, source_dir: str | None, image_size: tuple[int, int]) -> pathlib.Path:
     """Returns the directory of the prepared records, which it prepares from `source_dir` if need be.
 
-    The records' name holds a fingerprint of the source: the attribute file, the images, and the folders of masks (which
-    change when a mask is added or removed; looking at each of 400,000 masks would take minutes on a network).
+    The records' name holds a fingerprint of the source: of the attribute file, the images and all masks.
 
     Args:
       data_dir: where records are kept; None is TFDS's own place.
@@ -211,17 +216,25 @@ def prepare(data_dir: str | None, source_dir: str | None, image_size: tuple[int,
       UserError: there is no data, or something is wrong with it.
     """
     if not source_dir:
-        return records.prepared(CelebamaskHq, data_dir, image_size, _HOW_TO_GET)
+        return preparation.prepared(CelebamaskHq, data_dir, image_size, _HOW_TO_GET)
     root = pathlib.Path(source_dir).expanduser().resolve()
     faces = find_faces(root)
-    folders = sorted(path for path in (root / MASKS).iterdir() if path.is_dir())
-    watched = [root / ATTRIBUTES, *folders, *(face.image for face in faces)]
-    digest = files.fingerprint((f"{path.parent.name}/{path.name}", path) for path in watched)
-    builder_config = records.SourceConfig(
-        name="{}x{}-{}".format(*image_size, digest),
+    config = preparation.SourceConfig(
+        name="",  # `prepare_source` gives it one
         image_size=image_size,
         specs=SPECS,
         splits=split(faces),
         read=functools.partial(read_face, image_size=image_size),
+        source=str(root),
     )
-    return records.prepare(CelebamaskHq, builder_config, data_dir)
+    folders = sorted(path for path in (root / MASKS).iterdir() if path.is_dir())
+    masks = [folder / name for folder in folders for name in sorted(os.listdir(folder)) if not paths.is_litter(name)]
+    images = [face.image for face in faces]
+    fingerprint = fingerprints.fingerprint(_named([*images, *masks]), texts=_named([root / ATTRIBUTES]))
+    former = functools.partial(fingerprints.former_digest, _named([root / ATTRIBUTES, *folders, *images]))
+    return preparation.prepare_source(CelebamaskHq, config, data_dir, fingerprint, former)
+
+
+def _named(files_of_it: Sequence[pathlib.Path]) -> list[fingerprints.Named]:
+    """Names files so that the data set may lie anywhere."""
+    return [(f"{path.parent.name}/{path.name}", path) for path in files_of_it]

@@ -6,23 +6,26 @@
   normals, depth); labels 0..39 and 255 = void; normals as PNG, n = v / 127.5 - 1, with
   (255, 255, 255) and (127, 127, 127) invalid;
 * NYUD-MT of multi-task benchmarks: `gt_sets/{train,val}.txt`, `images`, `segmentation` (0 = void, 1..40),
-  `normals` and `depth` as npy; its "val" is the official test split.
+  `normals` and `depth` as npy (or normals as PNG); its "val" is the official test split.
 
-Both use the official 795 training and 654 test frames, and the same axes for normals (see `room_rendering`). Where
-the source has no validation split, a share of the training frames becomes it, drawn by a fixed seed; of
-sources with very few frames, which can only be meant for a trial, training and validation are the same frames.
+Both use the official 795 training and 654 test frames, and the same axes for normals (see
+`lim_jax.data.rooms.rendering`). Where the source has no validation split, a share of the training frames becomes it,
+drawn by a fixed seed; of sources with very few frames, which can only be meant for a trial, training and validation
+are the same frames.
 """
 
 import dataclasses
 import functools
 import json
 import logging
+import os
 import pathlib
 
 import numpy as np
 
-from lim_jax.data import nyu40, records, transforms
-from lim_jax.data.sources import files
+from lim_jax.data import nyu40, preparation, transforms
+from lim_jax.data.problems import Problems
+from lim_jax.data.sources import files, fingerprints, overlap, paths, raw
 from lim_jax.data.specs import IGNORE, Example
 from lim_jax.errors import UserError
 
@@ -60,32 +63,38 @@ class Layout:
     first_class: int  # the stored value of class 0
 
 
-def find_layout(source_dir: pathlib.Path) -> Layout:
+def find_layout(source_dir: pathlib.Path, follow_links: bool = False) -> Layout:
     """Recognises the layout of `source_dir` and lists its frames.
+
+    Args:
+      source_dir: the folder.
+      follow_links: whether its lists and links may lead out of it.
 
     Raises:
       UserError: no such folder, no known layout in it, or a list of frames that cannot be read.
     """
     if not source_dir.is_dir():
         raise UserError(f"dataset.source_dir={source_dir} is not a folder; {_HOW_TO_GET}")
+    resolve = None if follow_links else paths.resolver()
     if (source_dir / _THREE_TASK_FILE).is_file():
-        return Layout("3-task", _three_task_splits(source_dir), void=IGNORE, first_class=0)
+        return Layout("3-task", _three_task_splits(source_dir, resolve), void=IGNORE, first_class=0)
     if (source_dir / "gt_sets").is_dir():
-        return Layout("NYUD-MT", _nyud_mt_splits(source_dir), void=0, first_class=1)
+        return Layout("NYUD-MT", _nyud_mt_splits(source_dir, resolve), void=0, first_class=1)
     raise UserError(
         f"dataset.source_dir={source_dir} holds neither {_THREE_TASK_FILE} (3-task layout) "
         "nor gt_sets/ (NYUD-MT layout): point it to the folder that does"
     )
 
 
-def _three_task_splits(source_dir: pathlib.Path) -> dict[str, list[Frame]]:
+def _three_task_splits(source_dir: pathlib.Path, resolve: paths.Resolve | None) -> dict[str, list[Frame]]:
     listing = source_dir / _THREE_TASK_FILE
     try:
-        entries = json.loads(listing.read_text())
+        entries = json.loads(raw.read_text(listing))
         splits: dict[str, list[Frame]] = {
-            split: [Frame(*(source_dir / p for p in row)) for row in rows] for split, rows in entries.items()
+            split: [Frame(*(paths.inside(source_dir, p, str(listing), resolve) for p in row)) for row in rows]
+            for split, rows in entries.items()
         }
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{listing} is not {{split: [[image, labels, normals, depth], ...]}} ({error}): download it again"
         ) from error
@@ -93,23 +102,28 @@ def _three_task_splits(source_dir: pathlib.Path) -> dict[str, list[Frame]]:
     return _complete({names.get(split, split): frames for split, frames in splits.items()}, listing)
 
 
-def _nyud_mt_splits(source_dir: pathlib.Path) -> dict[str, list[Frame]]:
+def _nyud_mt_splits(source_dir: pathlib.Path, resolve: paths.Resolve | None) -> dict[str, list[Frame]]:
     splits = {}
     for split, file in (("train", "train.txt"), ("test", "val.txt")):
         listing = source_dir / "gt_sets" / file
         if not listing.is_file():
             raise UserError(f"{listing} is missing: unpack the archive again")
-        splits[split] = [_nyud_mt_frame(source_dir, name) for name in listing.read_text().split()]
+        names = raw.read_text(listing).split()
+        splits[split] = [_nyud_mt_frame(source_dir, name, str(listing), resolve) for name in names]
     return _complete(splits, source_dir / "gt_sets")
 
 
-def _nyud_mt_frame(source_dir: pathlib.Path, name: str) -> Frame:
-    image = source_dir / "images" / f"{name}.jpg"
+def _nyud_mt_frame(source_dir: pathlib.Path, name: str, where: str, resolve: paths.Resolve | None) -> Frame:
+    def file(folder: str, *endings: str) -> pathlib.Path:
+        """The first that there is, or the first."""
+        found = [paths.inside(source_dir, f"{folder}/{name}{ending}", where, resolve) for ending in endings]
+        return next(filter(os.path.exists, found), found[0])
+
     return Frame(
-        image=image if image.exists() else image.with_suffix(".png"),
-        segmentation=source_dir / "segmentation" / f"{name}.png",
-        normals=source_dir / "normals" / f"{name}.npy",
-        depth=source_dir / "depth" / f"{name}.npy",
+        image=file("images", ".jpg", ".png"),
+        segmentation=file("segmentation", ".png"),
+        normals=file("normals", ".npy", ".png"),
+        depth=file("depth", ".npy"),
     )
 
 
@@ -150,35 +164,40 @@ def read_frame(frame: Frame, layout: Layout, image_size: tuple[int, int]) -> Exa
     Raises:
       UserError: a file is missing, unreadable, of another size than the image, or holds values that it should not.
     """
-    image = files.read_image(frame.image)
-    labels = files.read_map(frame.segmentation)
-    depth = files.read_depth(frame.depth)
-    normals = files.read_normals(frame.normals)
-    for path, array in ((frame.segmentation, labels), (frame.depth, depth), (frame.normals, normals)):
-        files.check_same_size(image, frame.image, array, path)
-    return {
-        "image": transforms.resize_image(image, image_size),
-        "targets": {
-            "segmentation": transforms.resize_labels(_class_indices(labels, layout, frame.segmentation), image_size),
-            "depth": transforms.resize_depth(depth, image_size),
-            "normals": transforms.resize_normals(normals, image_size),
-        },
-    }
+    problems = Problems()
+    photo = files.read_photo(frame.image)
+    targets: dict[str, np.ndarray] = {}
+    noted = {"image": files.noted_of(photo)}
+    with problems.gathered():
+        labels = files.read_labels(frame.segmentation, photo)
+        files.check_same_size(photo, labels, frame.segmentation)
+        classes = _class_indices(labels, layout, frame.segmentation)
+        targets["segmentation"] = transforms.resize_labels(classes, image_size)
+    with problems.gathered():
+        depth = files.read_depth(frame.depth, photo)
+        files.check_same_size(photo, depth.metres, frame.depth)
+        targets["depth"], noted["depth"] = transforms.resize_depth(depth.metres, image_size), dict(depth.noted)
+    with problems.gathered():
+        normals = files.read_normals(frame.normals, photo)
+        files.check_same_size(photo, normals, frame.normals)
+        targets["normals"] = transforms.resize_normals(normals, image_size)
+    problems.raise_any()
+    return {"image": transforms.resize_image(photo.pixels, image_size), "targets": targets, "noted": noted}
 
 
 def _class_indices(labels: np.ndarray, layout: Layout, path: pathlib.Path) -> np.ndarray:
     last = layout.first_class + len(nyu40.CLASS_NAMES) - 1
-    void = labels == layout.void
+    void = (labels == layout.void) | (labels == files.NO_LABEL)
     wrong = ~void & ((labels < layout.first_class) | (labels > last))
     if wrong.any():
         raise UserError(
             f"{path} holds the label {labels[wrong][0]}: the {layout.name} layout has {layout.first_class}..{last} "
             f"and {layout.void} for void"
         )
-    return np.where(void, IGNORE, labels.astype(np.int32) - layout.first_class).astype(np.uint8)
+    return np.where(void, IGNORE, labels - layout.first_class).astype(np.uint8)
 
 
-class Nyu(records.SourceBuilder, skip_registration=True):
+class Nyu(preparation.SourceBuilder, skip_registration=True):
     """NYU-v2 with 40 classes, depth and normals."""
 
 
@@ -187,6 +206,7 @@ def prepare(
     source_dir: str | None,
     image_size: tuple[int, int],
     validation_share: float = VALIDATION_SHARE,
+    follow_links: bool = False,
 ) -> pathlib.Path:
     """Returns the directory of the prepared records, which it prepares from `source_dir` if need be.
 
@@ -198,31 +218,32 @@ def prepare(
       source_dir: the data set as downloaded.
       image_size: (height, width).
       validation_share: of the training frames, see `with_validation`.
+      follow_links: whether the source's lists and links may lead out of its folder.
 
     Raises:
       UserError: there is no data, or something is wrong with it.
     """
-    height, width = image_size
     if not source_dir:
-        return records.prepared(Nyu, data_dir, image_size, _HOW_TO_GET)
-    layout = find_layout(pathlib.Path(source_dir).expanduser().resolve())
-    records.refuse_overlap((f.image, split) for split, frames in layout.splits.items() for f in frames)
+        return preparation.prepared(Nyu, data_dir, image_size, _HOW_TO_GET)
+    folder = pathlib.Path(source_dir).expanduser().resolve()
+    layout = find_layout(folder, follow_links)
+    images = [(frame.image, split) for split, frames in layout.splits.items() for frame in frames]
+    overlap.refuse_listed_twice(images)
     splits = with_validation(layout.splits, validation_share)
-    builder_config = records.SourceConfig(
-        name=f"{height}x{width}-{_fingerprint(layout.name, splits)}",
+    config = preparation.SourceConfig(
+        name="",  # `prepare_source` gives it one
         image_size=image_size,
         specs=SPECS,
         splits=splits,
         read=functools.partial(read_frame, layout=layout, image_size=image_size),
+        check=functools.partial(overlap.refuse_copies_between_splits, images),
+        source=str(folder),
     )
-    return records.prepare(Nyu, builder_config, data_dir)
-
-
-def _fingerprint(layout: str, splits: dict[str, list[Frame]]) -> str:
-    """Returns 8 hex digits that change with the split, name, size or time of change of any file."""
-    return files.fingerprint(
-        (f"{layout} {split} {path.parent.name}/{path.name}", path)
+    named = [
+        (f"{layout.name} {split} {path.parent.name}/{path.name}", path)
         for split, frames in sorted(splits.items())
         for frame in frames
         for path in dataclasses.astuple(frame)
-    )
+    ]
+    former = functools.partial(fingerprints.former_digest, named)
+    return preparation.prepare_source(Nyu, config, data_dir, fingerprints.fingerprint(named), former)

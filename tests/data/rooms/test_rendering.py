@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from lim_jax.data import nyu40
-from lim_jax.data.rooms import rendering as room_rendering
-from lim_jax.data.rooms import scenes as room_scenes
+from lim_jax.data.rooms import rendering, scenes
 from lim_jax.data.rooms.parts import BOX, CYLINDER, ELLIPSOID
 
 SIZE = (48, 64)
@@ -13,15 +12,15 @@ SIZE = (48, 64)
 
 def _view(seed, furnished=True):
     rng = np.random.default_rng(seed)
-    scene, camera = room_scenes.random_view(rng)
+    scene, camera = scenes.random_view(rng)
     if not furnished:
-        scene = room_scenes.dataclasses.replace(scene, pieces=())
-    return scene, camera, room_rendering.render(rng, scene, camera, SIZE)
+        scene = scenes.dataclasses.replace(scene, pieces=())
+    return scene, camera, rendering.render(rng, scene, camera, SIZE)
 
 
 def _points(camera, depth):
     """Back-projects depth to camera coordinates, H×W×3."""
-    rays = np.moveaxis(room_rendering.camera_rays(camera, SIZE)[:, 1::2, 1::2], 0, -1)
+    rays = np.moveaxis(rendering.camera_rays(camera, SIZE)[:, 1::2, 1::2], 0, -1)
     return rays * depth[..., None]
 
 
@@ -52,10 +51,10 @@ def _inside(part, points):
 
 
 def test_axes_of_a_level_camera():
-    scene = room_scenes.random_view(np.random.default_rng(0))[0]
-    scene = room_scenes.dataclasses.replace(scene, pieces=(), size=np.array([4.0, 5.0, 2.5]))
-    camera = room_scenes.Camera(np.array([2.0, 1.0, 1.5]), np.eye(3), np.deg2rad(80))
-    view = room_rendering.render(np.random.default_rng(0), scene, camera, SIZE)
+    scene = scenes.random_view(np.random.default_rng(0))[0]
+    scene = scenes.dataclasses.replace(scene, pieces=(), size=np.array([4.0, 5.0, 2.5]))
+    camera = scenes.Camera(np.array([2.0, 1.0, 1.5]), np.eye(3), np.deg2rad(80))
+    view = rendering.render(np.random.default_rng(0), scene, camera, SIZE)
     middle = (SIZE[0] // 2, SIZE[1] // 2)
     np.testing.assert_allclose(view.normals[middle], [0, -1, 0])  # the wall that faces the camera
     np.testing.assert_allclose(view.depth[middle], 4.0, rtol=1e-6)
@@ -75,7 +74,7 @@ def test_depth_of_an_empty_room_lies_on_its_planes(seed):
         axis, far = divmod(face, 2)
         distance = world[view.parts == face][:, axis] - far * scene.size[axis]
         np.testing.assert_allclose(distance, 0, atol=2e-5)
-        assert np.all(view.labels[view.parts == face] == room_scenes.FACE_LABELS[face])
+        assert np.all(view.labels[view.parts == face] == scenes.FACE_LABELS[face])
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -132,19 +131,19 @@ def test_normals_are_unit_face_the_camera_and_agree_with_depth(seed):
 
 
 def test_shadows_darken_the_floor_below_a_table():
-    part = room_scenes.Part(BOX, 6, (-0.6, -0.6, 0.7, 0.6, 0.6, 0.75), room_scenes.Material((0.5,) * 3, (0.5,) * 3))
-    scene = room_scenes.random_view(np.random.default_rng(0))[0]
-    scene = room_scenes.dataclasses.replace(
+    part = scenes.Part(BOX, 6, (-0.6, -0.6, 0.7, 0.6, 0.6, 0.75), scenes.Material((0.5,) * 3, (0.5,) * 3))
+    scene = scenes.random_view(np.random.default_rng(0))[0]
+    scene = scenes.dataclasses.replace(
         scene,
-        pieces=(room_scenes.Placed((part,), np.array([2.0, 3.0, 0.0]), 0.3),),
+        pieces=(scenes.Placed((part,), np.array([2.0, 3.0, 0.0]), 0.3),),
         size=np.array([4.0, 5.0, 2.5]),
         lamp=np.array([2.0, 3.0, 2.3]),
         brightness=(1.0, 0.0, 0.2),
     )
-    camera = room_scenes.Camera(np.array([2.0, 0.5, 0.4]), np.eye(3), np.deg2rad(70))
-    view = room_rendering.render(np.random.default_rng(0), scene, camera, SIZE)
-    empty = room_scenes.dataclasses.replace(scene, pieces=())
-    lit = room_rendering.render(np.random.default_rng(0), empty, camera, SIZE)
+    camera = scenes.Camera(np.array([2.0, 0.5, 0.4]), np.eye(3), np.deg2rad(70))
+    view = rendering.render(np.random.default_rng(0), scene, camera, SIZE)
+    empty = scenes.dataclasses.replace(scene, pieces=())
+    lit = rendering.render(np.random.default_rng(0), empty, camera, SIZE)
     world = _points(camera, view.depth) + camera.position
     floor = view.labels == 1
     below = floor & (np.linalg.norm(world[..., :2] - [2, 3], axis=-1) < 0.4)

@@ -124,6 +124,21 @@ def test_what_is_wrong_with_a_source_is_said_in_one_line(tmp_path, spoil, messag
     assert not list((tmp_path / "records").glob("*/*/*.*.*")), "no half-written records"
 
 
+def test_a_mask_repaired_in_place_is_prepared_again(tmp_path):
+    source = celeba_trees.write(tmp_path / "source", IDENTITIES)
+    first = load(_config(tmp_path, source), TASKS).sources["train"][0]["targets"]["segmentation"]
+    for path in (source / celebamask_hq.MASKS).rglob("*_hair.png"):
+        cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    second = load(_config(tmp_path, source), TASKS).sources["train"][0]["targets"]["segmentation"]
+    assert np.any(first == 1) and not np.any(second == 1)
+
+
+def test_what_macos_leaves_is_skipped(tmp_path):
+    source = celeba_trees.write(tmp_path / "source", IDENTITIES)
+    (source / celebamask_hq.IMAGES / "._3.jpg").write_bytes(b"?")
+    assert len(celebamask_hq.find_faces(source)) == len(IDENTITIES)
+
+
 def test_too_few_faces(tmp_path):
     source = celeba_trees.write(tmp_path / "source", [1, 2])
     with pytest.raises(UserError, match="too few"):

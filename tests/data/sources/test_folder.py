@@ -1,9 +1,11 @@
 """One's own images: what the manifest and the tasks file say is what is read, and one clear line for what is wrong."""
 
+import hashlib
 import json
 import os
 import pathlib
 import re
+import shutil
 
 import cv2
 import ml_collections
@@ -11,8 +13,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from lim_jax.data import load
-from lim_jax.data.sources import folder
+from lim_jax.data import load, statistics
+from lim_jax.data.sources import folder, task_file
 from lim_jax.data.specs import IGNORE
 from lim_jax.errors import UserError
 from tests.data import folder_trees
@@ -141,7 +143,6 @@ def _segmentation(**fields):
 
 H, W = folder_trees.SIZE
 ZEROS = np.zeros((H, W), np.uint8)
-NAN = np.full((H, W), np.nan, np.float32)
 BAD_SOURCES = {
     "no tasks file": (_remove("tasks.json"), "tasks.yaml is missing: one of"),
     "two tasks files": (_file("tasks.yaml", "a: b"), "tasks.yaml and tasks.json are both there"),
@@ -184,10 +185,6 @@ BAD_SOURCES = {
         _segmentation(classes=["a", "b"], ignore=[300]),
         "label 9, which no class of the task 'parts' has",
     ),
-    "depth has NaN": (
-        lambda root: (_manifest("depth/3.png", "depth/3.npy")(root), _file("depth/3.npy", NAN)(root)),
-        "NaN or infinite depths",
-    ),
     "depth is negative": (
         lambda root: (_manifest("depth/3.png", "depth/3.npy")(root), _file("depth/3.npy", np.full((H, W), -1.0))(root)),
         "negative depths",
@@ -205,6 +202,150 @@ def test_what_is_wrong_with_a_source_is_said_in_one_line(tmp_path, spoil, messag
         load(_config(tmp_path, source), tuple(folder_trees.TASKS))
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "records").glob("*/*/*.*.*")), "no half-written records"
+
+
+def test_all_bad_files_are_listed(tmp_path):
+    source = folder_trees.write(tmp_path / "source")
+    for name in ("parts/0.png", "normals/1.npy", "images/3.png", "parts/4.png", "parts/5.png"):
+        (source / name).write_bytes(b"?")
+    with pytest.raises(UserError) as caught:
+        load(_config(tmp_path, source), tuple(folder_trees.TASKS))
+    assert re.match(
+        r"5 things are wrong: \(1\) .*parts/0\.png .*\(2\) .*normals/1\.npy .*\(3\) .*images/3\.png .*"
+        r"\(4\) .*parts/4\.png .*\(5\) .*parts/5\.png ",
+        str(caught.value),
+    )
+    assert "\n" not in str(caught.value)
+
+
+def _copy(name, other):
+    return lambda root: shutil.copy(root / name, root / other)
+
+
+OVERLAPS = {
+    "another way to write a path": (_manifest("images/5.png", "./images/../images/0.png"), "in train and in test"),
+    "a link": (lambda root: _linked(root, "images/5.png", "images/0.png"), "in train and in test .once as "),
+    "a copy": (
+        _copy("images/0.png", "images/5.png"),
+        "5.png of test is the same image as .*0.png of train: .*remove one",
+    ),
+}
+
+
+def _linked(root, name, other):
+    (root / name).unlink()
+    (root / name).symlink_to(root / other)
+
+
+@pytest.mark.parametrize(("spoil", "message"), OVERLAPS.values(), ids=OVERLAPS)
+def test_what_is_tested_on_is_not_trained_on(tmp_path, spoil, message):
+    source = folder_trees.write(tmp_path / "source")
+    spoil(source)
+    with pytest.raises(UserError, match=message):
+        load(_config(tmp_path, source), tuple(folder_trees.TASKS))
+
+
+def test_copies_within_a_split_are_the_users_affair(tmp_path):
+    source = folder_trees.write(tmp_path / "source")
+    _copy("images/0.png", "images/1.png")(source)
+    load(_config(tmp_path, source), tuple(folder_trees.TASKS))
+
+
+def _keeping_times(path, change):
+    status = path.stat()
+    change(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _repair(path):
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(path), image[::-1])
+
+
+def _swap_classes(path):
+    path.write_text(path.read_text().replace('"thing"', '"XX"').replace('"rest"', '"thing"').replace('"XX"', '"rest"'))
+
+
+SILENT_CHANGES = {
+    "a label repaired in place": ("parts/0.png", _repair),
+    "an image replaced": ("images/0.png", lambda path: cv2.imwrite(str(path), np.full((*folder_trees.SIZE, 3), 99))),
+    "classes swapped": ("tasks.json", _swap_classes),
+    "notes": ("manifest.csv", lambda path: path.write_text(path.read_text().replace("not a task", "nota task "))),
+}
+
+
+@pytest.mark.parametrize(("name", "change"), SILENT_CHANGES.values(), ids=SILENT_CHANGES)
+def test_records_do_not_outlive_their_source(tmp_path, name, change):
+    """Not even when the size and the time of the file that changed are kept."""
+    source = folder_trees.write(tmp_path / "source")
+    load(_config(tmp_path, source), tuple(folder_trees.TASKS))
+    _keeping_times(source / name, change)
+    load(_config(tmp_path, source), tuple(folder_trees.TASKS))
+    assert len(list((tmp_path / "records/folder").iterdir())) == 2
+
+
+def test_a_file_saved_unchanged_prepares_nothing_anew(tmp_path):
+    source = folder_trees.write(tmp_path / "source")
+    load(_config(tmp_path, source), ("depth",))
+    (source / "tasks.json").write_text((source / "tasks.json").read_text() + "\n")
+    os.utime(source / "tasks.json", (1, 1))
+    (source / "tasks.json").write_text((source / "tasks.json").read_text().rstrip())
+    load(_config(tmp_path, source), ("depth",))
+    assert len(list((tmp_path / "records/folder").iterdir())) == 1
+
+
+def _former_records(tmp_path, source):
+    """Prepares records and gives them the name that earlier versions gave."""
+    load(_config(tmp_path, source), ("depth",))
+    (directory,) = (tmp_path / "records/folder").iterdir()
+    rows = folder.read_manifest(source, folder.read_targets(source))
+    paths = [path for row in rows for path in (row.image, *row.labels.values()) if not isinstance(path, int)]
+    named = [(os.path.relpath(path, source), path) for path in (source / "tasks.json", source / "manifest.csv", *paths)]
+    digest = hashlib.sha256()
+    for name, path in named:
+        digest.update(f"{name} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
+    return directory.rename(directory.with_name(f"16x24-{digest.hexdigest()[:8]}"))
+
+
+def test_records_of_earlier_versions_are_read_while_their_source_is_the_same(tmp_path, messages):
+    source = folder_trees.write(tmp_path / "source")
+    former = _former_records(tmp_path, source)
+    load(_config(tmp_path, source), ("depth",))
+    assert [path.name for path in (tmp_path / "records/folder").iterdir()] == [former.name]
+    assert any("was prepared by an earlier version" in message for message in messages)
+    _repair(source / "parts/0.png")
+    load(_config(tmp_path, source), ("depth",))
+    assert len(list((tmp_path / "records/folder").iterdir())) == 2
+
+
+def test_look_and_training_say_what_was_noted_of_the_files(tmp_path):
+    """Turned images, depths that are no measurements, and masks of 0 and 255; records keep it for later runs."""
+    source = folder_trees.write(tmp_path / "source")
+    square = np.zeros((16, 16), np.uint8)
+    for index in range(6):
+        depth = np.full(square.shape, 2000, np.uint16)
+        depth[0, :2], depth[1] = 65535, 9000
+        cv2.imwrite(str(source / f"depth/{index}.png"), depth)
+        cv2.imwrite(str(source / f"parts/{index}.png"), (square + 255) * (np.arange(16) < 4).astype(np.uint8))
+        np.save(source / f"normals/{index}.npy", np.tile([0, -1.0, 0], (16, 16, 1)))
+        image = PIL.Image.fromarray(np.dstack([square + index * 9] * 3))
+        exif = image.getexif()
+        exif[0x0112] = 6 if index < 2 else 1
+        image.save(source / f"images/{index}.png", exif=exif)
+    classes = {"type": "segmentation", "classes": ["background", "thing"]}
+    (source / "tasks.json").write_text(json.dumps({**folder_trees.TASKS, "parts": classes}))
+    for _ in range(2):
+        dataset = load(_config(tmp_path, source, (16, 16)), tuple(folder_trees.TASKS))
+        found = statistics.training_warnings(dataset)
+        for sentence in (
+            "^2 images of train are turned as their EXIF orientation says, and their labels with them",
+            "^depth: 4 pixels of 2 depth maps of train are 65535 and were taken as unknown",
+            "^depth: 32 pixels of 2 depth maps of train are beyond the range",
+            "^parts: the label maps of train hold only 0 and 255, and 255 is ignored by default",
+        ):
+            assert any(re.search(sentence, warning) for warning in found), (sentence, found)
+    assert np.all(dataset.sources["train"][0]["targets"]["parts"][:4] == IGNORE), "turned with its image"
+    assert np.all(dataset.sources["train"][0]["targets"]["depth"][:, -2] == 0)
 
 
 BAD_LINES = {
@@ -234,7 +375,7 @@ def test_nineteen_labels_become_three_classes():
         pytest.skip("faces_19class is not here")
     other = {"name": "rest", "labels": "other"}
     classes = [{"name": "skin", "labels": [1, 2, 4, 5, 6, 7, 10, 11, 12]}, {"name": "hair", "labels": [13]}, other]
-    target = folder.segmentation_target("segmentation", {"classes": classes})
+    target = task_file.segmentation_target("segmentation", {"classes": classes})
     image = sorted((FACES / "images").glob("*.jpg"))[0]
     row = folder.Row(image, "train", {"segmentation": FACES / f"masks/{image.stem}.png"})
     example = folder.read_row(row, {"segmentation": target}, (64, 64))

@@ -151,12 +151,17 @@ BAD_SOURCES = {
     "no test split": ("3-task", _text("nyu_v2_3task.json", json.dumps({"train": [["a"] * 4]})), "test split"),
     "no train.txt": ("NYUD-MT", _remove("gt_sets/train.txt"), "train.txt is missing"),
     "empty val.txt": ("NYUD-MT", _text("gt_sets/val.txt", ""), "no frames of the test split"),
+    "a list that leads out": (
+        "3-task",
+        _text("nyu_v2_3task.json", json.dumps({split: [["../a.png"] * 4] for split in ("train", "test")})),
+        "names ../a.png, which lies outside",
+    ),
+    "names that lead out": ("NYUD-MT", _text("gt_sets/val.txt", "../../0"), "outside of .*follow_links"),
     "image is missing": ("3-task", _remove("img/0001.png"), "img/0001.png"),
     "image is cut short": ("3-task", _cut("img/0001.png"), "not a readable image"),
     "image is empty": ("3-task", _text("img/0001.png", ""), "not a readable image"),
     "depth is missing": ("NYUD-MT", _remove("depth/0001.npy"), "depth/0001.npy"),
     "depth is cut short": ("3-task", _cut("depth/0001.npy"), "as a NumPy array"),
-    "depth has NaN": ("3-task", _save("depth/0001.npy", ZEROS * np.nan), "NaN or infinite"),
     "depth of another size": ("3-task", _save("depth/0001.npy", ZEROS[:-1]), "23×32 but its image"),
     "labels of another size": ("3-task", _image("seg/0001.png", ZEROS[:, :-1]), "24×31 but its image"),
     "labels in colour": (

@@ -1,0 +1,91 @@
+"""Several processes train one network: a signal to one stops all at the same step, and they go on from there."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from lim_jax.training import checkpoints
+from tests.runtime.test_processes import free_address, places
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+def start(number, workdir, data_dir):
+    config = f"--config=tests/training/tiny.py:{data_dir}"
+    changes = ["--config.sparsity.target=0.4", "--config.tasks=depth", "--config.model.width_multiplier=0.05"]
+    changes += ["--config.num_epochs=8"]  # a signal comes in the middle, however late
+    command = [sys.executable, "-m", "lim_jax.main", config, f"--workdir={workdir}", "--distributed", *changes]
+    flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # a device for each
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    return [
+        subprocess.Popen(command, cwd=ROOT, env=os.environ | place | flags, **pipes)
+        for place in places(number, free_address())
+    ]
+
+
+def finished(running):
+    """Waits for processes; returns what each showed."""
+    shown = [""] * len(running)
+
+    def read(place):
+        shown[place] = running[place].communicate()[1]
+
+    readers = [threading.Thread(target=read, args=(place,)) for place in range(len(running))]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(timeout=600)
+    return shown
+
+
+def read_until(process, word):
+    for line in process.stderr:
+        if word in line:
+            return
+    raise AssertionError(f"never said {word}")
+
+
+@pytest.mark.parametrize(("number", "asked"), [(2, 1), (4, 2)])
+def test_a_signal_to_one_stops_all_and_they_end_as_if_it_had_not_been(number, asked, data_dir, tmp_path):
+    whole = start(number, tmp_path / "whole", data_dir)
+    shown = finished(whole)
+    assert [process.returncode for process in whole] == [0] * number, shown
+
+    parts = start(number, tmp_path / "parts", data_dir)
+    read_until(parts[0], "epoch 1/8")
+    parts[asked].send_signal(signal.SIGUSR1)
+    shown = finished(parts)
+    codes = [128 + signal.SIGTERM] * number
+    codes[asked] = 128 + signal.SIGUSR1
+    assert [process.returncode for process in parts] == codes, shown
+    assert "is saved, the same command goes on from there" in shown[0]
+    assert "Traceback" not in "".join(shown)
+
+    again = start(number, tmp_path / "parts", data_dir)
+    shown = finished(again)
+    assert [process.returncode for process in again] == [0] * number, shown
+    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "parts")]
+    assert results[0] == results[1]
+    variables = [checkpoints.load_network(tmp_path / name, checkpoints.LATEST).variables for name in ("whole", "parts")]
+    jax.tree.map(np.testing.assert_array_equal, *variables)
+
+
+@pytest.mark.parametrize("dies", [0, 1])
+def test_a_process_that_dies_in_a_step_takes_the_other_down_with_one_line(dies, data_dir, tmp_path):
+    running = start(2, tmp_path, data_dir)
+    read_until(running[0], "epoch 1, step 1")
+    running[dies].kill()
+    shown = finished(running)[1 - dies]
+    assert "Traceback" not in shown
+    assert shown.splitlines()[-1].startswith("error: another process of this run has ended")
+    assert running[1 - dies].returncode not in (0, None)
