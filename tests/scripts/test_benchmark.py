@@ -30,6 +30,8 @@ from benchmarks.job import OUTPUTS, Job
 from lim_jax import ops
 from lim_jax.runtime import platforms
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 SIZES = {"backbone": "resnet18d", "width_multiplier": 0.05, "head_channels": 8, "batch_size": 1, "image_size": 32}
 OPTIONS = [f"--{name}={value}" for name, value in SIZES.items()]

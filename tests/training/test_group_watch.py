@@ -14,6 +14,8 @@ from lim_jax.training import checkpoints, group_watch, loop
 from lim_jax.training.state import create_train_state, last_strength, make_optimizer, sparse_groups
 from tests.training.tiny import tiny_config
 
+pytestmark = pytest.mark.slow
+
 PARAMS = {"backbone": {"conv": {"kernel": jnp.ones((3, 3, 10, 2))}}}
 
 

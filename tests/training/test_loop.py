@@ -24,6 +24,8 @@ from lim_jax.training.state import create_train_state, make_optimizer, sparse_gr
 from lim_jax.training.step import TrainStep
 from tests.training.tiny import tiny_config
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
