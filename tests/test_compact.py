@@ -16,6 +16,8 @@ from lim_jax.training import checkpoints, loop
 from tests.models import reference_weights
 from tests.training.tiny import tiny_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, data_dir):

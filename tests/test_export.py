@@ -24,6 +24,8 @@ from lim_jax.training import checkpoints
 from tests.models import reference_weights
 from tests.training.tiny import tiny_config
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[1]
 SPECS = {
     "segmentation": TargetSpec("segmentation", "segmentation", ("wall", "floor", "rest")),

@@ -20,6 +20,8 @@ from lim_jax.training.checkpoints import save_network
 from tests.models import reference_weights
 from tests.training.tiny import tiny_config
 
+pytestmark = pytest.mark.slow
+
 SIZE = (32, 40)
 CLASSES = ("wall", "floor", "chair", "very long name of a piece of furniture")
 SPECS = {

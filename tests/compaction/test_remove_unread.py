@@ -14,6 +14,8 @@ from lim_jax import compaction, models, sparsity
 from lim_jax.compaction import graph as graph_lib
 from tests.compaction.networks import make_model, random_images, random_variables, shapes, with_zero_groups
 
+pytestmark = pytest.mark.slow
+
 STEPS = 3
 # Layers without any input, whose outputs are their batch norm's bias, and without any output; a dead stage's end.
 SHARES = {

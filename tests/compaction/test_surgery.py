@@ -21,6 +21,8 @@ from tests.compaction.networks import (
     with_zero_groups,
 )
 
+pytestmark = pytest.mark.slow
+
 ANY = (0.0, 0.3, 0.6, 0.9, 1.0)
 STEM = {"stem_conv1": (0.0,), "stem": (0.3,)}
 PATTERNS = {

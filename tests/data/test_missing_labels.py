@@ -13,6 +13,8 @@ import pytest
 from lim_jax.training import checkpoints, loop
 from tests.training.tiny import tiny_config
 
+pytestmark = pytest.mark.slow
+
 SIZE = (32, 40)
 SPLITS = ("train",) * 12 + ("validation",) * 4 + ("test",) * 4
 # Which images have a label: some of training's segmentations and none in test, no answers in validation, and depth in

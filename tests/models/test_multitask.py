@@ -12,6 +12,8 @@ from lim_jax.errors import UserError
 from lim_jax.models import multitask
 from tests.models import reference_weights
 
+pytestmark = pytest.mark.slow
+
 SIZE = (75, 101)
 
 

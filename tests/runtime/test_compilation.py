@@ -13,6 +13,8 @@ from lim_jax.runtime import compilation, devices
 from lim_jax.training import loop
 from tests.training.tiny import tiny_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def compilations():

@@ -17,6 +17,8 @@ from lim_jax.tasks.legends import ColorKey, Entry
 from lim_jax.tasks.sums import count, ratio
 from tests.training.tiny import tiny_config
 
+pytestmark = pytest.mark.slow
+
 SIZE = (32, 40)
 
 

@@ -12,6 +12,8 @@ from lim_jax.errors import UserError
 from lim_jax.training import checkpoints, loop, stored
 from tests.training.tiny import tiny_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def diverged(tmp_path_factory, data_dir):

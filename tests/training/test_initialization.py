@@ -15,6 +15,8 @@ from lim_jax.training import initialization
 from tests.models import reference_weights
 from tests.training.tiny import tiny_config
 
+pytestmark = pytest.mark.slow
+
 SIZE = (32, 40)
 TASKS = {"segmentation": models.head("deeplab", 5, channels=64), "smiling": models.head("classifier", 1, channels=64)}
 

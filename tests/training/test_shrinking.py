@@ -25,6 +25,8 @@ from tests.models import reference_weights
 from tests.training.test_group_watch import history_of
 from tests.training.tiny import tiny_config
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 

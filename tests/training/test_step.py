@@ -15,6 +15,8 @@ from lim_jax.training.state import create_train_state, make_optimizer, sparse_gr
 from lim_jax.training.step import TrainStep
 from tests.training.tiny import tiny_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_one_program_takes_the_step_of_two(number, monkeypatch):
