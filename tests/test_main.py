@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[1]
         (["--config=configs/rooms.py", "--config.sparsity.strenght=1e-5"], "strenght"),
         (["--config=configs/rooms.py", "--config.num_epochs=many"], "num_epochs"),
         (["--config=configs/rooms.py", "--config.learning_rate=-1"], "learning_rate"),
-        (["--config=configs/rooms.py", "--config.model.backbone=resnet50e"], "did you mean 'resnet50d'"),
+        (["--config=configs/rooms.py", "--config.model.backbone=resnet50e"], "did you mean 'resnet50'"),
         (["--config=configs/celeba.py", "--config.tasks=depth", "--config.tasks=smile"], "did you mean 'smiling'"),
         (["--config=pyproject.toml"], "pyproject.toml is no configuration"),
         (["--config=configs/rooms.py", "--epochs=3"], "epochs"),

@@ -165,6 +165,7 @@ RULES = {
     "loss_weighting": _one_of("uncertainty", "uniform"),
     "loss_resolution": _one_of("features", "image"),
     "label_smoothing": _SHARE,
+    "max_bad_steps": _whole(1),  # older runs have none
     "early_stopping_patience": _whole(0),
     "eval_every_epochs": _whole(1),
     "checkpoint_every_epochs": _whole(1),
@@ -188,5 +189,4 @@ RULES = {
 # Keys that a configuration may have, but need not.
 OPTIONAL_RULES = {
     "dataset.validation_share": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),
-    "max_bad_steps": _whole(1),  # older runs have none
 }

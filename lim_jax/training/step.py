@@ -99,7 +99,7 @@ def update(
         updates = _only_active(state.active, updates, jax.tree.map(jnp.zeros_like, updates))
         learned: Any = optax.apply_updates(state.learned, updates)
         params, log_variances = loss_weighting.split(learned)
-        return TrainState(
+        new = TrainState(
             step=state.step + 1,
             params=params,
             log_variances=log_variances,
@@ -107,6 +107,7 @@ def update(
             opt_state=opt_state,
             active=state.active,
         )
+        return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, state)  # a computation may be in float64
 
     def passed_over() -> TrainState:
         return dataclasses.replace(state, step=state.step + 1)

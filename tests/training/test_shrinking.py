@@ -49,7 +49,7 @@ def shrunk(tmp_path_factory, data_dir):
     """A finished run: its workdir, its history and the results."""
     workdir, config = tmp_path_factory.mktemp("run"), shrinking_config(data_dir)
     results = loop.train_and_evaluate(config, workdir)
-    return workdir, history_of(workdir, config), results
+    return workdir, history_of(workdir), results
 
 
 def test_the_network_shrinks_and_is_reported_relative_to_the_original(shrunk):
@@ -102,7 +102,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(shrunk, data_dir, tmp_pat
     results = loop.train_and_evaluate(shrinking_config(data_dir), tmp_path)
     workdir, history, expected = shrunk
     assert results == expected
-    assert history_of(tmp_path, shrinking_config(data_dir)) == history
+    assert history_of(tmp_path) == history
     for which in (checkpoints.BEST, checkpoints.LATEST):
         one, other = (checkpoints.load_network(folder, which) for folder in (workdir, tmp_path))
         assert one.network.model == other.network.model
