@@ -50,7 +50,7 @@ class Scan:
         body = _program(eqn)
         inputs, _ = _steady(eqn, ins)
         knowns = forwards(body, inputs)
-        number = eqn.params["num_carry"]
+        _, number = _counts(eqn)
         carried = list(wants[:number])
         made = [None if want is None else want[1:] for want in wants[number:]]
         while True:
@@ -118,8 +118,16 @@ _flattened = functools.lru_cache(maxsize=128)(flatten)
 
 def _roles(eqn: Equation, each: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
     """Splits what there is for each operand into that of constants, carries and rows."""
-    first, second = eqn.params["num_consts"], eqn.params["num_consts"] + eqn.params["num_carry"]
-    return each[:first], each[first:second], each[second:]
+    constants, carries = _counts(eqn)
+    return each[:constants], each[constants : constants + carries], each[constants + carries :]
+
+
+def _counts(eqn: Equation) -> tuple[int, int]:
+    """Returns the numbers of constants and of carries of a loop."""
+    if "num_consts" in eqn.params:
+        return eqn.params["num_consts"], eqn.params["num_carry"]
+    constants, carries, _ = eqn.params["ft_in"].unpack()  # since JAX 0.12
+    return len(list(constants)), len(list(carries))
 
 
 def _steady(eqn: Equation, ins: Sequence[Known]) -> tuple[list[Known], list[Known]]:
