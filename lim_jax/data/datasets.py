@@ -21,7 +21,7 @@ class Dataset:
     Attributes:
       name: as in `config.dataset.name`.
       specs: the chosen targets, in the order of `tasks`.
-      sources: "train", "validation" and "test": random access to examples
+      sources: "train", "validation" (unless training has that, too) and "test": random access to examples
         `{"image": uint8 H×W×3, "targets": {task: array}}` (see `specs`).
     """
 
@@ -46,7 +46,7 @@ class _Opener:
 
 
 def _prepare_nyu(config: Any, image_size: tuple[int, int]) -> pathlib.Path:
-    share = config.get("validation_share", nyu.VALIDATION_SHARE)
+    share = config.get("validation_share") or nyu.VALIDATION_SHARE  # 0 takes the records as they are
     return nyu.prepare(config.data_dir, config.source_dir, image_size, share, _follow_links(config))
 
 
@@ -95,8 +95,8 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     Args:
       config: a `ConfigDict` with `name`, `data_dir` (None: `$TFDS_DATA_DIR`, or ~/tensorflow_datasets), `image_size`
         (height, width) and what the data set needs besides: `source_dir` (all but rooms) and perhaps
-        `follow_links` (whether lists of files may lead out of `source_dir`; no), `validation_share` (nyu),
-        `split_sizes` (rooms).
+        `follow_links` (whether lists of files may lead out of `source_dir`; no), `validation_share` (nyu; of any
+        data set 0: the validation images are trained on, too), `split_sizes` (rooms).
       tasks: names of the targets to read.
 
     Raises:
@@ -109,6 +109,8 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     sources: dict[str, Source] = {split: records.RecordSource(directory, split, specs) for split in SPLITS}
     if labelled is not None:
         sources["train"] = records.Subset(sources["train"], labelled)
+    if config.get("validation_share") == 0:
+        sources["train"] = records.Joined(sources["train"], sources.pop("validation"))
     return Dataset(config.name, specs, sources)
 
 
