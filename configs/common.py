@@ -50,6 +50,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.depth.loss = "mse"  # mse | l1 | berhu
     config.depth.max = 0.0  # metres only: what is farther counts nowhere, predictions stop there; 0 = no limit
 
+    config.segmentation = ml_collections.ConfigDict()
+    config.segmentation.class_weights = "none"  # none | balanced (by the train split) | one number per class: 1,1,2.5
+    config.segmentation.focal = 0.0  # γ of the focal loss; 0 = plain cross entropy
+    config.segmentation.ignore = ""  # names of classes that count as not labelled, with commas
+
     config.batch_size = 16  # over all devices of all processes
     config.num_epochs = 1000
     config.learning_rate = 1e-4

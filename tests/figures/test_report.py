@@ -5,6 +5,12 @@ from lim_jax.figures import report
 from tests.figures.inputs import ALL, CASES, make_history, make_layers, make_panel
 
 
+DETAILS = {
+    "class_iou": {"wall": 0.8, "floor": 0.4, "chair": None},
+    "confusion": [[90, 10, 0], [30, 50, 0], [0, 0, 0]],
+}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_files(case, tmp_path):
     names, epochs = CASES[case]
@@ -17,8 +23,10 @@ def test_files(case, tmp_path):
         layers=make_layers((1, 2)),
         batch=batch,
         predictions=predictions,
+        details={name: DETAILS for name in names if name == "segmentation"},
     )
     assert sorted(file.name for file in files) == [
+        *(["confusion_segmentation.png"] if "segmentation" in names else []),
         "groups.png",
         "losses.png",
         "metrics.png",
