@@ -4,7 +4,6 @@ import pytest
 from lim_jax.figures import report
 from tests.figures.inputs import ALL, CASES, make_history, make_layers, make_panel
 
-
 DETAILS = {
     "class_iou": {"wall": 0.8, "floor": 0.4, "chair": None},
     "confusion": [[90, 10, 0], [30, 50, 0], [0, 0, 0]],
