@@ -159,6 +159,14 @@ def test_exchanged_arrays_are_noticed(small):
             stored.Stored(folder(small)).arrays(item)
 
 
+def test_a_workdir_may_be_relative(workdir, monkeypatch):
+    """As it is by default: `runs/rooms`."""
+    monkeypatch.chdir(workdir.parent)
+    relative = pathlib.Path(workdir.name)
+    assert_equal(resumed(relative, saved.shapes())[0], saved.state(44))
+    assert checkpoints.load_network(relative).step == 40
+
+
 def test_a_verb_names_the_damaged_checkpoint_and_uses_the_next(workdir, caplog):
     shutil.rmtree(folder(workdir, 40) / "weights")
     with caplog.at_level("WARNING", logger="lim_jax"):
