@@ -128,7 +128,7 @@ def test_tasks_begin_with_what_the_training_examples_say():
         for age in (10, 30, np.nan)
     ]
     network = initialization.fitted(initialization.network_of(config, specs), source)
-    assert (network.tasks["age"].mean, network.tasks["age"].deviation) == (20, 10)
+    assert (network.tasks["age"].mean, network.tasks["age"].scale) == (20, 10)
     assert network.tasks["parts"].class_weights == pytest.approx((0.6667, 2.0))
     assert network_lib.from_json(json.loads(json.dumps(network_lib.to_json(network)))).tasks == network.tasks
     constants = initialization.constants_of(network, source)
