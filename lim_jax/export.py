@@ -43,13 +43,9 @@ def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
     given = flags.FLAGS
-    if given.workdir is None:
-        raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
-    if given.output is None:
-        raise UserError("no output: add --output=FILE")
     card = export_run(
-        pathlib.Path(given.workdir),
-        pathlib.Path(given.output),
+        cli.required_path("workdir", cli.TRAINED),
+        cli.required_path("output", "FILE"),
         given.format,
         image_size=_parse_size(given.image_size),
         normalises=given.preprocess == "inside",

@@ -46,14 +46,10 @@ def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
     values = flags.FLAGS
-    if values.workdir is None:
-        raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
-    if values.output is None:
-        raise UserError("no output: add --output=DIR, a folder for the results")
     predict_files(
-        pathlib.Path(values.workdir),
+        cli.required_path("workdir", cli.TRAINED),
         values.images,
-        pathlib.Path(values.output),
+        cli.required_path("output", "DIR, a folder for the results"),
         image_size=values.image_size,
         batch_size=values.batch_size,
         raw=values.raw,
