@@ -23,6 +23,7 @@ from lim_jax.runtime.suggestions import nearest
 from lim_jax.runtime.verbs import VERBS, Verb
 
 EXIT_USER_ERROR = 2
+SMALLEST_SIDE = 16  # pixels, of an image that a network sees, as in configurations
 TRAINED = "DIR, the folder of a training run"  # what --workdir is of verbs that use a trained network
 HELP_FLAGS = ("--help", "-help", "--helpshort", "-h", "-?")
 _WIDTH = 100
@@ -61,6 +62,12 @@ def required_path(name: str, what: str) -> pathlib.Path:
     if value is None:
         raise UserError(f"no {name}: add --{name}={what}")
     return pathlib.Path(value)
+
+
+def height_and_width(text: str) -> tuple[int, int] | None:
+    """Returns what `HEIGHT,WIDTH` says; None if it is something else, or less than `SMALLEST_SIDE`."""
+    sides = [int(side) if side.strip().isdecimal() else 0 for side in text.split(",")]
+    return (sides[0], sides[1]) if len(sides) == 2 and min(sides) >= SMALLEST_SIDE else None
 
 
 def help_text(command: str, module: str, doc: str, own: Sequence[str]) -> str:
