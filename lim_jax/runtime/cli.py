@@ -58,7 +58,7 @@ def run(main: Callable[[Sequence[str]], object], define_flags: Callable[[], None
 
 def required_path(name: str, what: str) -> pathlib.Path:
     """Returns the path that a flag gives; raises `UserError` if it is not given, with `what` after "add --name="."""
-    value = flags.FLAGS[name].value
+    value = getattr(flags.FLAGS, name)
     if value is None:
         raise UserError(f"no {name}: add --{name}={what}")
     return pathlib.Path(value)
