@@ -31,9 +31,7 @@ def define_flags() -> None:
 def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
-    if flags.FLAGS.workdir is None:
-        raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
-    workdir = pathlib.Path(flags.FLAGS.workdir)
+    workdir = cli.required_path("workdir", cli.TRAINED)
     if flags.FLAGS.verify:
         sys.exit(0 if verify(workdir) else EXIT_UNSOUND)
     from lim_jax import data

@@ -58,6 +58,7 @@ def memory(config: Config, num_images: int) -> tuple[int, int]:
       config: as `checked` returned it.
       num_images: at a time, on one device.
     """
+    from lim_jax import tasks
     from lim_jax.data import datasets
     from lim_jax.models import resnet
 
@@ -65,7 +66,7 @@ def memory(config: Config, num_images: int) -> tuple[int, int]:
     parameters, activations, features = _backbone(architecture, *config.dataset.image_size)
     targets = datasets.targets(config.dataset)
     for task in config.tasks:
-        parameters += _head(targets[task].kind, features, config.model.head_channels)
+        parameters += _head(tasks.create(targets[task]).head_name, features, config.model.head_channels)
     size = 2 if config.dtype == "bfloat16" else 4
     copies = _COPIES + (config.ema_decay > 0) + (config.accumulation_steps > 1)
     return 4 * copies * parameters, size * num_images * activations
@@ -99,9 +100,9 @@ def _backbone(architecture: Any, height: int, width: int) -> tuple[int, int, int
     return parameters, activations, channels
 
 
-def _head(kind: str, features: int, channels: int) -> int:
+def _head(name: str, features: int, channels: int) -> int:
     """Returns the parameters of a head, at least: those that read the features, and DeepLab's 3×3 convolution."""
-    if kind in ("attribute", "category", "number"):
+    if name == "classifier":
         return 9 * features * (channels // 4)
     return 29 * features * channels + 14 * channels**2
 

@@ -22,20 +22,15 @@ process; the rows that pad the last batch have no valid target (see `specs`).
 them, `source_dir` (nyu, celebamask_hq, folder), `follow_links` (nyu, folder) and `split_sizes` (rooms).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lim_jax.data.specs import IGNORE, TargetSpec
+from lim_jax.runtime import lazy
 
 if TYPE_CHECKING:
     from lim_jax.data.datasets import Dataset, load
 
 __all__ = ["IGNORE", "Dataset", "TargetSpec", "load"]
 
-
-def __getattr__(name: str) -> Any:
-    """Imports the data sets, and with them TFDS, when they are first asked for: prediction needs only the specs."""
-    if name not in ("Dataset", "load"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from lim_jax.data import datasets
-
-    return getattr(datasets, name)
+# They import TFDS, and prediction needs only the specs.
+__getattr__ = lazy.offering(__name__, {"Dataset": "datasets", "load": "datasets"})

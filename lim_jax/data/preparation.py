@@ -4,6 +4,7 @@ Records appear under their name only when they are complete: what a killed prepa
 read, and the next one removes it. Their name holds the size and a fingerprint of the source.
 """
 
+import abc
 import collections
 import concurrent.futures
 import contextlib
@@ -43,9 +44,9 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     specs: Mapping[str, TargetSpec]
 
     @property
+    @abc.abstractmethod
     def image_size(self) -> tuple[int, int]:
         """(height, width) of the records."""
-        raise NotImplementedError
 
     def keyed(self, split: str, examples: Iterable[Example], total: int) -> Iterator[tuple[int, Example]]:
         """Yields `(index, encoded example)`, TFDS's generator of a split, and logs how far it is."""

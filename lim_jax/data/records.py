@@ -166,6 +166,7 @@ def _not_from_tfds(record: logging.LogRecord) -> bool:
 
 
 def feature(spec: TargetSpec, image_size: tuple[int, int]) -> tfds.features.FeatureConnector:
+    """Returns how TFDS stores a target of images of (height, width)."""
     target = spec.missing(image_size)
     if not target.shape:
         return tfds.features.Scalar(dtype=target.dtype.type)
@@ -175,6 +176,7 @@ def feature(spec: TargetSpec, image_size: tuple[int, int]) -> tfds.features.Feat
 
 
 def encode(example: Example, specs: Mapping[str, TargetSpec]) -> Example:
+    """Returns an example (see `specs`) as it is stored: normals as int16."""
     targets = {
         name: np.round(target * _NORMAL_SCALE).astype(np.int16) if specs[name].kind == "normals" else target
         for name, target in example["targets"].items()

@@ -98,7 +98,6 @@ def accumulate(batches: Iterable[PyTree]) -> PyTree:
 
 def predictor(network: Network, image_size: tuple[int, int]) -> Callable[[PyTree, jax.Array], dict[str, jax.Array]]:
     """Returns a compiled function (variables, uint8 images) -> {task: prediction at the images' size}."""
-
     computed = network.on(platforms.default())
 
     def predict(variables: PyTree, images: jax.Array) -> dict[str, jax.Array]:

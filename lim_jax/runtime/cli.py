@@ -8,6 +8,7 @@ so does Ctrl-C at once, with 130. Training answers signals in its own way while 
 import io
 import logging
 import os
+import pathlib
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from lim_jax.runtime.suggestions import nearest
 from lim_jax.runtime.verbs import VERBS, Verb
 
 EXIT_USER_ERROR = 2
+SMALLEST_SIDE = 16  # pixels, of an image that a network sees, as in configurations
+TRAINED = "DIR, the folder of a training run"  # what --workdir is of verbs that use a trained network
 HELP_FLAGS = ("--help", "-help", "--helpshort", "-h", "-?")
 _WIDTH = 100
 
@@ -51,6 +54,20 @@ def run(main: Callable[[Sequence[str]], object], define_flags: Callable[[], None
             lambda argv: _exit_clearly(main, argv),
             flags_parser=lambda argv: _parse_flags(argv, own, f"{command} --help lists the flags"),
         )
+
+
+def required_path(name: str, what: str) -> pathlib.Path:
+    """Returns the path that a flag gives; raises `UserError` if it is not given, with `what` after "add --name="."""
+    value = getattr(flags.FLAGS, name)
+    if value is None:
+        raise UserError(f"no {name}: add --{name}={what}")
+    return pathlib.Path(value)
+
+
+def height_and_width(text: str) -> tuple[int, int] | None:
+    """Returns what `HEIGHT,WIDTH` says; None if it is something else, or less than `SMALLEST_SIDE`."""
+    sides = [int(side) if side.strip().isdecimal() else 0 for side in text.split(",")]
+    return (sides[0], sides[1]) if len(sides) == 2 and min(sides) >= SMALLEST_SIDE else None
 
 
 def help_text(command: str, module: str, doc: str, own: Sequence[str]) -> str:
@@ -162,13 +179,10 @@ def _complaint(error: Exception, own: Sequence[str], where_to_look: str) -> str:
     if isinstance(error, flags.UnrecognizedFlagError):
         if error.flagname.startswith("config.") and "config" in own:
             return f"--{error.flagname} needs a configuration to change: add --config=configs/rooms.py before it"
-        return _suggestion(f"there is no flag --{error.flagname}", "--", error.flagname, own, where_to_look)
+        meant = nearest(error.flagname, own)
+        hint = f": did you mean --{meant}?" if meant else ""
+        return f"there is no flag --{error.flagname}{hint} ({where_to_look})"
     return f"{_last_line(error)} ({where_to_look})"
-
-
-def _suggestion(problem: str, prefix: str, word: str, words: Sequence[str], otherwise: str) -> str:
-    meant = nearest(word, words)
-    return f"{problem}: did you mean {prefix}{meant}? ({otherwise})" if meant else f"{problem} ({otherwise})"
 
 
 def _last_line(error: Exception) -> str:

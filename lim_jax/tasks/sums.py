@@ -29,6 +29,12 @@ def ratio(numerator: float | np.ndarray, denominator: float | np.ndarray) -> flo
     return float(numerator) / float(denominator) if denominator else None
 
 
+def root_mean(total: float | np.ndarray, number: float | np.ndarray) -> float | None:
+    """Returns the root of the mean of `number` squares that add up to `total`, None for none."""
+    mean = ratio(total, number)
+    return None if mean is None else mean**0.5
+
+
 def histogram(values: jax.Array, valid: jax.Array, upper: float, bins: int) -> jax.Array:
     """Counts the valid values in `bins` equal bins of [0, upper], as int32 (bins,)."""
     index = jnp.clip(jnp.floor(values * (bins / upper)).astype(jnp.int32), 0, bins - 1)

@@ -66,9 +66,8 @@ class Checkpoints:
             directory,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=_Kept(self._losses, (stored.TOTAL, *tasks)),
-                best_fn=lambda losses: (
-                    0.0
-                ),  # makes the manager write the losses, for older versions; the policy decides
+                # Makes the manager write the losses, for older versions; the policy decides.
+                best_fn=lambda losses: 0.0,
                 cleanup_tmp_directories=True,
                 lightweight_initialize=True,  # it would read the losses, and stumble over damaged ones
             ),

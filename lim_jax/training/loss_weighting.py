@@ -14,9 +14,9 @@ PyTree = Any
 _BRANCH = "loss_weighting"  # of the tree of all that is learned; a name in every checkpoint
 
 
-def initial_log_variances(tasks: Iterable[str], value: float = 0.0) -> dict[str, jax.Array]:
-    """Returns `{task: s_t}`, float32 scalars. At 0 uncertainty weighting starts out as the plain sum."""
-    return {task: jnp.float32(value) for task in tasks}
+def initial_log_variances(tasks: Iterable[str]) -> dict[str, jax.Array]:
+    """Returns `{task: s_t}`, float32 scalars: zeros, with which uncertainty weighting starts out as the plain sum."""
+    return {task: jnp.float32(0) for task in tasks}
 
 
 def join(params: PyTree, log_variances: PyTree) -> dict[str, Any]:

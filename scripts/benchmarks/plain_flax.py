@@ -1,7 +1,8 @@
 """The same network as anybody would write it in Flax: `nn.Conv`, `nn.BatchNorm`, `nn.max_pool`, `optax.adamw`.
 
 The baseline that comes with the benchmarks. `from_lim_jax` renames lim_jax's parameters to this module's, with which
-both compute the same outputs (tests/test_benchmark.py). Losses and their weighting are lim_jax's own, few operations.
+both compute the same outputs (tests/scripts/test_benchmark.py). Losses and their weighting are lim_jax's own, few
+operations.
 """
 
 from collections.abc import Callable, Mapping

@@ -2,9 +2,7 @@
 
 import functools
 import json
-import os
 import pathlib
-import signal
 import subprocess
 import sys
 
@@ -21,7 +19,7 @@ from lim_jax.errors import UserError
 from lim_jax.training import checkpoints, digests, loop, shrinking, stored
 from lim_jax.training.state import create_train_state, make_optimizer, sparse_groups
 from tests.models import reference_weights
-from tests.training.test_group_watch import history_of
+from tests.training.interrupted import assert_same_variables, history_of, train_in_two_parts
 from tests.training.tiny import tiny_config
 
 pytestmark = pytest.mark.slow
@@ -105,26 +103,12 @@ def test_evaluate_gives_the_same_numbers_again(shrunk):
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(shrunk, data_dir, tmp_path, monkeypatch):
-    """SIGTERM in the middle of the epoch after the network shrank."""
-    step_done = loop.Progress.step_done
-
-    def is_terminated(self, step):
-        if step == 4:  # it is saved after 5, with the gradients of one of two batches
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step_done(self, step)
-
-    monkeypatch.setattr(loop.Progress, "step_done", is_terminated)
-    with pytest.raises(SystemExit):
-        loop.train_and_evaluate(shrinking_config(data_dir), tmp_path)
-    monkeypatch.undo()
-    results = loop.train_and_evaluate(shrinking_config(data_dir), tmp_path)
+    """SIGTERM in the middle of the epoch after the network shrank, with the gradients of one batch of two added up."""
     workdir, history, expected = shrunk
-    assert results == expected
+    assert train_in_two_parts(shrinking_config(data_dir), tmp_path, monkeypatch, step=4) == expected
     assert history_of(tmp_path) == history
     for which in (checkpoints.BEST, checkpoints.LATEST):
-        one, other = (checkpoints.load_network(folder, which) for folder in (workdir, tmp_path))
-        assert one.network.model == other.network.model
-        jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
+        assert_same_variables(workdir, tmp_path, which)
 
 
 def make_network(width=0.05):

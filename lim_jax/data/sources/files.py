@@ -17,6 +17,7 @@ from lim_jax.data import transforms
 from lim_jax.data.sources import arrays, decoding, headers
 from lim_jax.errors import UserError
 
+AXES = ((0, 1), (1, 1), (2, 1))  # index and sign of the component that points right, into the scene, up
 NORMAL_LENGTHS = (0.8, 1.2)  # what counts as unit: PNG rounds, averaging shortens a little
 FEW = 0.01  # share of pixels that may be off without the whole map being wrong
 NO_LABEL = -1  # in arrays of labels, as PyTorch's data sets write it
@@ -159,9 +160,7 @@ def read_depth(
     return Depth(metres, {reason: count for reason, count in noted.items() if count})
 
 
-def read_normals(
-    path: pathlib.Path, photo: Photo, axes: Sequence[tuple[int, int]] = ((0, 1), (1, 1), (2, 1))
-) -> np.ndarray:
+def read_normals(path: pathlib.Path, photo: Photo, axes: Sequence[tuple[int, int]] = AXES) -> np.ndarray:
     """Reads normals from npy or a TIFF of floats, or from an image that stores n = v / 127.5 - 1.
 
     Args:
@@ -189,7 +188,7 @@ def read_normals(
             f"{path} holds normals that are not unit, one of length {length[odd][0]:.3g}: "
             "divide each by its length, and write (0, 0, 0) where there is none"
         )
-    if tuple(axes) != ((0, 1), (1, 1), (2, 1)):
+    if tuple(axes) != AXES:
         normals = np.stack([sign * normals[..., index] for index, sign in axes], axis=-1)
     turn = _turn(picture, photo)
     axes_turn = picture.orientation if turn == headers.UPRIGHT else turn  # the directions turn with the pixels

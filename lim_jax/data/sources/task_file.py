@@ -65,7 +65,7 @@ class Target:
     ignores_by_default: bool = False
     scale: float = 1.0
     range: tuple[float, float] = (0.0, float("inf"))
-    axes: tuple[tuple[int, int], ...] = ((0, 1), (1, 1), (2, 1))
+    axes: tuple[tuple[int, int], ...] = files.AXES
 
     def meaning(self) -> dict[str, Any]:
         """Returns all that the task's records depend on, as JSON can hold it."""
