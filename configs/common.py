@@ -21,6 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset.source_dir = ""  # the data set as downloaded, read once to prepare the records
     config.dataset.follow_links = False  # whether lists and links in source_dir may lead out of it
     config.dataset.image_size = (256, 256)  # height, width
+    config.dataset.classes = 0  # nyu only: 13 | 40; 0 = as many as the source has, 40 of all but MTAN's npy folders
     config.dataset.split_sizes = (768, 128, 128)  # rooms only: images to render for train, validation, test
 
     config.dataset.num_workers = 0  # processes that read training examples; 0 = threads of this one

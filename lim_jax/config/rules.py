@@ -137,6 +137,7 @@ RULES = {
     "dataset.follow_links": _FLAG,
     "dataset.image_size": _counts(2, 16, "height,width of at least 16 pixels: --config.dataset.image_size=96,128"),
     "dataset.split_sizes": _counts(3, 1, "three counts of images: train,validation,test"),
+    "dataset.classes": Rule((int,), lambda value: value in (0, 13, 40), "13 or 40, or 0 for as many as there are"),
     "dataset.num_workers": _whole(0, _MOST_PROCESSES),
     "dataset.num_threads": _whole(1, _MOST_PROCESSES),
     "dataset.prefetch_batches": _whole(1, _MOST_BATCHES),

@@ -36,21 +36,27 @@ class _Opener:
 
     Attributes:
       specs: its targets.
-      prepare: prepares its records and returns their directory.
+      prepare: prepares its records, with the targets of some tasks at least, and returns their directory.
       labelled: the positions of the training examples that are labelled for some of the tasks; None: all are.
     """
 
     specs: Callable[[Any], Mapping[str, TargetSpec]]
-    prepare: Callable[[Any, tuple[int, int]], pathlib.Path]
+    prepare: Callable[[Any, tuple[int, int], Sequence[str]], pathlib.Path]
     labelled: Callable[[Any, Sequence[str]], Sequence[int] | None] = lambda config, tasks: None
 
 
-def _prepare_nyu(config: Any, image_size: tuple[int, int]) -> pathlib.Path:
-    share = config.get("validation_share", nyu.VALIDATION_SHARE)
-    return nyu.prepare(config.data_dir, config.source_dir, image_size, share, _follow_links(config))
+def _prepare_nyu(config: Any, image_size: tuple[int, int], tasks: Sequence[str]) -> pathlib.Path:
+    share, classes = config.get("validation_share", nyu.VALIDATION_SHARE), config.get("classes", 0)
+    follow = _follow_links(config)
+    return nyu.prepare(config.data_dir, config.source_dir, image_size, share, follow, tasks=tasks, classes=classes)
 
 
-def _prepare_rooms(config: Any, image_size: tuple[int, int]) -> pathlib.Path:
+def _nyu_specs(config: Any) -> Mapping[str, TargetSpec]:
+    return nyu.CLASSES[nyu.num_classes(config.source_dir, config.get("classes", 0))]
+
+
+def _prepare_rooms(config: Any, image_size: tuple[int, int], tasks: Sequence[str]) -> pathlib.Path:
+    del tasks  # all are drawn
     return rooms.prepare(config.data_dir, image_size, config.get("split_sizes", rooms.SPLIT_SIZES))
 
 
@@ -65,14 +71,14 @@ def _folder_specs(config: Any) -> dict[str, TargetSpec]:
 _DATASETS = {
     "celebamask_hq": _Opener(
         lambda config: celebamask_hq.SPECS,
-        lambda config, size: celebamask_hq.prepare(config.data_dir, config.source_dir, size),
+        lambda config, size, tasks: celebamask_hq.prepare(config.data_dir, config.source_dir, size),
     ),
     "folder": _Opener(
         _folder_specs,
-        lambda config, size: folder.prepare(config.data_dir, config.source_dir, size, _follow_links(config)),
+        lambda config, size, tasks: folder.prepare(config.data_dir, config.source_dir, size, _follow_links(config)),
         lambda config, tasks: folder.labelled(config.source_dir, tasks, _follow_links(config)),
     ),
-    "nyu": _Opener(lambda config: nyu.SPECS, _prepare_nyu),
+    "nyu": _Opener(_nyu_specs, _prepare_nyu),
     "rooms": _Opener(lambda config: rooms.SPECS, _prepare_rooms),
 }
 NAMES = tuple(_DATASETS)  # also of the folders of their records
@@ -95,8 +101,8 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     Args:
       config: a `ConfigDict` with `name`, `data_dir` (None: `$TFDS_DATA_DIR`, or ~/tensorflow_datasets), `image_size`
         (height, width) and what the data set needs besides: `source_dir` (all but rooms) and perhaps
-        `follow_links` (whether lists of files may lead out of `source_dir`; no), `validation_share` (nyu),
-        `split_sizes` (rooms).
+        `follow_links` (whether lists of files may lead out of `source_dir`; no), `validation_share` and `classes`
+        (nyu: 40 or 13), `split_sizes` (rooms).
       tasks: names of the targets to read.
 
     Raises:
@@ -105,7 +111,7 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     specs = _select_specs(config.name, targets(config), tasks)
     opener = _DATASETS[config.name]
     labelled = opener.labelled(config, tasks)
-    directory = opener.prepare(config, _image_size(config.image_size))
+    directory = opener.prepare(config, _image_size(config.image_size), tasks)
     sources: dict[str, Source] = {split: records.RecordSource(directory, split, specs) for split in SPLITS}
     if labelled is not None:
         sources["train"] = records.Subset(sources["train"], labelled)
