@@ -13,7 +13,7 @@ from lim_jax.tasks.legends import ColorKey, Entry
 from lim_jax.tasks.sums import count, histogram, histogram_median, ratio
 
 ANGLES = {"within_11.25": 11.25, "within_22.5": 22.5, "within_30": 30.0}
-_MEDIAN_BINS = 3600  # of 0.05 degrees
+_MEDIAN_BINS = 36000  # of 0.005 degrees
 _SHORTEST = 1e-4  # predictions shorter than this are not stretched further, which bounds the gradient
 _SHOWN_DIRECTIONS = {
     "up": (0, 0, 1),
@@ -31,7 +31,7 @@ class NormalsTask(DenseTask):
     Metrics:
       cosine_similarity: the paper's. Mean over the valid cells of the split, at 1/8 resolution.
       angle_mean, angle_median: of the angle between prediction and target in degrees, over the valid pixels
-        of the split, at the image's resolution with upsampled predictions; the median from bins of 0.05°.
+        of the split, at the image's resolution with upsampled predictions; the median from bins of 0.005°.
       within_11.25, within_22.5, within_30: share of those pixels, a fraction of 1, whose angle is smaller.
     """
 
