@@ -22,6 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset.follow_links = False  # whether lists and links in source_dir may lead out of it
     config.dataset.image_size = (256, 256)  # height, width
     config.dataset.classes = 0  # nyu only: 13 | 40; 0 = as many as the source has, 40 of all but MTAN's npy folders
+    config.dataset.validation_share = 0.1  # nyu: of the training images; 0, of any data set: train on them, too
     config.dataset.split_sizes = (768, 128, 128)  # rooms only: images to render for train, validation, test
 
     config.dataset.num_workers = 0  # processes that read training examples; 0 = threads of this one
@@ -53,10 +54,18 @@ def get_config() -> ml_collections.ConfigDict:
     config.batch_size = 16  # over all devices of all processes
     config.num_epochs = 1000
     config.learning_rate = 1e-4
-    config.learning_rate_schedule = "constant"  # constant | plateau
+    config.learning_rate_schedule = "constant"  # constant | plateau | step | poly | cosine
+    config.warmup_epochs = 0.0  # in which the rate rises linearly from nearly 0, before any schedule
     config.plateau_patience = 10  # epochs without a better total validation loss before the rate falls
     config.plateau_factor = 0.1  # what the rate is then multiplied with
-    config.weight_decay = 0.1  # decoupled, as in AdamW
+    config.step_epochs = 100  # step: epochs between two reductions
+    config.step_factor = 0.5  # what the rate is then multiplied with
+    config.poly_power = 0.9  # poly: the rate is (1 - share of the run that is over) to this power
+    config.weight_decay = 0.1
+    config.weight_decay_form = "decoupled"  # decoupled (as in AdamW) | coupled (in the gradient, as L2)
+    config.gradient_clipping = 0.0  # largest norm of all gradients together, before Adam; 0 = none
+    config.accumulation_steps = 1  # batches whose mean gradient makes one step
+    config.ema_decay = 0.0  # of a moving average of the parameters, which is then what is evaluated; 0 = none
     config.loss_weighting = "uncertainty"  # uncertainty | uniform
     config.loss_resolution = "features"  # of dense tasks: features | image, logits resized to the labels first
     config.label_smoothing = 0.1  # of the segmentation loss

@@ -67,7 +67,8 @@ def memory(config: Config, num_images: int) -> tuple[int, int]:
     for task in config.tasks:
         parameters += _head(targets[task].kind, features, config.model.head_channels)
     size = 2 if config.dtype == "bfloat16" else 4
-    return 4 * _COPIES * parameters, size * num_images * activations
+    copies = _COPIES + (config.ema_decay > 0) + (config.accumulation_steps > 1)
+    return 4 * copies * parameters, size * num_images * activations
 
 
 def as_bytes(number: float) -> str:

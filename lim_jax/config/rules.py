@@ -89,6 +89,12 @@ def _depth_losses() -> Sequence[str]:
     return tuple(ERRORS)
 
 
+def _schedules() -> Sequence[str]:
+    from lim_jax.training.schedules import SCHEDULES
+
+    return SCHEDULES
+
+
 def _penalties() -> Sequence[str]:
     from lim_jax.sparsity.penalties import PENALTIES
 
@@ -136,6 +142,7 @@ RULES = {
     "dataset.source_dir": _TEXT,
     "dataset.follow_links": _FLAG,
     "dataset.image_size": _counts(2, 16, "height,width of at least 16 pixels: --config.dataset.image_size=96,128"),
+    "dataset.validation_share": _SHARE,
     "dataset.split_sizes": _counts(3, 1, "three counts of images: train,validation,test"),
     "dataset.classes": Rule((int,), lambda value: value in (0, 13, 40), "13 or 40, or 0 for as many as there are"),
     "dataset.num_workers": _whole(0, _MOST_PROCESSES),
@@ -159,10 +166,18 @@ RULES = {
     "batch_size": _whole(1),
     "num_epochs": _whole(1),
     "learning_rate": _POSITIVE,
-    "learning_rate_schedule": _one_of("constant", "plateau"),
+    "learning_rate_schedule": _asked(_schedules),
+    "warmup_epochs": _NOT_NEGATIVE,
     "plateau_patience": _whole(1),
     "plateau_factor": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),
+    "step_epochs": _whole(1),
+    "step_factor": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),
+    "poly_power": _POSITIVE,
     "weight_decay": _NOT_NEGATIVE,
+    "weight_decay_form": _one_of("decoupled", "coupled"),
+    "gradient_clipping": _NOT_NEGATIVE,
+    "accumulation_steps": _whole(1),
+    "ema_decay": _SHARE,
     "loss_weighting": _one_of("uncertainty", "uniform"),
     "loss_resolution": _one_of("features", "image"),
     "label_smoothing": _SHARE,
@@ -185,9 +200,4 @@ RULES = {
     "init_from": _TEXT,
     "num_devices": _whole(0),
     "compilation_cache_dir": _TEXT,
-}
-
-# Keys that a configuration may have, but need not.
-OPTIONAL_RULES = {
-    "dataset.validation_share": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),
 }

@@ -21,7 +21,7 @@ class Dataset:
     Attributes:
       name: as in `config.dataset.name`.
       specs: the chosen targets, in the order of `tasks`.
-      sources: "train", "validation" and "test": random access to examples
+      sources: "train", "validation" (unless training has that, too) and "test": random access to examples
         `{"image": uint8 H×W×3, "targets": {task: array}}` (see `specs`).
     """
 
@@ -46,8 +46,8 @@ class _Opener:
 
 
 def _prepare_nyu(config: Any, image_size: tuple[int, int], tasks: Sequence[str]) -> pathlib.Path:
-    share, classes = config.get("validation_share", nyu.VALIDATION_SHARE), config.get("classes", 0)
-    follow = _follow_links(config)
+    share = config.get("validation_share") or nyu.VALIDATION_SHARE  # 0 takes the records as they are
+    follow, classes = _follow_links(config), config.get("classes", 0)
     return nyu.prepare(config.data_dir, config.source_dir, image_size, share, follow, tasks=tasks, classes=classes)
 
 
@@ -101,8 +101,8 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     Args:
       config: a `ConfigDict` with `name`, `data_dir` (None: `$TFDS_DATA_DIR`, or ~/tensorflow_datasets), `image_size`
         (height, width) and what the data set needs besides: `source_dir` (all but rooms) and perhaps
-        `follow_links` (whether lists of files may lead out of `source_dir`; no), `validation_share` and `classes`
-        (nyu: 40 or 13), `split_sizes` (rooms).
+        `follow_links` (whether lists of files may lead out of `source_dir`; no), `validation_share` (nyu; of any
+        data set 0: the validation images are trained on, too), `classes` (nyu: 40 or 13), `split_sizes` (rooms).
       tasks: names of the targets to read.
 
     Raises:
@@ -115,6 +115,8 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     sources: dict[str, Source] = {split: records.RecordSource(directory, split, specs) for split in SPLITS}
     if labelled is not None:
         sources["train"] = records.Subset(sources["train"], labelled)
+    if config.get("validation_share") == 0:
+        sources["train"] = records.Joined(sources["train"], sources.pop("validation"))
     return Dataset(config.name, specs, sources)
 
 

@@ -90,6 +90,26 @@ class Subset:
         return f"Subset({self._source!r}, {len(self)} examples)"
 
 
+class Joined:
+    """The examples of two sources, one after the other, as a source."""
+
+    def __init__(self, first: Any, second: Any):
+        """Appends `second`, unless it is the same examples once more, as of sources with very few."""
+        same = len(first) == len(second) and np.array_equal(first[0]["image"], second[0]["image"])
+        self._sources = (first,) if same else (first, second)
+        self.noted: Noted = first.noted
+
+    def __len__(self) -> int:
+        return sum(map(len, self._sources))
+
+    def __getitem__(self, index: int) -> Example:
+        first = len(self._sources[0])
+        return self._sources[0][index] if index < first else self._sources[1][index - first]
+
+    def __repr__(self) -> str:  # grain's saved states and error messages hold it
+        return f"Joined({', '.join(map(repr, self._sources))})"
+
+
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 

@@ -15,8 +15,10 @@ steps took, `compile_seconds["training"]` of it included.
 `config.sparsity.target`, and missing without one. Where it is more than `TARGET_TOLERANCE` the epoch does not count
 as progress: the best network is the best of those with the sparsity that was asked for.
 `bad_steps` is the number of steps that were skipped because something was not finite (`lim_jax.training.bad_steps`).
-`validation` and the totals of it are missing in epochs without evaluation; a loss is None when the split has no
-label of the task, and one that is not finite counts as none.
+`validation` and the totals of it are missing in epochs without evaluation. A run without a validation split
+(`config.dataset.validation_share=0`) never has them; it has `test`, of the same form, which decides nothing: its last
+network counts as its best. A loss is None when the split has no label of the task, and one that is not finite counts
+as none.
 
 `total["balanced"]` is what epochs are judged by under uncertainty weighting: the geometric mean of the task losses. The
 loss that is trained, `total["validation"]`, falls as long as its weights move, even where every task gets worse. At the
@@ -37,6 +39,7 @@ from lim_jax.config import Config
 Record = Mapping[str, Any]
 
 TARGET_TOLERANCE = 2.0  # percentage points
+LAST_EPOCHS = 10  # over which results on the test split are averaged where there is no validation split
 _SMALLEST = 1e-12  # a loss that has a logarithm
 
 
@@ -128,9 +131,31 @@ def learning_rate(history: Sequence[Record], config: Config) -> float:
     return config.learning_rate
 
 
+def evaluated_split(config: Config) -> str:
+    """Returns the split on which epochs are evaluated."""
+    return "validation" if config.dataset.validation_share else "test"
+
+
 def is_evaluated(epoch: int, config: Config) -> bool:
-    """Whether an epoch, counted from 1, ends with an evaluation on the validation split: the last one always does."""
-    return epoch % config.eval_every_epochs == 0 or epoch == config.num_epochs
+    """Whether an epoch, counted from 1, ends with an evaluation: the last does, or those whose results are averaged."""
+    last = 1 if evaluated_split(config) == "validation" else LAST_EPOCHS
+    return epoch % config.eval_every_epochs == 0 or epoch > config.num_epochs - last
+
+
+def mean_of_last(history: Sequence[Record]) -> dict[str, Any]:
+    """Returns the mean results on the test split over the last epochs that were evaluated, `LAST_EPOCHS` at most.
+
+    `{"epochs": their number, "mean": {task: {"loss": x, metric: x}}}`; None for what one of them has not.
+    """
+    last = [record["test"] for record in history if "test" in record][-LAST_EPOCHS:]
+
+    def mean(values: list[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return math.fsum(known) / len(known) if len(known) == len(values) else None
+
+    tasks = last[-1] if last else {}
+    means = {task: {name: mean([test[task][name] for test in last]) for name in tasks[task]} for task in tasks}
+    return {"epochs": len(last), "mean": means}
 
 
 def is_saved(history: Sequence[Record], config: Config) -> bool:

@@ -148,7 +148,7 @@ def end_epoch(run: Run, standing: Standing, seconds: float, compile_seconds: flo
     shares = group_watch.shares(standing.state.params, run.groups, config, standing.shrinking.original)
     new["sparsity"] = shares | group_watch.changes(standing.zero_groups, group_watch.pattern(zeros))
     if history_lib.is_evaluated(epoch, config):
-        new = record.with_validation(new, run, standing)
+        new = record.with_evaluation(new, run, standing)
     standing.history.append(new)
     standing.epoch_sums = None
     if history_lib.is_saved(standing.history, config):

@@ -12,7 +12,7 @@ from lim_jax.prediction import evaluation
 from lim_jax.runtime import compile_time
 from lim_jax.training import bad_steps, divergence, history, loss_weighting
 from lim_jax.training.run import Run, Standing
-from lim_jax.training.state import last_strength
+from lim_jax.training.state import last_learning_rate, last_strength
 
 PyTree = Any
 
@@ -71,7 +71,7 @@ def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: f
         "total": {"train": total / steps},
         "bad_steps": standing.epoch_sums.get("bad_steps", 0),
         "strength": last_strength(standing.state.opt_state),
-        "learning_rate": float(standing.state.opt_state.hyperparams["learning_rate"]),
+        "learning_rate": last_learning_rate(standing.state.opt_state, run.config, run.steps_per_epoch),
         "network": {
             "parameters": network_lib.num_parameters(standing.state.params),
             "channels": network_lib.num_channels(standing.network),
@@ -81,21 +81,28 @@ def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: f
     }
 
 
-def with_validation(record: Mapping[str, Any], run: Run, standing: Standing) -> dict[str, Any]:
-    """Returns the record with the results of an evaluation on the validation split."""
+def with_evaluation(record: Mapping[str, Any], run: Run, standing: Standing) -> dict[str, Any]:
+    """Returns the record with the results of an evaluation on the validation split, or on what is in its place."""
     started = time.monotonic()
-    batches = evaluation.split_batches(run.dataset, "validation", run.config)
-    validation = standing.programs.evaluate(standing.state.variables, batches)
+    split = history.evaluated_split(run.config)
+    found = standing.programs.evaluate(
+        standing.state.evaluated, evaluation.split_batches(run.dataset, split, run.config)
+    )
+    return {
+        **record,
+        split: found,
+        "total": {**record["total"], **(_totals(found, run, standing) if split == "validation" else {})},
+        "compile_seconds": {**record["compile_seconds"], "evaluation": compile_time.since(started)},
+    }
+
+
+def _totals(validation: evaluation.Results, run: Run, standing: Standing) -> dict[str, float | None]:
+    """Returns the losses over all tasks by which an epoch is judged, given those of each on the validation split."""
     uncertainty = run.config.loss_weighting == "uncertainty"
     total = {"validation": validation_total(validation, standing.state.log_variances if uncertainty else None)}
     if history.is_balanced(standing.history, run.config):
         total["balanced"] = history.balanced(values["loss"] for values in validation.values())
-    return {
-        **record,
-        "validation": validation,
-        "total": {**record["total"], **total},
-        "compile_seconds": {**record["compile_seconds"], "evaluation": compile_time.since(started)},
-    }
+    return total
 
 
 def validation_total(validation: evaluation.Results, log_variances: Mapping[str, jax.Array] | None) -> float | None:

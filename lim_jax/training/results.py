@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from lim_jax.figures import report, tables
 from lim_jax.network import Network, Trained
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import whole_files
-from lim_jax.training import checkpoints
+from lim_jax.training import checkpoints, history
 from lim_jax.training.run import Run, Standing
 
 logger = logging.getLogger(__name__)
@@ -48,14 +48,10 @@ def measure(run: Run, standing: Standing, best: Trained) -> dict[str, Any]:
             evaluators[key] = evaluation.Evaluator(trained.network, run.local_devices)
         return evaluators[key](trained.variables, evaluation.split_batches(run.dataset, split, run.config))
 
-    def of_task(task: str) -> Trained:
-        return checkpoints.load_network(run.workdir, task)
-
     params = best.variables["params"]
     return {
         "test": evaluate(best, "test"),
-        "validation": evaluate(best, "validation"),
-        "test_best_per_task": {task: evaluate(of_task(task), "test")[task] for task in best.network.tasks},
+        **_by_validation(run, standing, best, evaluate),
         "test_constant": _baseline(run, best.network),
         "sparsity": sparsity.sparsity_summary(params, run.groups, standing.shrinking.original).to_json(),
         "parameters": network_lib.num_parameters(params),
@@ -74,6 +70,22 @@ def _baseline(run: Run, network: Network) -> evaluation.Results:
     """Returns the results on the test split of the best prediction that ignores the image."""
     train, test = (evaluation.split_batches(run.dataset, split, run.config) for split in ("train", "test"))
     return evaluation.baseline(network, train, test, run.local_devices)
+
+
+def _by_validation(
+    run: Run, standing: Standing, best: Trained, evaluate: Callable[[Trained, str], evaluation.Results]
+) -> dict[str, Any]:
+    """Returns the results that a validation split decides; without one, the mean of the last epochs' instead."""
+    if history.evaluated_split(run.config) == "test":
+        return {"validation": {}, "test_last_epochs": history.mean_of_last(standing.history)}
+
+    def of_task(task: str) -> Trained:
+        return checkpoints.load_network(run.workdir, task)
+
+    return {
+        "validation": evaluate(best, "validation"),
+        "test_best_per_task": {task: evaluate(of_task(task), "test")[task] for task in best.network.tasks},
+    }
 
 
 def _draw_report(run: Run, standing: Standing, best: Trained, layers: Mapping[str, Any]) -> None:

@@ -93,7 +93,7 @@ def _start(run: Run) -> Standing:
     original = shrinking.begin(shapes.params, run.groups, run.config)
     programs = make_programs(run, network, shapes, original)
     variables = initialization.variables_of(run.config, initializer)
-    state = create_train_state(variables, run.config.tasks, programs.optimizer)
+    state = create_train_state(variables, run.config.tasks, programs.optimizer, averages=run.config.ema_decay > 0)
     return Standing(network, programs, state, history=[], shrinking=original)
 
 
@@ -173,5 +173,7 @@ def _shapes(run: Run, network: Network) -> tuple[initialization.VariableInitiali
     """Returns what makes the variables of a network, and the shapes of the state before its first step."""
     initializer = initialization.VariableInitializer(network.model, run.config.dataset.image_size)
     optimizer = make_optimizer(run.config, run.groups, run.steps_per_epoch)
-    create = functools.partial(create_train_state, tasks=run.config.tasks, optimizer=optimizer)
+    create = functools.partial(
+        create_train_state, tasks=run.config.tasks, optimizer=optimizer, averages=run.config.ema_decay > 0
+    )
     return initializer, jax.eval_shape(create, initializer.shapes)

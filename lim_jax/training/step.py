@@ -19,9 +19,9 @@ from lim_jax import models
 from lim_jax.config import Config
 from lim_jax.network import Network
 from lim_jax.runtime import compilation, devices, platforms
-from lim_jax.training import bad_steps, loss_weighting
+from lim_jax.training import averaging, bad_steps, loss_weighting
 from lim_jax.training.interruption import ASKED
-from lim_jax.training.state import TrainState
+from lim_jax.training.state import TrainState, completed_steps
 
 PyTree = Any
 Batch = Mapping[str, Any]
@@ -80,7 +80,7 @@ def batch_gradients(state: TrainState, batch: Batch, *, network: Network, config
 
 
 def update(
-    state: TrainState, batch_gradients: BatchGradients, *, optimizer: optax.GradientTransformation
+    state: TrainState, batch_gradients: BatchGradients, *, optimizer: optax.GradientTransformation, config: Config
 ) -> tuple[TrainState, PyTree]:
     """Takes a step of `optimizer` along the gradients of a batch; heads that are not active stay as they are.
 
@@ -99,14 +99,16 @@ def update(
         updates = _only_active(state.active, updates, jax.tree.map(jnp.zeros_like, updates))
         learned: Any = optax.apply_updates(state.learned, updates)
         params, log_variances = loss_weighting.split(learned)
-        new = TrainState(
+        new = dataclasses.replace(
+            state,
             step=state.step + 1,
             params=params,
             log_variances=log_variances,
             batch_stats=_only_active(state.active, batch_stats, state.batch_stats),
             opt_state=opt_state,
-            active=state.active,
         )
+        if config.ema_decay:
+            new = dataclasses.replace(new, average=_averaged(state, new, config.ema_decay))
         return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, state)  # a computation may be in float64
 
     def passed_over() -> TrainState:
@@ -116,11 +118,23 @@ def update(
     return jax.lax.cond(jnp.all(finite) & has_label, taken, passed_over), sums | {bad_steps.FINITE: finite}
 
 
+def _averaged(state: TrainState, new: TrainState, limit: float) -> PyTree:
+    """Returns the moving average after a step; batches whose gradients are only added up leave it as it is."""
+    before, after = completed_steps(state.opt_state), completed_steps(new.opt_state)
+    moved = averaging.moved(state.average, new.variables, new.step if after is None else after, limit)
+    moved = {name: _only_active(state.active, tree, state.average[name]) for name, tree in moved.items()}
+    if after is None:
+        return moved
+    return jax.tree.map(functools.partial(jnp.where, after > before), moved, state.average)
+
+
 def whole_step(
     state: TrainState, batch: Batch, *, network: Network, config: Config, optimizer: optax.GradientTransformation
 ) -> tuple[TrainState, PyTree]:
     """`batch_gradients` and `update` as one function, for platforms that run them as one program."""
-    return update(state, batch_gradients(state, batch, network=network, config=config), optimizer=optimizer)
+    return update(
+        state, batch_gradients(state, batch, network=network, config=config), optimizer=optimizer, config=config
+    )
 
 
 class TrainStep:
@@ -144,7 +158,7 @@ class TrainStep:
             self._whole = devices.data_parallel(whole, local_devices, num_replicated=1, donate_first=True)
         gradients_of = functools.partial(batch_gradients, network=network, config=config)
         self._gradients: Any = devices.data_parallel(gradients_of, local_devices, num_replicated=1)
-        updated = functools.partial(update, optimizer=optimizer)
+        updated = functools.partial(update, optimizer=optimizer, config=config)
         self._update: Any = devices.replicated(updated, local_devices, donate_first=True)
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, PyTree]:
