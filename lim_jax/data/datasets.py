@@ -22,7 +22,8 @@ class Dataset:
       name: as in `config.dataset.name`.
       specs: the chosen targets, in the order of `tasks`.
       sources: "train", "validation" (unless training has that, too) and "test": random access to examples
-        `{"image": uint8 H×W×3, "targets": {task: array}}` (see `specs`).
+        `{"image": uint8 H×W×3, "targets": {task: array}}` (see `specs`). The latter two may be padded, or have
+        targets of another size than the image: what networks are scored on.
     """
 
     name: str
@@ -102,7 +103,9 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
       config: a `ConfigDict` with `name`, `data_dir` (None: `$TFDS_DATA_DIR`, or ~/tensorflow_datasets), `image_size`
         (height, width) and what the data set needs besides: `source_dir` (all but rooms) and perhaps
         `follow_links` (whether lists of files may lead out of `source_dir`; no), `validation_share` (nyu; of any
-        data set 0: the validation images are trained on, too), `classes` (nyu: 40 or 13), `split_sizes` (rooms).
+        data set 0: the validation images are trained on, too), `classes` (nyu: 40 or 13), `split_sizes` (rooms),
+        `scored_size` and `padded_size` (height, width): of the targets of evaluation, if they are not of the images'
+        size, and what these images are padded to.
       tasks: names of the targets to read.
 
     Raises:
@@ -111,12 +114,22 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     specs = _select_specs(config.name, targets(config), tasks)
     opener = _DATASETS[config.name]
     labelled = opener.labelled(config, tasks)
-    directory = opener.prepare(config, _image_size(config.image_size), tasks)
-    sources: dict[str, Source] = {split: records.RecordSource(directory, split, specs) for split in SPLITS}
+
+    def opened(size: Any) -> dict[str, Any]:
+        directory = opener.prepare(config, _image_size(size), tasks)
+        return {split: records.RecordSource(directory, split, specs) for split in SPLITS}
+
+    sources = opened(config.image_size)
     if labelled is not None:
         sources["train"] = records.Subset(sources["train"], labelled)
     if config.get("validation_share") == 0:
         sources["train"] = records.Joined(sources["train"], sources.pop("validation"))
+    if any(config.get("scored_size", ())):
+        native = opened(config.scored_size)
+        sources |= {split: records.Scored(sources[split], native[split]) for split in sources if split != "train"}
+    if any(config.get("padded_size", ())):
+        size = _image_size(config.padded_size)
+        sources |= {split: records.Padded(sources[split], specs, size) for split in sources if split != "train"}
     return Dataset(config.name, specs, sources)
 
 
