@@ -193,7 +193,7 @@ def _mean(of_task: Sequence[Mapping[str, float | None]]) -> dict[str, float | No
 def _results(workdir: pathlib.Path) -> dict[str, dict[str, float | None]]:
     """Returns the results on the test split that training or `evaluate` left."""
     files: dict[str, Callable[[Any], Any]] = {
-        "results.json": lambda content: content.get("test_last_epochs") or content["test"],
+        "results.json": lambda content: content.get("test_last_epochs", {}).get("mean") or content["test"],
         "evaluation_test.json": lambda content: content,
     }
     for name, test_of in files.items():
