@@ -76,7 +76,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.gradient_clipping = 0.0  # largest norm of all gradients together, before Adam; 0 = none
     config.accumulation_steps = 1  # batches whose mean gradient makes one step
     config.ema_decay = 0.0  # of a moving average of the parameters, which is then what is evaluated; 0 = none
-    config.loss_weighting = "uncertainty"  # uncertainty | uniform
+    # uncertainty | equal | fixed | dwa | gls | rlw | stch | famo, and by the gradients: pcgrad | cagrad | upgrad
+    config.loss_weighting = "uncertainty"
+    config.loss_weights = ()  # of fixed: one number per task
+    config.rep_grad = False  # pcgrad, cagrad, upgrad: by gradients of the features, not of the backbone's parameters
+    config.log_gradient_cosines = False  # between the tasks' gradients on the backbone, once per epoch
     config.loss_resolution = "features"  # of dense tasks: features | image, logits resized to the labels first
     config.label_smoothing = 0.1  # of the segmentation loss
     config.early_stopping_patience = 25  # epochs, per task (its head freezes) and in total; 0 = never

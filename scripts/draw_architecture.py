@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("results", ("prediction", "figures")),
     ("the problem", ("network", "config", "tasks", "data")),
     ("networks", ("compaction", "models", "structure")),
-    ("groups, targets", ("sparsity", "data.specs")),
+    ("groups, targets", ("sparsity", "balancing", "data.specs")),
     ("shared by all", ("runtime", "ops", "errors")),
 )
 ROOMS = {
@@ -49,6 +49,7 @@ ROOMS = {
     "models": "backbones and heads",
     "structure": "removes channels of any JAX function",
     "sparsity": "proximal steps for optax",
+    "balancing": "many losses, one step",
     "data.specs": "what a target is",
     "runtime": "devices, memory, command line",
     "ops": "convolution, ReLU, sums",

@@ -230,6 +230,24 @@ def _plateau_of_nothing(config: Config) -> list[str]:
     ]
 
 
+def _weights_of_tasks(config: Config) -> list[str]:
+    given, fixed = len(config.loss_weights), config.loss_weighting == "fixed"
+    if fixed and given != len(config.tasks):
+        return [f"config.loss_weights has {given} numbers, but there are {len(config.tasks)} tasks: give one for each"]
+    if given and not fixed:
+        return [f"config.loss_weights are of config.loss_weighting='fixed', which is {config.loss_weighting!r}"]
+    return []
+
+
+def _not_of_gradients(config: Config) -> list[str]:
+    from lim_jax import balancing
+
+    method = balancing.create(config.loss_weighting)
+    if not config.rep_grad or isinstance(method, balancing.GradientBalancing):
+        return []
+    return [f"config.rep_grad is of methods that weigh gradients; config.loss_weighting is {config.loss_weighting!r}"]
+
+
 # By the keys that have to be right by themselves: what is wrong with their combination.
 _CONTRADICTIONS: dict[tuple[str, ...], Callable[[Config], list[str]]] = {
     ("tasks", "dataset.name", "dataset.source_dir"): _unknown_tasks,
@@ -259,6 +277,8 @@ _CONTRADICTIONS: dict[tuple[str, ...], Callable[[Config], list[str]]] = {
         "warmup_epochs",
         "accumulation_steps",
     ): _forgotten_schedule,
+    ("loss_weights", "loss_weighting", "tasks"): _weights_of_tasks,
+    ("rep_grad", "loss_weighting"): _not_of_gradients,
     ("warmup_epochs", "num_epochs"): _endless_warm_up,
     ("dataset.validation_share", "learning_rate_schedule"): _plateau_of_nothing,
 }

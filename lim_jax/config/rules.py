@@ -89,6 +89,12 @@ def _depth_losses() -> Sequence[str]:
     return tuple(ERRORS)
 
 
+def _methods() -> Sequence[str]:
+    from lim_jax.balancing import METHODS
+
+    return METHODS
+
+
 def _schedules() -> Sequence[str]:
     from lim_jax.training.schedules import SCHEDULES
 
@@ -203,7 +209,14 @@ RULES = {
     "gradient_clipping": _NOT_NEGATIVE,
     "accumulation_steps": _whole(1),
     "ema_decay": _SHARE,
-    "loss_weighting": _one_of("uncertainty", "uniform"),
+    "loss_weighting": _asked(_methods),
+    "loss_weights": Rule(
+        (tuple, list),
+        lambda values: all(_POSITIVE.has_type(value) and _POSITIVE.accepts(value) for value in values),
+        "numbers greater than 0, one per task: --config.loss_weights=1.0,10.0",
+    ),
+    "rep_grad": _FLAG,
+    "log_gradient_cosines": _FLAG,
     "loss_resolution": _one_of("features", "image"),
     "label_smoothing": _SHARE,
     "max_bad_steps": _whole(1),  # older runs have none

@@ -57,6 +57,8 @@ class Task(abc.ABC):
       head_name: the head of `lim_jax.models` that the task takes.
       loss_label: the loss in words.
       metric_info: the metrics of `summarize`, the published one first.
+      starts_at_constant: whether a new head's bias is the best constant prediction, because logits near 0, which all
+        others start with, would be far from any target.
       is_continuous: whether predictions are numbers that may be averaged; indices of classes are not.
       prediction_meaning: what an exported file's predictions are.
       logits_meaning: what an exported file's logits are, and how predictions are made of them.
@@ -66,6 +68,7 @@ class Task(abc.ABC):
     head_name: ClassVar[str]
     loss_label: ClassVar[str]
     metric_info: ClassVar[Mapping[str, Metric]]
+    starts_at_constant: ClassVar[bool] = False
     is_continuous: ClassVar[bool] = True
     prediction_meaning: ClassVar[str]
     logits_meaning: ClassVar[str]

@@ -337,4 +337,8 @@ def _split_variables(item: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], PyT
 
 def _training(state: TrainState) -> PyTree:
     training = {"step": state.step, "opt_state": state.opt_state, "active": state.active}
-    return training | {_TRAINED: state.variables} if state.average else training
+    if state.balancing:
+        training["balancing"] = state.balancing
+    if state.average:
+        training[_TRAINED] = state.variables
+    return training

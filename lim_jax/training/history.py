@@ -7,10 +7,11 @@ that a resumed run takes the same decisions. A record holds
      "total": {"train": x, "validation": x, "balanced": x}, "bad_steps": n,
      "sparsity": {"group_percent": x, "parameter_percent": x, "died": n, "revived": n, "off_target": x},
      "strength": x, "learning_rate": x, "network": {"parameters": n, "channels": n},
-     "seconds": x, "compile_seconds": {"training": x, "evaluation": x}}
+     "gradient_cosines": {"depth normals": x, ...}, "seconds": x, "compile_seconds": {"training": x, "evaluation": x}}
 
 `network` is the size of the network that the epoch trained (`channels` are those of its backbone), `seconds` what its
 steps took, `compile_seconds["training"]` of it included.
+`gradient_cosines` are between the gradients of two tasks (`task_gradients.group_cosines`), where they are asked for.
 `died` and `revived` count groups over the epoch; `off_target` is how many percentage points sparsity is away from
 `config.sparsity.target`, and missing without one. Where it is more than `TARGET_TOLERANCE` the epoch does not count
 as progress: the best network is the best of those with the sparsity that was asked for.
@@ -24,8 +25,9 @@ as none.
 loss that is trained, `total["validation"]`, falls as long as its weights move, even where every task gets worse. At the
 weights that are best for the losses of an epoch it would be their sum of `1 + log L_t`, and this orders epochs as the
 geometric mean does: a per cent of one task's loss weighs as much as a per cent of another's, whatever their scales.
-With fixed weights (`loss_weighting="uniform"`) the total itself is what epochs are judged by, and there is no
-`balanced`; nor has it a run that began before there was: it is judged by one measure from its beginning to its end.
+The same holds for all methods whose weights move. With fixed weights (`loss_weighting=equal|fixed`) the total itself
+is what epochs are judged by, and there is no `balanced`; nor has it a run that began before there was: it is judged
+by one measure from its beginning to its end.
 
 Everything below is a pure function of the history.
 """
@@ -34,6 +36,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lim_jax import balancing
 from lim_jax.config import Config
 
 Record = Mapping[str, Any]
@@ -55,7 +58,8 @@ def validation_loss(record: Record, task: str | None = None) -> float | None:
 def is_balanced(history: Sequence[Record], config: Config) -> bool:
     """Whether the epoch after these is judged by `total["balanced"]`."""
     totals = [record["total"] for record in history if "validation" in record["total"]]
-    return config.loss_weighting == "uncertainty" and all("balanced" in total for total in totals)
+    moves = balancing.create(config.loss_weighting, config.tasks, config.loss_weights).weights_move
+    return moves and all("balanced" in total for total in totals)
 
 
 def balanced(losses: Iterable[float | None]) -> float | None:

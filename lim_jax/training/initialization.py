@@ -24,6 +24,7 @@ from lim_jax.network import Network
 logger = logging.getLogger(__name__)
 
 PyTree = Any
+_LOOKED_AT = 32  # training examples, for the constant that a head starts at
 
 
 def network_of(config: Config, specs: Mapping[str, TargetSpec]) -> Network:
@@ -104,13 +105,43 @@ def _parts(numbers: jax.Array, shapes: Sequence[tuple[int, ...]]) -> list[jax.Ar
     ]
 
 
-def variables_of(config: Config, initializer: VariableInitializer) -> PyTree:
+def constants_of(network: Network, source: Any) -> dict[str, tuple[str, np.ndarray]]:
+    """Returns where the heads of tasks with `starts_at_constant` start: `{task: (last layer, bias)}`.
+
+    Args:
+      network: a network.
+      source: the training examples, some of which are looked at if need be.
+    """
+    starting = {name: task for name, task in network.tasks.items() if task.starts_at_constant}
+    if not starting:
+        return {}
+    from lim_jax.data import pipeline
+    from lim_jax.prediction import evaluation
+
+    examples = [source[index]["targets"] for index in pipeline.evenly_spaced(source, _LOOKED_AT)]
+    constants = {}
+    for name, task in starting.items():
+        sums = evaluation.accumulate(task.baseline_statistics(jnp.asarray(each[name])[None]) for each in examples)
+        constants[name] = (network.model.heads[name].last_layer, task.baseline_logits(sums))
+    return constants
+
+
+def variables_of(
+    config: Config, initializer: VariableInitializer, constants: Mapping[str, tuple[str, np.ndarray]] | None = None
+) -> PyTree:
     """Returns `{"params", "batch_stats"}`: newly drawn, but for a pretrained backbone, or what `config.init_from` has.
+
+    Args:
+      config: of the run.
+      initializer: of the model.
+      constants: what `constants_of` returns; none by default.
 
     Raises:
       UserError: nothing there fits.
     """
     variables = initializer.init(config.seed)
+    for task, (layer, bias) in (constants or {}).items():
+        variables["params"][f"heads_{task}"][layer]["bias"] = jnp.asarray(bias, jnp.float32)
     if config.model.pretrained:
         logger.info("the backbone starts from %s", config.model.pretrained)
         return pretrained.with_backbone(variables, config.model.backbone, config.model.pretrained)

@@ -4,6 +4,7 @@ The optimizer is `lim_jax.sparsity.proximal_adam` behind
 `optax.inject_hyperparams`, so that learning rate and strength are data in the state, not compiled constants.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lim_jax import models, sparsity
+from lim_jax import balancing, models, sparsity
 from lim_jax.config import Config
 from lim_jax.runtime import platforms
 from lim_jax.sparsity.groups import Groups
@@ -34,6 +35,7 @@ class TrainState:
       batch_stats: float32 pytree: running means and variances of the batch norms.
       opt_state: the optimizer's state.
       active: {task: bool scalar}; the head of a task that is not active stays as it is.
+      balancing: the state of the method that balances the tasks (`lim_jax.balancing`); {} for most.
       average: the moving average of `variables` (`averaging`); () if the run has none.
     """
 
@@ -43,6 +45,7 @@ class TrainState:
     batch_stats: PyTree
     opt_state: PyTree
     active: Mapping[str, jax.Array]
+    balancing: PyTree = dataclasses.field(default_factory=dict)
     average: PyTree = ()
 
     @property
@@ -67,6 +70,11 @@ def sparse_groups(config: Config) -> Groups:
     A run makes it once: what is compiled for these groups is found again by this object.
     """
     return functools.partial(models.backbone_groups, scope=config.sparsity.scope)
+
+
+def method_of(config: Config) -> balancing.Balancing:
+    """Returns the method by which the tasks are balanced."""
+    return balancing.create(config.loss_weighting, config.tasks, config.loss_weights)
 
 
 def make_optimizer(
@@ -169,10 +177,29 @@ def _scaled(factor: optax.Schedule, base: jax.Array, count: jax.Array) -> jax.Ar
     return base * factor(count)
 
 
+def first_state(variables: PyTree, optimizer: optax.GradientTransformation, config: Config) -> TrainState:
+    """Returns the state before the first step of the run that `config` describes."""
+    method, averages = method_of(config), config.ema_decay > 0
+    return create_train_state(variables, config.tasks, optimizer, method=method, averages=averages)
+
+
 def create_train_state(
-    variables: PyTree, tasks: Sequence[str], optimizer: optax.GradientTransformation, *, averages: bool = False
+    variables: PyTree,
+    tasks: Sequence[str],
+    optimizer: optax.GradientTransformation,
+    *,
+    method: balancing.Balancing | None = None,
+    averages: bool = False,
 ) -> TrainState:
-    """Returns the state before the first step, with the model's `variables`; it may have a moving average of them."""
+    """Returns the state before the first step.
+
+    Args:
+      variables: of the model.
+      tasks: their names.
+      optimizer: of the run.
+      method: that balances the tasks; None: one without a state.
+      averages: whether there is a moving average of the variables.
+    """
     log_variances = loss_weighting.initial_log_variances(tasks)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -181,6 +208,7 @@ def create_train_state(
         batch_stats=variables["batch_stats"],
         opt_state=jax.jit(optimizer.init)(loss_weighting.join(variables["params"], log_variances)),
         active={task: jnp.ones((), bool) for task in tasks},
+        balancing={} if method is None else method.init(len(tasks)),
         average=jax.tree.map(jnp.copy, _variables(variables)) if averages else (),
     )
 

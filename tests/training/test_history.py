@@ -106,6 +106,8 @@ def settings(**changes):
         "learning_rate_schedule": "constant",
         "plateau_patience": 2,
         "plateau_factor": 0.5,
+        "loss_weighting": "uncertainty",
+        "loss_weights": (),
         "dataset": types.SimpleNamespace(validation_share=0.1),
     }
     return types.SimpleNamespace(**(values | changes))
@@ -185,6 +187,7 @@ def test_epochs_are_judged_by_the_change_of_every_task_not_by_moving_weights(los
     [
         ([], "uncertainty", True),
         ([], "uniform", False),
+        ([], "famo", True),
         (records([None, None]), "uncertainty", True),
         (balanced_records((1, 2)), "uncertainty", True),
         (records([3.0, None]), "uncertainty", False),  # an older version began it
