@@ -61,6 +61,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.depth.loss = "mse"  # mse | l1 | berhu
     config.depth.max = 0.0  # metres only: what is farther counts nowhere, predictions stop there; 0 = no limit
 
+    config.normals = ml_collections.ConfigDict()
+    config.normals.loss = "cosine"  # cosine (1 - cosine) | l1 (of the components of unit vectors)
+
     config.batch_size = 16  # over all devices of all processes
     config.num_epochs = 1000
     config.learning_rate = 1e-4

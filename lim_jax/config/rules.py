@@ -95,6 +95,12 @@ def _methods() -> Sequence[str]:
     return METHODS
 
 
+def _normals_losses() -> Sequence[str]:
+    from lim_jax.tasks.normals import ERRORS
+
+    return tuple(ERRORS)
+
+
 def _schedules() -> Sequence[str]:
     from lim_jax.training.schedules import SCHEDULES
 
@@ -192,6 +198,7 @@ RULES = {
     "depth.target": _one_of("relative", "metres"),
     "depth.loss": _asked(_depth_losses),
     "depth.max": _NOT_NEGATIVE,
+    "normals.loss": _asked(_normals_losses),
     "dtype": _one_of("float32", "bfloat16"),
     "recompute": _FLAG,
     "batch_size": _whole(1),

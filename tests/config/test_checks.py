@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from configs import celeba, common, nyu, rooms
+from configs import celeba, common, nyu, nyu_libmtl, nyud_mt, rooms
 from lim_jax import config as config_lib
 from lim_jax.config.rules import RULES
 from lim_jax.errors import UserError
@@ -22,6 +22,9 @@ from lim_jax.training import loop
         ("celeba", "", 1e-5),
         ("celeba", "dense", 0),
         ("celeba", "as_published", 1e-5),
+        ("nyu_libmtl", "", 0),
+        ("nyu_libmtl", "augmented", 0),
+        ("nyud_mt", "", 0),
         ("common", None, 0),
     ],
 )
@@ -32,7 +35,7 @@ def test_shipped_configurations_are_valid(name, variant, strength):
     assert config.published.double_sigmoid == (variant == "as_published")
 
 
-@pytest.mark.parametrize("configuration", [rooms, nyu, celeba])
+@pytest.mark.parametrize("configuration", [rooms, nyu, celeba, nyu_libmtl, nyud_mt])
 def test_a_variant_that_is_not_there_is_named(configuration):
     with pytest.raises(ValueError, match="'sparse'"):
         configuration.get_config("sparse")
@@ -69,6 +72,7 @@ BAD_VALUES = [
     ("dataset.name", "celeba", "celebamask_hq"),
     ("dataset.name", "kitti", "one of celebamask_hq"),
     ("dataset.name", "", "one of"),
+    ("normals.loss", "angle", "one of cosine, l1"),
     ("dtype", "float16", "did you mean 'bfloat16'"),
     ("dtype", "bf16", "one of float32, bfloat16"),
     ("augmentation.zoomed_depth", "device", "divide"),
