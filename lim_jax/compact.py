@@ -102,7 +102,7 @@ def compact_run(
         "macs": {name: compaction.total(cost).macs for name, cost in costs.items()},
         "backbone_parameters": {name: compaction.total(cost, "backbone/").parameters for name, cost in costs.items()},
         "backbone_macs": {name: compaction.total(cost, "backbone/").macs for name, cost in costs.items()},
-        **_differences(networks, _images(dataset, size)),
+        **_differences(networks, _images(dataset)),
         **_latencies(networks, size),
         "image_size": list(size),
         "round_to": round_to,
@@ -134,7 +134,7 @@ def _make_room(output: pathlib.Path, workdir: pathlib.Path) -> None:
         raise UserError(f"cannot write to {output} ({error.strerror}): give another --output") from error
 
 
-def _images(dataset: Any, size: tuple[int, int]) -> PyTree:
+def _images(dataset: Any) -> PyTree:
     """Returns uint8 images (N, H, W, 3), spread over the test split, and as many of random pixels."""
     import numpy as np
 
@@ -142,7 +142,7 @@ def _images(dataset: Any, size: tuple[int, int]) -> PyTree:
 
     source = dataset.sources["test"]
     real = np.stack([source[index]["image"] for index in pipeline.evenly_spaced(source, _IMAGES_COMPARED)])
-    noise = np.random.default_rng(0).integers(0, 256, (len(real), *size, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, real.shape, np.uint8)
     return np.concatenate([real, noise])
 
 
