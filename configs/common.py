@@ -64,6 +64,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.normals = ml_collections.ConfigDict()
     config.normals.loss = "cosine"  # cosine (1 - cosine) | l1 (of the components of unit vectors)
 
+    config.segmentation = ml_collections.ConfigDict()
+    config.segmentation.class_weights = "none"  # none | balanced (by the train split) | one number per class: 1,1,2.5
+    config.segmentation.focal = 0.0  # γ of the focal loss; 0 = plain cross entropy
+    config.segmentation.ignore = ""  # names of classes that count as not labelled, with commas
+
     config.batch_size = 16  # over all devices of all processes
     config.num_epochs = 1000
     config.learning_rate = 1e-4

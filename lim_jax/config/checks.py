@@ -106,6 +106,24 @@ def _unknown_task(task: str, dataset: str, known: Sequence[str]) -> str:
     return f"config.tasks: dataset {dataset!r} has no target {task!r}: {hint}{listed}"
 
 
+def _classes_of_others(config: Config) -> list[str]:
+    from lim_jax import tasks
+    from lim_jax.data import datasets
+
+    try:
+        known = datasets.targets(config.dataset)
+    except UserError:
+        return []  # `_unknown_tasks` has it
+    found = []
+    for name in config.tasks:
+        if name in known and known[name].kind == "segmentation":
+            try:
+                tasks.from_config(known[name], config)
+            except UserError as error:
+                found.append(str(error))
+    return found
+
+
 def _too_few_rooms(config: Config) -> list[str]:
     if config.dataset.name != "rooms":
         return []
@@ -277,6 +295,15 @@ _CONTRADICTIONS: dict[tuple[str, ...], Callable[[Config], list[str]]] = {
         "warmup_epochs",
         "accumulation_steps",
     ): _forgotten_schedule,
+    (
+        "segmentation.class_weights",
+        "segmentation.ignore",
+        "tasks",
+        "dataset.name",
+        "dataset.source_dir",
+        "label_smoothing",
+        "loss_resolution",
+    ): _classes_of_others,
     ("loss_weights", "loss_weighting", "tasks"): _weights_of_tasks,
     ("rep_grad", "loss_weighting"): _not_of_gradients,
     ("warmup_epochs", "num_epochs"): _endless_warm_up,

@@ -108,7 +108,7 @@ def _trained_size(config: Config) -> tuple[str, tuple[int, int]]:
 
 def _head(kind: str, features: int, channels: int) -> int:
     """Returns the parameters of a head, at least: those that read the features, and DeepLab's 3×3 convolution."""
-    if kind == "attribute":
+    if kind in ("attribute", "category", "number"):
         return 9 * features * (channels // 4)
     return 29 * features * channels + 14 * channels**2
 

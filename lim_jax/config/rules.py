@@ -125,6 +125,15 @@ def _scopes() -> Sequence[str]:
     return SCOPES
 
 
+def _are_class_weights(text: str) -> bool:
+    from lim_jax.tasks.segmentation import BALANCED, numbers
+
+    try:
+        return text == BALANCED or bool(numbers(text)) or text == "none"
+    except ValueError:
+        return False
+
+
 _FLAG = Rule((bool,), lambda value: True, "True or False")
 _TEXT = Rule((str, type(None)), lambda value: True, "text")
 _POSITIVE = _number(lambda value: value > 0, "a finite number greater than 0")
@@ -199,6 +208,11 @@ RULES = {
     "depth.loss": _asked(_depth_losses),
     "depth.max": _NOT_NEGATIVE,
     "normals.loss": _asked(_normals_losses),
+    "segmentation.class_weights": Rule(
+        (str,), _are_class_weights, "none, balanced, or numbers greater than 0, one per class, with commas"
+    ),
+    "segmentation.focal": _NOT_NEGATIVE,
+    "segmentation.ignore": _TEXT,
     "dtype": _one_of("float32", "bfloat16"),
     "recompute": _FLAG,
     "batch_size": _whole(1),

@@ -221,6 +221,5 @@ def encode(example: Example, specs: Mapping[str, TargetSpec]) -> Example:
 def _decode(spec: TargetSpec, stored: Any) -> np.ndarray:
     if spec.kind == "normals":
         return np.multiply(stored, np.float32(1 / _NORMAL_SCALE), dtype=np.float32)
-    if spec.kind == "attribute":
-        return np.array(stored, np.int8)
-    return stored
+    missing = spec.missing((1, 1))
+    return stored if missing.shape else np.array(stored, missing.dtype)

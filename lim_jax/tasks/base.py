@@ -137,6 +137,21 @@ class Task(abc.ABC):
         A metric that nothing valid defines is None, which JSON writes as null.
         """
 
+    def details(self, sums: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Returns what `summarize` leaves out of the same sums, JSON-serialisable: figures per class, a confusion."""
+        del sums
+        return {}
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether nothing of the task depends on training examples that it has not seen yet."""
+        return True
+
+    def fitted(self, sums: Mapping[str, np.ndarray]) -> "Task":
+        """Returns the task with what it takes from training examples, given their `baseline_statistics`."""
+        del sums
+        return self
+
     @abc.abstractmethod
     def activate(self, logits: jax.Array) -> jax.Array:
         """Returns the first half of `predict`, which needs no image size: see `DenseTask` and `ImageTask`."""

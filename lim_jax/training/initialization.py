@@ -20,11 +20,13 @@ from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
 from lim_jax.models import layers, pretrained
 from lim_jax.network import Network
+from lim_jax.tasks.base import Task
 
 logger = logging.getLogger(__name__)
 
 PyTree = Any
 _LOOKED_AT = 32  # training examples, for the constant that a head starts at
+_COUNTED = 2000  # training examples, for what tasks take from them
 
 
 def network_of(config: Config, specs: Mapping[str, TargetSpec]) -> Network:
@@ -105,6 +107,28 @@ def _parts(numbers: jax.Array, shapes: Sequence[tuple[int, ...]]) -> list[jax.Ar
     ]
 
 
+def fitted(network: Network, source: Any) -> Network:
+    """Returns the network whose tasks have taken from the training examples what they take from them, if any does."""
+    waiting = {name: task for name, task in network.tasks.items() if not task.is_fitted}
+    if not waiting:
+        return network
+    sums = _statistics(waiting, source, _COUNTED)
+    tasks = {name: task.fitted(sums[name]) if name in waiting else task for name, task in network.tasks.items()}
+    return dataclasses.replace(network, tasks=tasks)
+
+
+def _statistics(tasks: Mapping[str, Task], source: Any, number: int) -> dict[str, Any]:
+    """Returns the sums of the tasks' `baseline_statistics` over some training examples, evenly spaced."""
+    from lim_jax.data import pipeline
+    from lim_jax.prediction import evaluation
+
+    def of_example(index: int) -> dict[str, Any]:
+        targets = source[index]["targets"]
+        return {name: task.baseline_statistics(jnp.asarray(targets[name])[None]) for name, task in tasks.items()}
+
+    return evaluation.accumulate(of_example(index) for index in pipeline.evenly_spaced(source, number))
+
+
 def constants_of(network: Network, source: Any) -> dict[str, tuple[str, np.ndarray]]:
     """Returns where the heads of tasks with `starts_at_constant` start: `{task: (last layer, bias)}`.
 
@@ -115,15 +139,11 @@ def constants_of(network: Network, source: Any) -> dict[str, tuple[str, np.ndarr
     starting = {name: task for name, task in network.tasks.items() if task.starts_at_constant}
     if not starting:
         return {}
-    from lim_jax.data import pipeline
-    from lim_jax.prediction import evaluation
-
-    examples = [source[index]["targets"] for index in pipeline.evenly_spaced(source, _LOOKED_AT)]
-    constants = {}
-    for name, task in starting.items():
-        sums = evaluation.accumulate(task.baseline_statistics(jnp.asarray(each[name])[None]) for each in examples)
-        constants[name] = (network.model.heads[name].last_layer, task.baseline_logits(sums))
-    return constants
+    sums = _statistics(starting, source, _LOOKED_AT)
+    return {
+        name: (network.model.heads[name].last_layer, task.baseline_logits(sums[name]))
+        for name, task in starting.items()
+    }
 
 
 def variables_of(

@@ -89,6 +89,7 @@ def described(dataset: Dataset) -> dict[str, Any]:
 def _start(run: Run) -> Standing:
     """Makes a new network; its programs are compiled while its parameters are drawn."""
     network = initialization.network_of(run.config, run.dataset.specs)
+    network = initialization.fitted(network, run.dataset.sources["train"])
     initializer, shapes = _shapes(run, network)
     original = shrinking.begin(shapes.params, run.groups, run.config)
     programs = make_programs(run, network, shapes, original)
