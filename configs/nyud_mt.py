@@ -28,7 +28,7 @@ lim_jax.compare`); `--config.sparsity.strength=1e-5` (or `.target=0.5`) makes it
 | 40,000 iterations, as epochs of 99 batches | batch_size=8, num_epochs=404 |
 | Adam, L2 in the gradient | learning_rate=1e-4, weight_decay=1e-6, weight_decay_form=coupled |
 | polynomial decay of the rate | learning_rate_schedule=poly, poly_power=0.9 |
-| figures: the test split, after the last iteration | eval_every_epochs=404 |
+| figures: the test split, after the last iteration | eval_every_epochs=404; `test` of results.json |
 
 Not as there: backbones are HRNet-18, ViT or Swin, here ResNet-50, dilated to stride 8 with DeepLab heads without
 dropout; the rate and decay of Adam (1e-4, L2 of 1e-6 in the gradient) are ours, since theirs go with their backbones;
