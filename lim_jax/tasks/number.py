@@ -30,11 +30,11 @@ class NumberTask(ImageTask):
 
     Attributes:
       mean: of the training set.
-      deviation: its standard deviation; 0 before `fitted` has seen it.
+      scale: its standard deviation; 0 before `fitted` has seen it.
     """
 
     mean: float = 0.0
-    deviation: float = 0.0
+    scale: float = 0.0
     loss_label: ClassVar[str] = "squared error, standardised"
     metric_info: ClassVar[Mapping[str, Metric]] = {
         "mae": Metric("mean error", "the number's unit", False),
@@ -46,14 +46,14 @@ class NumberTask(ImageTask):
 
     @property
     def is_fitted(self) -> bool:
-        return self.deviation > 0
+        return self.scale > 0
 
     def fitted(self, sums: Mapping[str, np.ndarray]) -> "NumberTask":
-        """Returns the task with mean and deviation of the training set; see `Task.fitted`."""
+        """Returns the task with mean and standard deviation of the training set; see `Task.fitted`."""
         number = max(float(sums["numbers"]), 1.0)
         mean = float(sums["sum"]) / number
         variance = max(float(sums["squares"]) / number - mean**2, 0.0)
-        return dataclasses.replace(self, mean=mean, deviation=variance**0.5 or 1.0)
+        return dataclasses.replace(self, mean=mean, scale=variance**0.5 or 1.0)
 
     @property
     def num_outputs(self) -> int:
@@ -105,7 +105,7 @@ class NumberTask(ImageTask):
 
     @property
     def _unit(self) -> float:
-        return self.deviation or 1.0
+        return self.scale or 1.0
 
     def caption(self, values: np.ndarray) -> str:
         """Shows one number with its unit; see `ImageTask.caption`."""
@@ -121,10 +121,14 @@ class NumberTask(ImageTask):
         """Returns whether the prediction is more than a standard deviation away; see `ImageTask.is_wrong`."""
         return bool(np.isfinite(target) and abs(prediction - target) > _WRONG * self._unit)
 
+    def deviation(self, found: np.ndarray, logits: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+        """Returns the error of numbers in standard deviations, as logits are; see `Task.deviation`."""
+        return super().deviation(found, logits, image_size) / self._unit
+
     def export_notes(self, decoded: bool) -> dict[str, Any]:
         """See `Task.export_notes`; without a range, and with what makes a number of a logit."""
         notes = {key: value for key, value in super().export_notes(decoded).items() if key != "range"}
-        return notes | {"mean": self.mean, "deviation": self._unit, "unit": self.spec.unit}
+        return notes | {"mean": self.mean, "standard_deviation": self._unit, "unit": self.spec.unit}
 
     def baseline_statistics(self, target: jax.Array) -> Sums:
         """Sums of the numbers and of their squares."""

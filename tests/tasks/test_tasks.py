@@ -26,7 +26,7 @@ each_variant = pytest.mark.parametrize(
         ("depth", {"loss_resolution": "image", "target": "metres", "most": 3.0}),
         ("segmentation", {"loss_resolution": "image"}),
         ("segmentation", {"class_weights": (1.0, 2.0, 0.5, 3.0, 1.0), "focal": 0.5, "ignore": ("lamp",)}),
-        ("number", {"mean": 1.0, "deviation": 2.5}),
+        ("number", {"mean": 1.0, "scale": 2.5}),
         ("normals", {"loss_resolution": "image"}),
     ],
 )

@@ -43,6 +43,7 @@ def make(weighting, **changes):
     return network, config, optimizer, jax.device_get(first_state(variables, optimizer, config))
 
 
+@functools.cache
 def gradients(weighting, number=1, **changes):
     network, config, _, state = make(weighting, **changes)
     function = functools.partial(step_lib.batch_gradients, network=network, config=config)
@@ -55,21 +56,15 @@ def assert_close(found, expected, tolerance=2e-3):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(np.max(np.abs(b)), 1e-4), err_msg=str(path))
 
 
-@pytest.fixture(scope="module")
-def of_sum():
-    """The gradients of the plain sum of the losses."""
-    return gradients("equal")
-
-
 @pytest.mark.parametrize("changes", [{}, {"rep_grad": True}])
 @pytest.mark.parametrize("number", [1, 2])
-def test_gradients_with_equal_weights_are_those_of_the_sum(of_sum, changes, number, monkeypatch):
+def test_gradients_with_equal_weights_are_those_of_the_sum(changes, number, monkeypatch):
     """CAGrad with a radius of 0, by the gradients of either kind, on any number of devices."""
     monkeypatch.setitem(balancing._METHODS, "cagrad", functools.partial(balancing.CAGrad, 0.0))
-    assert_close(gradients("cagrad", number, **changes), of_sum)
+    assert_close(gradients("cagrad", number, **changes), gradients("equal", number))
 
 
-def test_the_backbone_goes_by_what_the_method_makes_of_the_tasks_gradients(of_sum):
+def test_the_backbone_goes_by_what_the_method_makes_of_the_tasks_gradients():
     network, config, _, state = make("upgrad")
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
 
@@ -88,7 +83,7 @@ def test_the_backbone_goes_by_what_the_method_makes_of_the_tasks_gradients(of_su
     expected = jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, 1), stacked)
     assert_close(found.gradients["backbone"], jax.device_get(expected), 5e-3)
     for head in ("heads_depth", "heads_normals"):
-        assert_close(found.gradients[head], of_sum.gradients[head])
+        assert_close(found.gradients[head], gradients("equal").gradients[head])
     assert not any(found.gradients["loss_weighting"].values())
 
     function = functools.partial(

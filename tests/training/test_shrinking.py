@@ -39,7 +39,7 @@ def shrinking_config(data_dir):
     config.sparsity.patience_epochs = 1
     config.learning_rate_schedule, config.warmup_epochs = "poly", 0.5
     config.gradient_clipping, config.accumulation_steps, config.ema_decay = 1.0, 2, 0.5
-    config.dataset.validation_share = 0.0
+    config.dataset.validation_share, config.loss_weighting = 0.0, "dwa"
     return config
 
 
