@@ -79,7 +79,9 @@ def find_layout(source_dir: pathlib.Path, follow_links: bool = False) -> Layout:
 
 
 def is_mtan(source_dir: pathlib.Path) -> bool:
-    """Returns whether a folder looks like MTAN's, which has 13 classes."""
+    """Returns whether a folder is MTAN's, which has 13 classes."""
+    if (source_dir / _THREE_TASK_FILE).is_file() or (source_dir / "gt_sets").is_dir():
+        return False
     return all((source_dir / split / "image").is_dir() for split in _OFFICIAL_SPLITS.values())
 
 
