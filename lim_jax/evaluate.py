@@ -43,6 +43,10 @@ def main(argv: Sequence[str]) -> None:
     config, trained = open_trained(workdir)
     config = with_records(config, flags.FLAGS.data_dir)
     dataset = data.load(config.dataset, tuple(trained.network.tasks))
+    if flags.FLAGS.split not in dataset.sources:
+        raise UserError(
+            f"the run has no {flags.FLAGS.split} split (config.dataset.validation_share=0): add --split=test"
+        )
     evaluator = evaluation.Evaluator(trained.network, devices.chosen(config.num_devices, config.batch_size))
     measured = evaluator(trained.variables, evaluation.split_batches(dataset, flags.FLAGS.split, config))
     print(tables.metrics(trained.network.tasks, {flags.FLAGS.split: measured}))

@@ -80,6 +80,10 @@ def _phrases(numbers: Mapping[str, Any]) -> list[str]:
         phrases.append(f"{100 * numbers['away']:.1f} % point away from the camera")
     if "positive" in numbers:
         phrases.append(f"{100 * numbers['positive']:.1f} % yes")
+    if "categories" in numbers:
+        phrases.append(", ".join(f"{name} {100 * share:.1f} %" for name, share in numbers["categories"].items()))
+    if "numbers" in numbers:
+        phrases.append("{:.4g} to {:.4g}, median {:.4g}".format(*(numbers["numbers"][i] for i in (0, 2, 1))))
     return phrases
 
 

@@ -26,6 +26,8 @@ _BINS = 2000
 class MetricDepthTask(DepthTask):
     """Error between the logit and the depth in metres.
 
+    A new head starts at the median depth of some training images.
+
     A pixel without a depth (0, not finite, 65535) or beyond `most` is invalid. Of a network that has a limit,
     predictions are clipped to 1 mm .. `most`; otherwise they are what the head gives.
 
@@ -44,6 +46,7 @@ class MetricDepthTask(DepthTask):
 
     target: str = "metres"
     most: float = 0.0
+    starts_at_constant: ClassVar[bool] = True
     metric_info: ClassVar[Mapping[str, Metric]] = {
         "abs_err": Metric("mean error", "m", False),
         "rmse": Metric("RMSE", "m", False),
