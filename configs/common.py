@@ -21,6 +21,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset.source_dir = ""  # the data set as downloaded, read once to prepare the records
     config.dataset.follow_links = False  # whether lists and links in source_dir may lead out of it
     config.dataset.image_size = (256, 256)  # height, width
+    config.dataset.classes = 0  # nyu only: 13 | 40; 0 = as many as the source has, 40 of all but MTAN's npy folders
+    # What networks are scored on: padded images, or targets of another size, such as that of the images as they came
+    # (loss_resolution="image" only); (0, 0) = as image_size.
+    config.dataset.padded_size = (0, 0)
+    config.dataset.scored_size = (0, 0)
     config.dataset.validation_share = 0.1  # nyu: of the training images; 0, of any data set: train on them, too
     config.dataset.split_sizes = (768, 128, 128)  # rooms only: images to render for train, validation, test
 
@@ -31,9 +36,15 @@ def get_config() -> ml_collections.ConfigDict:
     # Random changes of training examples, off as in the paper.
     config.augmentation = ml_collections.ConfigDict()
     config.augmentation.horizontal_flip = False
-    config.augmentation.max_scale = 1.0  # enlarge by a factor from 1 to this, and crop; 1 = never
+    config.augmentation.max_scale = 1.0  # scale by a factor from min_scale to this, and crop or pad
+    config.augmentation.min_scale = 1.0
+    config.augmentation.scales = ()  # the factors to draw from, instead of that range
+    config.augmentation.crop_size = (0, 0)  # height, width of training images; (0, 0) = image_size
+    config.augmentation.max_class_share = 1.0  # of a crop's labelled pixels; beyond it is drawn anew, 10 times at most
     config.augmentation.color_jitter = 0.0  # brightness, contrast, saturation times 1 ± this
-    config.augmentation.zoomed_depth = "divide"  # divide (the scene is closer) | keep (the lens is longer)
+    config.augmentation.photometric_distortion = False  # brightness, contrast, saturation and hue, as SSD's authors do
+    # divide (the scene is closer) | divide_depth (but not normals, as published) | keep (the lens is longer)
+    config.augmentation.zoomed_depth = "divide"
 
     config.model = ml_collections.ConfigDict()
     config.model.backbone = "resnet50d"  # resnet18d | resnet50d | resnet101d; without d: torchvision's stem
@@ -49,6 +60,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.depth.target = "relative"  # relative (to the farthest point of the image) | metres
     config.depth.loss = "mse"  # mse | l1 | berhu
     config.depth.max = 0.0  # metres only: what is farther counts nowhere, predictions stop there; 0 = no limit
+
+    config.normals = ml_collections.ConfigDict()
+    config.normals.loss = "cosine"  # cosine (1 - cosine) | l1 (of the components of unit vectors)
 
     config.segmentation = ml_collections.ConfigDict()
     config.segmentation.class_weights = "none"  # none | balanced (by the train split) | one number per class: 1,1,2.5

@@ -98,7 +98,7 @@ def compact_run(
     logger.info("comparing both networks' outputs, then measuring their latency")
     content = {
         **_sizes(costs),
-        **_differences(networks, _images(dataset, size)),
+        **_differences(networks, _images(dataset)),
         **_latencies(networks, size),
         "image_size": list(size),
         "round_to": round_to,
@@ -139,7 +139,7 @@ def _sizes(costs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     }
 
 
-def _images(dataset: Any, size: tuple[int, int]) -> PyTree:
+def _images(dataset: Any) -> PyTree:
     """Returns uint8 images (N, H, W, 3), spread over the test split, and as many of random pixels."""
     import numpy as np
 
@@ -147,7 +147,7 @@ def _images(dataset: Any, size: tuple[int, int]) -> PyTree:
 
     source = dataset.sources["test"]
     real = np.stack([source[index]["image"] for index in pipeline.evenly_spaced(source, _IMAGES_COMPARED)])
-    noise = np.random.default_rng(0).integers(0, 256, (len(real), *size, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, real.shape, np.uint8)
     return np.concatenate([real, noise])
 
 

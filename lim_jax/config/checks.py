@@ -148,6 +148,28 @@ def _never_a_step(config: Config, num_images: int) -> list[str]:
     ]
 
 
+def _scored_in_two_ways(config: Config) -> list[str]:
+    dataset, found = config.dataset, []
+    padded, scored = any(dataset.padded_size), any(dataset.scored_size)
+    if padded and scored:
+        found.append("config.dataset.padded_size and .scored_size both say what is scored: set one of them")
+    if padded and any(size > to for size, to in zip(dataset.image_size, dataset.padded_size, strict=True)):
+        found.append(
+            f"config.dataset.padded_size is {dataset.padded_size}, less than config.dataset.image_size "
+            f"({dataset.image_size}): choose at least that"
+        )
+    if scored and config.loss_resolution != "image":
+        found.append('config.dataset.scored_size needs config.loss_resolution="image"')
+    return found
+
+
+def _scaled_in_two_ways(config: Config) -> list[str]:
+    changes = config.augmentation
+    if changes.scales and (changes.min_scale, changes.max_scale) != (1, 1):
+        return ["config.augmentation.scales and a range of scales are both given: set one of them"]
+    return []
+
+
 def _two_beginnings(config: Config) -> list[str]:
     if config.init_from and config.model.pretrained:
         return ["config.init_from and config.model.pretrained both give the backbone's weights: set one of them"]
@@ -248,6 +270,13 @@ def _not_of_gradients(config: Config) -> list[str]:
 _CONTRADICTIONS: dict[tuple[str, ...], Callable[[Config], list[str]]] = {
     ("tasks", "dataset.name", "dataset.source_dir"): _unknown_tasks,
     ("batch_size", "dataset.name", "dataset.split_sizes"): _too_few_rooms,
+    (
+        "dataset.padded_size",
+        "dataset.scored_size",
+        "dataset.image_size",
+        "loss_resolution",
+    ): _scored_in_two_ways,
+    ("augmentation.scales", "augmentation.min_scale", "augmentation.max_scale"): _scaled_in_two_ways,
     ("init_from", "model.pretrained"): _two_beginnings,
     ("sparsity.start_epoch", "num_epochs", "sparsity.target", "sparsity.strength"): _late_start,
     ("sparsity.target", "sparsity.penalty"): _target_without_penalty,

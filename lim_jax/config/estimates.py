@@ -41,8 +41,8 @@ def check_resources(config: Config, devices: Sequence[Any]) -> None:
             "model.head_channels": config.model.head_channels,
         }
     else:
-        height, width = config.dataset.image_size
-        keys = {"batch_size": config.batch_size, "dataset.image_size": f"{height},{width}"}
+        key, (height, width) = _trained_size(config)
+        keys = {"batch_size": config.batch_size, key: f"{height},{width}"}
     given = " or ".join(f"config.{key}={value}" for key, value in keys.items())
     raise UserError(
         f"this needs about {as_bytes(state + activations)} of memory ({as_bytes(state)} for parameters and the "
@@ -63,7 +63,7 @@ def memory(config: Config, num_images: int) -> tuple[int, int]:
     from lim_jax.models import resnet
 
     architecture = resnet.architecture(config.model.backbone, config.model.width_multiplier)
-    parameters, activations, features = _backbone(architecture, *config.dataset.image_size)
+    parameters, activations, features = _backbone(architecture, *_trained_size(config)[1])
     targets = datasets.targets(config.dataset)
     for task in config.tasks:
         parameters += _head(tasks.create(targets[task]).head_name, features, config.model.head_channels)
@@ -98,6 +98,13 @@ def _backbone(architecture: Any, height: int, width: int) -> tuple[int, int, int
         cells //= block.stride**2
         activations += cells * channels
     return parameters, activations, channels
+
+
+def _trained_size(config: Config) -> tuple[str, tuple[int, int]]:
+    """Returns which key says how large training images are, and the (height, width)."""
+    if any(config.augmentation.crop_size):
+        return "augmentation.crop_size", config.augmentation.crop_size
+    return "dataset.image_size", config.dataset.image_size
 
 
 def _head(name: str, features: int, channels: int) -> int:

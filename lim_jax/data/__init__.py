@@ -19,7 +19,8 @@ batches never end. Evaluation ends after `pipeline.num_batches(len(source), batc
 process; the rows that pad the last batch have no valid target (see `specs`).
 
 `load` reads `name`, `data_dir` (None: TFDS's own place), `image_size` (height, width) and, where the data set has
-them, `source_dir` (nyu, celebamask_hq, folder), `follow_links` (nyu, folder) and `split_sizes` (rooms).
+them, `source_dir` (nyu, celebamask_hq, folder), `classes` (nyu), `follow_links` (nyu, folder) and
+`split_sizes` (rooms).
 """
 
 from typing import TYPE_CHECKING

@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 from tensorflow_datasets.core import constants
 
+from lim_jax.data import augmentation
 from lim_jax.data.specs import Example, TargetSpec
 from lim_jax.errors import UserError
 
@@ -108,6 +109,41 @@ class Joined:
 
     def __repr__(self) -> str:  # grain's saved states and error messages hold it
         return f"Joined({', '.join(map(repr, self._sources))})"
+
+
+class Scored:
+    """The images of one source with the targets of another, of the same examples at the size to be scored at."""
+
+    def __init__(self, images: Any, targets: Any):
+        self._images, self._targets = images, targets
+        self.noted: Noted = targets.noted
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Example:
+        return {"image": self._images[index]["image"], "targets": self._targets[index]["targets"]}
+
+    def __repr__(self) -> str:
+        return f"Scored({self._images!r}, {self._targets!r})"
+
+
+class Padded:
+    """The examples of a source with padding around them, which counts nowhere."""
+
+    def __init__(self, source: Any, specs: Mapping[str, TargetSpec], size: tuple[int, int]):
+        """Pads to `size` = (height, width), see `augmentation.pad`."""
+        self._source, self._specs, self._size = source, dict(specs), size
+        self.noted: Noted = source.noted
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Example:
+        return augmentation.pad(self._source[index], self._specs, self._size)
+
+    def __repr__(self) -> str:
+        return f"Padded({self._source!r}, {self._size})"
 
 
 def _reason(error: Exception) -> str:

@@ -50,8 +50,9 @@ def run(main: Callable[[Sequence[str]], object], define_flags: Callable[[], None
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow would announce that it is on
     with signals.Answered(signals.leave):
+        takes_arguments = any(verb.takes_arguments for verb in VERBS.values() if verb.module == name)
         app.run(
-            lambda argv: _exit_clearly(main, argv),
+            lambda argv: _exit_clearly(main, argv, takes_arguments),
             flags_parser=lambda argv: _parse_flags(argv, own, f"{command} --help lists the flags"),
         )
 
@@ -138,10 +139,10 @@ def drop_output_that_nobody_reads() -> None:
         setattr(sys, name, replacement)
 
 
-def _exit_clearly(main: Callable[[Sequence[str]], object], argv: Sequence[str]) -> None:
+def _exit_clearly(main: Callable[[Sequence[str]], object], argv: Sequence[str], takes_arguments: bool = False) -> None:
     _start_logging()
     try:
-        if len(argv) > 1:
+        if len(argv) > 1 and not takes_arguments:
             raise UserError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
         with full_disk.HeldBack():
             main(argv)

@@ -44,6 +44,7 @@ from lim_jax.tasks.attribute import AttributeTask
 from lim_jax.tasks.base import DenseTask, ImageTask, Metric, Metrics, Sums, Task, dense_tasks, image_tasks
 from lim_jax.tasks.category import CategoryTask
 from lim_jax.tasks.depth import DepthTask
+from lim_jax.tasks.gain import delta_m
 from lim_jax.tasks.interpolation import resize_predictions, sample_target
 from lim_jax.tasks.metres import MetricDepthTask
 from lim_jax.tasks.normals import NormalsTask
@@ -65,6 +66,7 @@ __all__ = [
     "Sums",
     "Task",
     "create",
+    "delta_m",
     "dense_tasks",
     "from_config",
     "image_tasks",

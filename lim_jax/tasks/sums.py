@@ -42,11 +42,16 @@ def histogram(values: jax.Array, valid: jax.Array, upper: float, bins: int) -> j
 
 
 def histogram_median(counts: np.ndarray, upper: float) -> float | None:
-    """Returns the median of what `histogram` counted, interpolated inside its bin; None if that is nothing."""
+    """Returns the median of what `histogram` counted; None if that is nothing.
+
+    Values are taken to lie evenly in their bins. Of an even number of them it is the mean of the two in the middle,
+    which may be in bins that are far apart.
+    """
     cumulative = np.cumsum(counts, dtype=np.float64)
-    half = cumulative[-1] / 2
-    if not half:
+    number = cumulative[-1]
+    if not number:
         return None
-    index = int(np.searchsorted(cumulative, half))
-    before = cumulative[index - 1] if index else 0.0
-    return float((index + (half - before) / counts[index]) * upper / len(counts))
+    ranks = np.array([(number + 1) // 2, (number + 2) // 2])  # counted from 1
+    bins = np.searchsorted(cumulative, ranks)
+    before = cumulative[bins] - counts[bins]
+    return float(np.mean(bins + (ranks - before - 0.5) / counts[bins]) * upper / len(counts))

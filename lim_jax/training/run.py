@@ -128,7 +128,8 @@ def make_programs(
     optimizer = make_optimizer(run.config, run.groups, run.steps_per_epoch, shrinking.original, platform)
     train_step = TrainStep(network, optimizer, run.config, run.local_devices)
     if trains and jax.process_count() == 1:  # with several, pmap turns each one's batch into its share of an array
-        example = run.dataset.sources["train"][0]
+        changes = augmentation.create(run.config.augmentation, run.dataset.specs)
+        example = pipeline.example_shapes(run.dataset.sources["train"], changes)
         train_step.compile_ahead(state, compilation.batch_shapes(example, run.config.batch_size))
     cosines = None
     if run.config.log_gradient_cosines:
