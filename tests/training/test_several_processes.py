@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lim_jax.training import checkpoints
-from tests.runtime.test_processes import free_address, places
+from tests.runtime.loopback import free_address, places
 
 ROOT = pathlib.Path(__file__).parents[2]
 
