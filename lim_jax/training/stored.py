@@ -191,6 +191,17 @@ def _loss(stored: Stored, key: str) -> float:
         return math.inf
 
 
+def without_losses(candidates: list[Stored]) -> dict[int, UnusableError]:
+    """Returns what is wrong with those checkpoints whose losses cannot be read, by their steps."""
+    problems = {}
+    for stored in candidates:
+        try:
+            stored.losses()
+        except UnusableError as error:
+            problems[stored.step] = error
+    return problems
+
+
 def first_usable(candidates: list[Stored], use: Callable[[Stored], Any]) -> tuple[Any, dict[int, UnusableError]]:
     """Returns what `use` makes of the first checkpoint that it can use, and what is wrong with those before.
 

@@ -52,10 +52,13 @@ def _flags(verb: str, finished: pathlib.Path, folder: pathlib.Path, images: path
 
 
 def _wrong(code: int, said: str, asked: signal.Signals) -> str:
-    """Returns what is wrong with how a process ended; one that had ended before the signal came is as it should be."""
+    """Returns what is wrong with how a process ended; one that had ended before the signal came is as it should be.
+
+    A process whose work is done, and in which Python ends, says nothing: the system answers the signal.
+    """
     if "Traceback" in said:
         return f"a traceback: {last_line(said)}"
-    if code not in (0, 128 + asked):
+    if code not in (0, 128 + asked, -asked):
         return f"exit code {code} after {asked.name}: {last_line(said)}"
     lines = [line for line in said.splitlines() if "interrupted" in line]
-    return f"{len(lines)} lines: {' / '.join(lines)}" if code and len(lines) != 1 else ""
+    return f"{len(lines)} lines: {' / '.join(lines)}" if code > 0 and len(lines) != 1 else ""
