@@ -80,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
     folder = pathlib.Path(_FOLDER.value or tempfile.mkdtemp(prefix="survival_"))
     counts = {kind: _TRIALS.value or KINDS[kind].trials for kind in _KINDS.value}
     runs = Runs(folder)
-    print(f"runs live in {folder}; first, two that nobody harms", flush=True)
+    print(f"runs live in {folder}; first, one that nobody harms", flush=True)
     whole = undisturbed(runs)
     found: dict[str, list[Timed]] = {kind: [] for kind in counts}
     for kind in counts:

@@ -12,12 +12,12 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_a_trial_of_each_cheap_kind(tmp_path):
-    command = [sys.executable, "scripts/survival.py", "--kinds=kill,tear,fuzz", "--trials=1", "--seed=1"]
+    command = [sys.executable, "scripts/survival.py", "--kinds=kill,fuzz", "--trials=1", "--seed=1"]
     run = subprocess.run([*command, f"--folder={tmp_path}"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     rows = [line.split(" | ") for line in run.stdout.splitlines() if line.startswith("| ")][1:]
-    assert [row[0] for row in rows] == ["| kill", "| tear", "| fuzz"]
-    assert [row[2:4] for row in rows] == [["1", "0"]] * 3
+    assert [row[0] for row in rows] == ["| kill", "| fuzz"]
+    assert [row[2:4] for row in rows] == [["1", "0"]] * 2
 
 
 def test_other_weights_are_a_failure():
