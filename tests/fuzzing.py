@@ -18,7 +18,7 @@ import PIL.Image
 from lim_jax import config as config_lib
 from lim_jax.data import records, rooms
 from lim_jax.data.problems import Problems
-from lim_jax.data.sources import files, folder, nyu, task_file
+from lim_jax.data.sources import files, folder, nyu_layouts, task_file
 from lim_jax.errors import UserError
 from lim_jax.training import checkpoints, stored, workdir
 from tests.data import folder_trees
@@ -174,7 +174,7 @@ def _list_of_frames(place: pathlib.Path) -> tuple[pathlib.Path, Read]:
     path = place / "nyu_v2_3task.json"
     content = {split: [[f"{part}/{split}.png" for part in "abcd"]] for split in ("train", "val", "test")}
     path.write_text(json.dumps(content))
-    return path, lambda: nyu.find_layout(place)
+    return path, lambda: nyu_layouts.find_layout(place)
 
 
 def _records(pattern: str) -> Callable[[pathlib.Path], tuple[pathlib.Path, Read]]:
