@@ -111,7 +111,7 @@ def run_kind(kind: str, runs: Runs, whole: Undisturbed, counts: dict[str, int], 
             found[kind].append(timed)
             if not timed.result.problem:
                 shutil.rmtree(runs.folder / f"{kind}{number}", ignore_errors=True)
-            ending = timed.result.problem or "as it should be"
+            ending = timed.result.problem or f"as it should be, {timed.result.epochs_lost} epochs lost"
             done = f"{kind} {len(found[kind])}/{counts[kind]} (number {number}: {timed.result.what})"
             print(f"{done}: {ending}; {duration(left(counts, found))} left", flush=True)
 

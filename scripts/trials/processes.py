@@ -14,6 +14,7 @@ from trials.runs import Result, Runs, Undisturbed, Watched, differing, epochs_lo
 
 _SECONDS = 20.0  # from the start to the end of training, by a rough guess
 _SECONDS_TO_NOTICE = 60.0
+_AT_ONCE = "interrupted: the same command goes on\n"
 _ALONE = ("another process of this run has ended", "not all processes of this run came")
 
 
@@ -96,6 +97,8 @@ def _signal(runs: Runs, workdir: pathlib.Path, count: int, rng: np.random.Genera
     asked.process.send_signal(signal.SIGTERM)
     codes = [process.end() for process in processes]
     said = "".join(process.said() for process in processes)
+    if _AT_ONCE in asked.said():  # its first step was not done yet, so that there was nothing to save
+        return _left_alone([process for process in processes if process is not asked]), processes[0].said()
     if "Traceback" in said or any(code not in (0, 128 + signal.SIGTERM) for code in codes):
         return f"exit codes {codes}: {last_line(said)}", processes[0].said()
     return "", processes[0].said()
