@@ -80,7 +80,9 @@ class SegmentationTask(DenseTask):
     @classmethod
     def create(cls, spec: TargetSpec, **settings: Any) -> "SegmentationTask":
         """See `Task.create`; raises `UserError` if weights or classes to be ignored are not those of the data set."""
-        given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+        }
         task = cls(spec, **given)
         unknown = [name for name in task.ignore if name not in spec.class_names]
         if unknown:
