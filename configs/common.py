@@ -7,6 +7,10 @@ be overridden: `--config.sparsity.strength=1e-5`, `--config.tasks=depth,normals`
 
 import ml_collections
 
+from lim_jax.runtime.suggestions import nearest
+
+_VARIANTS = ("dense", "as_published")
+
 
 def get_config() -> ml_collections.ConfigDict:
     """Returns all keys with their defaults; an empty string means "choose for me" (or "none", where it says so)."""
@@ -98,7 +102,9 @@ def with_variant(config: ml_collections.ConfigDict, variant: str, file: str) -> 
     elif variant == "as_published":
         as_published(config)
     elif variant:
-        raise ValueError(f"{file} has no variant {variant!r}; it has dense and as_published")
+        meant = nearest(variant, _VARIANTS)
+        hint = f"did you mean {meant}?" if meant else f"it has {' and '.join(_VARIANTS)}"
+        raise ValueError(f"{file} has no variant {variant!r}: {hint}")
     return config
 
 

@@ -1,4 +1,4 @@
-"""Look at your data: `python -m lim_jax.look --config=configs/rooms.py --output=DIR`.
+"""Look at your data: `python -m lim_jax.look --config=rooms --output=DIR`.
 
 Prints what each split holds and what looks wrong with it, and writes the numbers to `DIR/data.json` and a few
 examples with all their targets to `DIR/examples.png`. This is a verb: unlike the rest of the package it
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
     if flags.FLAGS["config"].value is None:
-        raise UserError("no configuration: add --config=configs/rooms.py (or nyu.py, celeba.py, or a file of yours)")
+        raise UserError("no configuration: add --config=rooms (or nyu, celeba, or the path of a file of yours)")
     if flags.FLAGS.records:
         from lim_jax.data import stored
 

@@ -69,7 +69,7 @@ def _problems(config: Config) -> list[str]:
         if key in values:
             problem = rule.problem(key, values[key])
         else:
-            problem = f"the configuration lacks {key}: start it from configs/common.py" if key in RULES else None
+            problem = f"the configuration lacks {key}: start it from lim_jax.configs.common" if key in RULES else None
         if problem:
             wrong.add(key)
             found.append(problem)
@@ -82,7 +82,11 @@ def _problems(config: Config) -> list[str]:
 def unknown_key(key: str) -> str:
     """Says that there is no such key, and which one may have been meant."""
     meant = nearest(key, RULES)
-    hint = f"did you mean config.{meant}? (configs/common.py has all keys)" if meant else "configs/common.py has all"
+    hint = (
+        f"did you mean config.{meant}? (lim_jax/configs/common.py has all keys)"
+        if meant
+        else "lim_jax/configs/common.py has all"
+    )
     return f"there is no key config.{key}: {hint}"
 
 

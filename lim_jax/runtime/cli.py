@@ -161,7 +161,7 @@ def _complaint(error: Exception, own: Sequence[str], where_to_look: str) -> str:
         return str(error)
     if isinstance(error, flags.UnrecognizedFlagError):
         if error.flagname.startswith("config.") and "config" in own:
-            return f"--{error.flagname} needs a configuration to change: add --config=configs/rooms.py before it"
+            return f"--{error.flagname} needs a configuration to change: add --config=rooms before it"
         return _suggestion(f"there is no flag --{error.flagname}", "--", error.flagname, own, where_to_look)
     return f"{_last_line(error)} ({where_to_look})"
 

@@ -23,9 +23,9 @@ VERBS = {
         "lim_jax.main",
         "train and evaluate a network; the same command again resumes it",
         (
-            "--config=configs/rooms.py",
-            "--config=configs/nyu.py --config.dataset.source_dir=DIR",
-            "--config=configs/rooms.py --config.sparsity.target=0.7 --workdir=runs/target",
+            "--config=rooms",
+            "--config=nyu --config.dataset.source_dir=DIR",
+            "--config=rooms --config.sparsity.target=0.7 --workdir=runs/target",
         ),
     ),
     "evaluate": Verb(
@@ -57,6 +57,6 @@ VERBS = {
     "look": Verb(
         "lim_jax.look",
         "look at a data set: what its splits hold, what looks wrong, some examples",
-        ("--config=configs/rooms.py --output=look",),
+        ("--config=rooms --output=look",),
     ),
 }
