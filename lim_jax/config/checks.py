@@ -36,14 +36,12 @@ def check_start(config: Config, dataset: Any, workdir: pathlib.Path) -> None:
     Args:
       config: as `checked` returned it.
       dataset: what `lim_jax.data.load` returned for it.
-      workdir: of the run; if it holds none yet, the one that `config.init_from` names must.
+      workdir: of the run.
 
     Raises:
-      UserError: the batch is larger than the training split, or there is nothing to start from.
+      UserError: the batch is larger than the training split, or there are no pretrained weights to begin with.
     """
     found = _too_large_a_batch(config.batch_size, len(dataset.sources["train"]))
-    if config.init_from and not files.holds_run(workdir) and not files.holds_run(pathlib.Path(config.init_from)):
-        found.append(f"config.init_from is {config.init_from!r}, which holds no run: give the workdir of one")
     if found:
         raise UserError(as_text(found))
     if config.model.pretrained and not files.holds_run(workdir):

@@ -115,9 +115,14 @@ def _could_be(key: str, value: Any) -> bool:
 
 
 def refuse_changes(config: Config, workdir: pathlib.Path) -> None:
-    """Raises `UserError` if `workdir` cannot be one, or holds a run that was started with other values."""
+    """Raises `UserError` if `workdir` cannot be one, or holds a run that was started with other values.
+
+    Where it holds none yet, the workdir that `config.init_from` names must.
+    """
     _refuse_unwritable(workdir)
     if not holds_run(workdir):
+        if config.init_from and not holds_run(pathlib.Path(config.init_from)):
+            raise UserError(f"config.init_from is {config.init_from!r}, which holds no run: give the workdir of one")
         return
     old, new = flat(load(workdir)), flat(config)
     free = _FREE_TO_CHANGE if diverged_at(workdir) is None else (*_FREE_TO_CHANGE, "learning_rate")

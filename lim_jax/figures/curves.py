@@ -76,7 +76,7 @@ def sparsity_curves(history: History) -> "Figure":
     style.legend_above(figure, share, 2)
     for key, color, label in (("died", style.PURPLE, "became zero"), ("revived", style.ORANGE, "revived")):
         style.curve(moves, _sparsity(history, key), color, label)
-    moves.set(ylabel="groups an epoch")
+    moves.set(ylabel="groups per epoch")
     moves.set_ylim(bottom=0)
     moves.legend(loc="upper right")
     for axes in others:
@@ -90,19 +90,19 @@ def sparsity_curves(history: History) -> "Figure":
 
 
 def speed_curves(history: History) -> "Figure":
-    """Draws the seconds of each epoch's steps, compiling apart, and the parameters of the network where they change."""
+    """Draws the seconds of each epoch, compilation apart, and the parameters of the network where they change."""
     sizes = [(record["epoch"], record["network"]["parameters"]) for record in history]
     changes = len({size for _, size in sizes}) > 1
     figure = style.figure(4.5, 3.9 if changes else 2.7)
     all_axes = figure.subplots(1 + changes, 1, sharex=True, squeeze=False)[:, 0]
     epochs = [epoch for epoch, _ in sizes]
-    compiling = np.array([record["compile_seconds"]["training"] for record in history])
-    steps = np.array([record["seconds"] for record in history]) - compiling
     width = 0.8 if len(history) <= _MOST_SINGLE_BARS else 1.0
-    all_axes[0].bar(epochs, steps, width=width, color=style.BLUE, label="training steps")
-    all_axes[0].bar(epochs, compiling, width=width, bottom=steps, color=style.ORANGE, label="compiling them")
+    below = np.zeros(len(history))
+    for (label, seconds), color in zip(_seconds(history).items(), (style.BLUE, style.SKY, style.ORANGE), strict=True):
+        all_axes[0].bar(epochs, seconds, width=width, bottom=below, color=color, label=label)
+        below = below + seconds
     all_axes[0].set(ylabel="seconds per epoch")
-    style.legend_above(figure, all_axes[0], 2)
+    style.legend_above(figure, all_axes[0], 3)
     if changes:
         from matplotlib.ticker import EngFormatter
 
@@ -131,6 +131,17 @@ def _losses(history: History, task: str | None) -> tuple[list[tuple[int, float]]
             points.append((record["epoch"], losses.get(split if task is None else "loss")))
         both.append(_known(points))
     return both[0], both[1]
+
+
+def _seconds(history: History) -> dict[str, np.ndarray]:
+    """Returns where the time of each epoch went; older runs know of evaluation only what compiling it took."""
+    compiling = {part: [record["compile_seconds"][part] for record in history] for part in ("training", "evaluation")}
+    after = [record.get("seconds_after_steps", record["compile_seconds"]["evaluation"]) for record in history]
+    return {
+        "training steps": np.array([record["seconds"] for record in history]) - compiling["training"],
+        "evaluation": np.array(after) - compiling["evaluation"],
+        "compilation": np.add(compiling["training"], compiling["evaluation"]),
+    }
 
 
 def _sparsity(history: History, key: str) -> list[tuple[int, float]]:

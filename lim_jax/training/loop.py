@@ -141,7 +141,7 @@ def step_done(
 
 def end_epoch(run: Run, standing: Standing, seconds: float, compile_seconds: float) -> None:
     """Records the epoch, lets the network shrink and evaluates it where it is time to, and saves it."""
-    config, epoch = run.config, standing.epoch
+    config, epoch, started = run.config, standing.epoch, time.monotonic()
     new = record.of_training(run, standing, seconds, compile_seconds)
     zeros = group_watch.zeros(standing.state.params, run.groups)
     shrink(run, standing, zeros)
@@ -149,7 +149,7 @@ def end_epoch(run: Run, standing: Standing, seconds: float, compile_seconds: flo
     new["sparsity"] = shares | group_watch.changes(standing.zero_groups, group_watch.pattern(zeros))
     if history_lib.is_evaluated(epoch, config):
         new = record.with_validation(new, run, standing)
-    standing.history.append(new)
+    standing.history.append(record.with_seconds_after_steps(new, started))
     standing.epoch_sums = None
     if history_lib.is_saved(standing.history, config):
         save(run, standing, history_lib.eligible_losses(new, config.tasks))

@@ -83,7 +83,6 @@ def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: f
 
 def with_validation(record: Mapping[str, Any], run: Run, standing: Standing) -> dict[str, Any]:
     """Returns the record with the results of an evaluation on the validation split."""
-    started = time.monotonic()
     batches = evaluation.split_batches(run.dataset, "validation", run.config)
     validation = standing.programs.evaluate(standing.state.variables, batches)
     uncertainty = run.config.loss_weighting == "uncertainty"
@@ -94,6 +93,14 @@ def with_validation(record: Mapping[str, Any], run: Run, standing: Standing) -> 
         **record,
         "validation": validation,
         "total": {**record["total"], **total},
+    }
+
+
+def with_seconds_after_steps(record: Mapping[str, Any], started: float) -> dict[str, Any]:
+    """Returns the record with the time since the epoch's last step, `started` on the monotonic clock, until now."""
+    return {
+        **record,
+        "seconds_after_steps": time.monotonic() - started,
         "compile_seconds": {**record["compile_seconds"], "evaluation": compile_time.since(started)},
     }
 

@@ -49,13 +49,16 @@ def test_a_run_without_validation_has_curves():
 
 @pytest.mark.parametrize(("epochs", "panels"), [(1, 1), (2, 2), (300, 2)])
 def test_speed(epochs, panels):
-    """The first epoch compiles; the second half of the epochs trains a smaller network."""
-    figure = drawn(curves.speed_curves, make_history(("depth",), epochs))
+    """The first epoch compiles both; the second half of the epochs trains a smaller network. Older runs know less."""
+    history = make_history(("depth",), epochs)
+    figure = drawn(curves.speed_curves, history)
     assert_legible(figure)
     assert len(figure.axes) == panels
-    steps, compiling = figure.axes[0].containers
-    assert [bar.get_height() for bar in steps] == [1.5] * epochs
-    assert [bar.get_height() for bar in compiling] == [3.0] + [0.0] * (epochs - 1)
+    heights = [[bar.get_height() for bar in bars] for bars in figure.axes[0].containers]
+    assert heights == [[1.5] * epochs, [0.5] * epochs, [5.0] + [0.0] * (epochs - 1)]
+    older = [{key: value for key, value in record.items() if key != "seconds_after_steps"} for record in history]
+    heights = [[bar.get_height() for bar in bars] for bars in drawn(curves.speed_curves, older).axes[0].containers]
+    assert heights == [[1.5] * epochs, [0.0] * epochs, [5.0] + [0.0] * (epochs - 1)]
 
 
 @pytest.mark.parametrize("changing", [False, True])

@@ -227,6 +227,8 @@ def test_mistakes_end_in_one_line(data_dir, tmp_path, changes, message):
     with pytest.raises(UserError, match=message) as error:
         loop.train_and_evaluate(config, tmp_path)
     assert "\n" not in str(error.value)
+    began = "learning_rate" in changes
+    assert (tmp_path / "config.json").exists() == began, "nothing ran, so nothing is held"
 
 
 def test_a_workdir_that_cannot_be_made_is_named(data_dir, tmp_path):
