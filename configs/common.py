@@ -75,7 +75,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.sparsity.start_epoch = 0  # epochs before λ applies
     config.sparsity.scope = "backbone"  # backbone | backbone_and_heads (its output channels, over all heads)
     config.sparsity.metric = "adam"  # adam (adaptive) | identity (Euclidean)
-    config.sparsity.bias_corrected = False  # the metric as Adam's step has it; the published one prunes early
+    config.sparsity.bias_corrected = True  # the metric as Adam's step has it; the published one prunes at once
     config.sparsity.compact_every_epochs = 0  # remove zero groups while training, as often as this; 0 = never
     config.sparsity.patience_epochs = 3  # ends of epochs in a row at which a group was zero before it is removed
 
@@ -110,6 +110,7 @@ def with_variant(config: ml_collections.ConfigDict, variant: str, file: str) -> 
 
 def as_published(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Switches on what the paper's public code does and a user would not expect; returns `config`."""
+    config.sparsity.bias_corrected = False
     config.loss_weighting = "uniform"  # the weights s_t were never given to the optimizer
     config.learning_rate_schedule = "constant"  # the schedule drove an optimizer that was thrown away
     for key in config.published:

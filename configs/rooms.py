@@ -26,4 +26,5 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.num_epochs = 25
     config.learning_rate = 1e-3
     config.sparsity.strength = 1e-3
+    config.sparsity.bias_corrected = False  # with which the strength was chosen, and what is expected was measured
     return config

@@ -6,7 +6,7 @@ so that `import lim_jax` costs nothing:
     import lim_jax
 
     groups = [(r"Conv_\\d+/kernel", lim_jax.sparsity.INPUT_CHANNELS)]
-    tx = lim_jax.proximal_adam(learning_rate=1e-3, strength=1e-4, groups=groups)
+    tx = lim_jax.proximal_adam(learning_rate=1e-3, strength=1e-4, groups=groups, bias_corrected=True)
 
     trained = lim_jax.load_network(pathlib.Path("runs/rooms"))
     model = lim_jax.models.backbone("resnet50d")

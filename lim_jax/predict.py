@@ -102,16 +102,22 @@ def predict_files(
     config, trained = open_trained(workdir)
     size = _network_size(image_size, config)
     predictor = prediction.Predictor(trained.network, trained.variables, size, batch_size)
-    shown = "their own size" if size is None else "{}×{}".format(*size)
-    logger.info("predicting %d images; the network sees them at %s", len(paths), shown)
+    shown = "native size" if size is None else "{}×{}".format(*size)
+    logger.info(
+        "predicting %s; the network sees %s at %s", _images(len(paths)), "it" if len(paths) == 1 else "them", shown
+    )
     with prediction_writer.Writer(output, trained.network.tasks, paths, raw, panel, _THREADS) as writer:
         predicted = _predict(predictor, paths, writer, problems)
     if not predicted:
         raise UserError(f"none of the images can be read: {problems[0]}")
     for problem in problems:
         logger.warning("skipped: %s", problem)
-    print(f"{predicted} images predicted, {len(problems)} skipped; the results are in {output}")
+    print(f"{_images(predicted)} predicted, {len(problems)} skipped; the results are in {output}")
     return predicted
+
+
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else f"{number} images"
 
 
 def _make_output(output: pathlib.Path, images: Sequence[str]) -> None:

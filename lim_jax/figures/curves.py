@@ -29,6 +29,7 @@ def loss_curves(tasks: Mapping[str, Task], history: History) -> "Figure":
         style.curve(axes, train, style.ORANGE, "training")
         style.curve(axes, validation, style.BLUE, "validation")
         axes.set(title=name, xlabel="epoch", ylabel=label)
+        style.whole_epochs(axes, len(history))
         if validation:
             _mark_lowest(axes, name, *_lowest(validation))
         style.logarithmic_where_wide(axes, [value for _, value in [*train, *validation]])
@@ -49,11 +50,13 @@ def metric_curves(tasks: Mapping[str, Task], history: History) -> "Figure":
         for color, (key, metric) in zip(style.COLORS, metrics.items(), strict=False):
             points = _known([(r["epoch"], r["validation"][name][key]) for r in history if "validation" in r])
             at_best = dict(points).get(best)
-            style.curve(axes, points, color, metric.label if at_best is None else f"{metric.label}\n{at_best:#.3g}")
+            value = "undefined" if not points else f"{at_best:#.3g}" if at_best is not None else ""
+            style.curve(axes, points, color, f"{metric.label}\n{value}".rstrip())
         if best:
             axes.axvline(best, color="0.3", linewidth=0.9, linestyle=":", label=f"lowest loss,\nepoch {best}")
         better = "higher" if next(iter(metrics.values())).higher_is_better else "lower"
         axes.set(title=f"{name} ({better} is better)", xlabel="epoch", ylabel=unit)
+        style.whole_epochs(axes, len(history))
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1.05), handlelength=1.2, borderpad=0)
     return figure
 
@@ -77,7 +80,7 @@ def sparsity_curves(history: History) -> "Figure":
     for key, color, label in (("died", style.PURPLE, "became zero"), ("revived", style.ORANGE, "revived")):
         style.curve(moves, _sparsity(history, key), color, label)
     moves.set(ylabel="groups per epoch")
-    moves.set_ylim(bottom=0)
+    style.whole_counts(moves)
     moves.legend(loc="upper right")
     for axes in others:
         style.curve(axes, strengths, style.GREEN, "λ")
@@ -86,6 +89,7 @@ def sparsity_curves(history: History) -> "Figure":
     if not changes:
         share.set_title(f"strength λ = {strengths[0][1]:.3g}")
     figure.axes[-1].set_xlabel("epoch")
+    style.whole_epochs(figure.axes[-1], len(history))
     return figure
 
 

@@ -10,8 +10,8 @@ that a resumed run takes the same decisions. A record holds
      "seconds": x, "seconds_after_steps": x, "compile_seconds": {"training": x, "evaluation": x}}
 
 `network` is the size of the network that the epoch trained (`channels` are those of its backbone). `seconds` is what
-its steps took, `seconds_after_steps` what shrinking and evaluation took (older runs have none), and `compile_seconds` how
-much of the one and of the other something was compiled.
+its steps took, `seconds_after_steps` what shrinking and evaluation took (older runs have none), and `compile_seconds`
+how much of the one and of the other something was compiled.
 `died` and `revived` count groups over the epoch; `off_target` is how many percentage points sparsity is away from
 `config.sparsity.target`, and missing without one. Where it is more than `TARGET_TOLERANCE` the epoch does not count
 as progress: the best network is the best of those with the sparsity that was asked for.

@@ -35,6 +35,12 @@ def test_what_is_undefined_is_left_out():
         record["validation"]["depth"] = {"loss": None, "mae": None, "rmse": None}
     figure = drawn(curves.metric_curves, {"depth": ALL["depth"]}, history)
     assert all(len(line.get_xdata()) == 0 for line in figure.axes[0].lines)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [
+        "MAE\nundefined",
+        "RMSE\nundefined",
+    ]
+    low, high = figure.axes[0].get_xlim()
+    assert low <= 1 and high >= 5
     assert_legible(drawn(curves.loss_curves, {"depth": ALL["depth"]}, history))
 
 
@@ -71,6 +77,8 @@ def test_sparsity(changing):
     assert len(figure.axes) == 2 + changing
     for line, key in zip(figure.axes[1].lines, ("died", "revived"), strict=True):
         np.testing.assert_array_equal(line.get_ydata(), [record["sparsity"][key] for record in history])
+    counts = figure.axes[1].get_yticks()
+    np.testing.assert_array_equal(counts, np.round(counts))
     groups, parameters = (line.get_ydata() for line in figure.axes[0].lines)
     np.testing.assert_allclose(groups, [record["sparsity"]["group_percent"] for record in history])
     np.testing.assert_allclose(parameters, [record["sparsity"]["parameter_percent"] for record in history])
