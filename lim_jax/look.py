@@ -41,7 +41,8 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("no output: add --output=DIR, a folder for the numbers and the picture")
     output = pathlib.Path(flags.FLAGS.output)
     from lim_jax import data
-    from lim_jax.data import statistics
+    from lim_jax.data import datasets, statistics
+    from lim_jax.figures import style
 
     config = config_lib.checked(flags.FLAGS.config)
     try:
@@ -52,7 +53,8 @@ def main(argv: Sequence[str]) -> None:
     splits = {split: statistics.describe(source, dataset.specs) for split, source in dataset.sources.items()}
     found = statistics.warnings(splits)
     (output / "data.json").write_text(json.dumps({"splits": splits, "warnings": found}, indent=2) + "\n")
-    draw_examples(dataset).savefig(output / "examples.png")
+    with style.context():
+        draw_examples(dataset, datasets.training_files(config.dataset, config.tasks)).savefig(output / "examples.png")
     print(table(splits))
     print("\n".join(f"warning: {sentence}" for sentence in found) or "nothing looks wrong")
     print(f"also in {output / 'data.json'}; examples in {output / 'examples.png'}")
@@ -87,14 +89,20 @@ def _phrases(numbers: Mapping[str, Any]) -> list[str]:
     return phrases
 
 
-def draw_examples(dataset: Any) -> Any:
-    """Draws a few training examples with all their targets, a row each; returns a matplotlib figure."""
+def draw_examples(dataset: Any, files: Sequence[str] = ()) -> Any:
+    """Draws a few training examples with all their targets, a row each; returns a matplotlib figure.
+
+    Args:
+      dataset: opened.
+      files: the names of the training images, where they are known.
+    """
     from lim_jax import tasks
     from lim_jax.data import pipeline
     from lim_jax.figures import examples
 
     source = dataset.sources["train"]
-    chosen = {f"image {index} of train": source[index] for index in pipeline.evenly_spaced(source, _EXAMPLES)}
+    indices = pipeline.evenly_spaced(source, _EXAMPLES)
+    chosen = {files[index] if files else f"image {index} of train": source[index] for index in indices}
     return examples.target_panel({name: tasks.create(spec) for name, spec in dataset.specs.items()}, chosen)
 
 

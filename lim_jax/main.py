@@ -19,8 +19,8 @@ from lim_jax.runtime import cli
 def default_workdir(config_flag: str) -> pathlib.Path:
     """Returns `runs/<name>`, after the configuration's name, or its file's, and variant: `nyu_as_published`."""
     path, _, variant = config_flag.partition(":")
-    name = pathlib.Path(path).stem
-    return pathlib.Path("runs") / (f"{name}_{variant}" if variant else name)
+    parts = [pathlib.Path(path).stem, *(pathlib.Path(part).name for part in variant.split(":"))]
+    return pathlib.Path("runs") / "_".join(filter(None, parts))
 
 
 def define_flags() -> None:

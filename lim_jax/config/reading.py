@@ -35,6 +35,8 @@ def read(text: str) -> ml_collections.ConfigDict:
         raise UserError(f"{name} is no configuration: it has no function get_config; {_EXAMPLE}")
     try:
         config = module.get_config(*([variant] if colon else []))
+    except UserError:
+        raise
     except ValueError as error:  # how our own say that there is no such variant
         raise UserError(_one_line(error)) from error
     except Exception as error:

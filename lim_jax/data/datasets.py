@@ -1,6 +1,7 @@
 """The data sets by name, and the one way to open them."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -110,6 +111,16 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     if labelled is not None:
         sources["train"] = records.Subset(sources["train"], labelled)
     return Dataset(config.name, specs, sources)
+
+
+def training_files(config: Any, tasks: Sequence[str]) -> list[str]:
+    """Returns the names of the training images' files in the order of the opened source; empty where there are none."""
+    if config.name != "folder":
+        return []
+    root = folder.root(config.source_dir)
+    names = [os.path.relpath(row.image, root) for row in folder.training_rows(config.source_dir, _follow_links(config))]
+    kept = folder.labelled(config.source_dir, tasks, _follow_links(config))
+    return names if kept is None else [names[index] for index in kept]
 
 
 def _select_specs(name: str, specs: Mapping[str, TargetSpec], tasks: Collection[str]) -> dict[str, TargetSpec]:

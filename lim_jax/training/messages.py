@@ -8,7 +8,7 @@ import jax
 from clu import parameter_overview
 
 from lim_jax import network as network_lib
-from lim_jax.config import Config
+from lim_jax.config import Config, estimates
 from lim_jax.data import statistics
 from lim_jax.figures.tables import number
 from lim_jax.network import Network
@@ -39,9 +39,20 @@ def describe(run: Run, standing: Standing) -> None:
             logger.warning("warning: %s", sentence)
         overview = parameter_overview.get_parameter_overview(standing.state.learned, include_stats=False)
         whole_files.write_text(run.workdir / "parameters.txt", overview + "\n")
+    logger.info("%s", cost(run.config, run.steps_per_epoch, len(run.local_devices)))
     if standing.state.step > 0:
         step = int(standing.state.step)
         logger.info("resuming %s after epoch %d (step %d)", run.workdir, len(standing.history), step)
+
+
+def cost(config: Config, steps_per_epoch: int, num_devices: int) -> str:
+    """Returns what training will take at most: known before it starts are steps and memory, seconds only afterwards."""
+    batch = max(config.batch_size // (num_devices * jax.process_count()), 1)
+    needed = estimates.as_bytes(sum(estimates.memory(config, batch)))
+    return (
+        f"up to {config.num_epochs} epochs of {steps_per_epoch} steps of {config.batch_size} images, in {needed} of "
+        "memory or more; the time left is said after the first steps"
+    )
 
 
 def epoch_line(record: Mapping[str, Any], network: Network, config: Config) -> str:
