@@ -54,7 +54,8 @@ def target_panel(tasks: Mapping[str, Task], examples: Mapping[str, Mapping[str, 
         for axes, (title, picture) in zip(all_axes[row], pictures.items(), strict=True):
             axes.imshow(picture, interpolation="nearest")
             axes.set_title(title, fontsize=style.SMALL, loc="center")
-            axes.set_axis_off()
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
         for axes, (name, task) in zip(all_axes[row][1:], tasks.items(), strict=True):
             if isinstance(task, DenseTask):
                 _write_names(axes, targets[name][row], task, cell)

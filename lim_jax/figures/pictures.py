@@ -19,7 +19,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from lim_jax.figures import regions
-from lim_jax.tasks.base import DenseTask, ImageTask, Task, dense_tasks, image_tasks, is_dark
+from lim_jax.tasks.base import DenseTask, Task, dense_tasks, image_tasks
 from lim_jax.tasks.legends import ColorKey, ColorScale, Entry
 
 Size = tuple[int, int]  # (height, width)
@@ -33,7 +33,8 @@ _GAP = 20  # between the parts of a panel
 _SLIDE = 16 / 9  # a panel comes as close to this shape as its pictures allow
 _MOST_LINES = 8  # of a legend in a panel
 _STRIP = 2**18  # pixels that are coloured at once: intermediate results are float64
-_INK, _LIGHT, _DARK = (0, 0, 0), (230, 230, 230), (40, 40, 40)
+_INK = (0, 0, 0)
+_COVER = 0.5  # of an overlay: how much the colours hide of the image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,18 +54,18 @@ def task_picture(task: DenseTask, prediction: np.ndarray, size: Size) -> np.ndar
     return picture
 
 
-def answer_card(task: ImageTask, prediction: np.ndarray, size: Size) -> np.ndarray:
-    """Writes the answer to an image on a card of the image's size, uint8 (height, width, 3), as large as fits."""
-    height, width = size
-    background = task.background(prediction)
-    ink = _LIGHT if is_dark(background) else _DARK
-    card = PIL.Image.new("RGB", (width, height), background)
-    text = task.caption(prediction).replace(": ", "\n", 1)
-    draw = PIL.ImageDraw.Draw(card)
-    left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font=_font(100))
-    font = _font(max(int(80 * min(width / (right - left), height / (bottom - top), 1)), 1))
-    draw.multiline_text((width / 2, height / 2), text, ink, font, anchor="mm", align="center")
-    return np.asarray(card)
+def overlay(image: Reduced, task: DenseTask, prediction: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """Lays the colours of a segmentation over the image, with the names of larger regions; uint8, of the panel's size.
+
+    Args:
+      image: of `reduced`.
+      task: the segmentation.
+      prediction: of the task, at the image's own size.
+      picture: of it, by `task_picture`.
+    """
+    drawn = _resized(picture, (image.pixels.shape[0], image.pixels.shape[1]), smooth=False)
+    mixed = cv2.addWeighted(image.pixels, 1 - _COVER, drawn, _COVER, 0)
+    return _named(mixed, prediction, task.spec.class_names)
 
 
 def legend(task: DenseTask) -> np.ndarray:

@@ -291,6 +291,10 @@ class ImageTask(Task):
         """Puts one prediction or one target into words: "<name>: <answer>"."""
 
     @abc.abstractmethod
+    def answer(self, values: np.ndarray) -> bool:
+        """Returns whether one prediction, or one target, means yes."""
+
+    @abc.abstractmethod
     def background(self, values: np.ndarray) -> tuple[int, int, int]:
         """Returns the colour (RGB, 0..255) that `caption` is written on; `INVALID_COLOR` for an unlabelled target."""
 

@@ -18,13 +18,11 @@ def lab(colors, vision):
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
 
 
-@pytest.mark.parametrize(
-    ("vision", "smallest"), zip(palette._VISIONS, (15, 7, 7), strict=True), ids=["normal", "protan", "deutan"]
-)
+@pytest.mark.parametrize(("vision", "smallest"), [(0, 15), (1, 7), (2, 7)], ids=["normal", "protan", "deutan"])
 def test_any_two_of_nyus_classes_can_be_told_apart(vision, smallest):
     """In ScanNet's colours, which were used before, the smallest distances are 4.4, 0.9 and 0.8."""
     colors = tasks.create(nyu40.SPECS["segmentation"]).colors
-    seen = lab(colors, vision)
+    seen = lab(colors, palette._VISIONS[vision])
     distances = np.linalg.norm(seen[:, None] - seen[None], axis=-1)[~np.eye(len(colors), dtype=bool)]
     assert len(colors) == 40
     assert distances.min() > smallest
