@@ -66,11 +66,10 @@ def write_card(output: pathlib.Path, tasks: Mapping[str, Task], network: Mapping
 
 
 def row(tasks: Mapping[str, Task], where: Mapping[str, Any], prediction: Mapping[str, np.ndarray]) -> Row:
-    """Returns a row of the tables: `where` it is from, and per attribute answer and probability."""
+    """Returns a row of the tables: `where` it is from, and what each task of whole images says."""
     found: Row = dict(where)
     for name, task in image_tasks(tasks).items():
-        probability = float(prediction[name])
-        found |= {name: "yes" if task.answer(prediction[name]) else "no", f"{name}_probability": round(probability, 6)}
+        found |= task.record(prediction[name])
     return found
 
 

@@ -96,18 +96,19 @@ class AttributeTask(ImageTask):
         value = float(values)
         if value < 0:
             return f"{self.spec.name}: not labelled"
-        answer = "yes" if self.answer(values) else "no"
+        answer = "yes" if value > self.threshold else "no"
         return f"{self.spec.name}: {answer}" if value in (0, 1) else f"{self.spec.name}: {answer} ({value:.2f})"
 
-    def answer(self, values: np.ndarray) -> bool:
-        """Returns whether the probability is above the threshold; see `ImageTask.answer`."""
-        return float(values) > self.threshold
+    def record(self, values: np.ndarray) -> dict[str, Any]:
+        """Returns the answer and its probability; see `ImageTask.record`."""
+        answer = "yes" if float(values) > self.threshold else "no"
+        return {self.spec.name: answer, f"{self.spec.name}_probability": round(float(values), 6)}
 
     def background(self, values: np.ndarray) -> tuple[int, int, int]:
         """Light for yes, dark for no, grey for unlabelled; see `ImageTask.background`."""
         if float(values) < 0:
             return INVALID_COLOR
-        return _LIGHT if self.answer(values) else _DARK
+        return _LIGHT if float(values) > self.threshold else _DARK
 
     def is_wrong(self, target: np.ndarray, prediction: np.ndarray) -> bool:
         """Returns whether the answer is not the label; see `ImageTask.is_wrong`."""
