@@ -19,11 +19,8 @@ def test_the_guides_examples(data_dir, tmp_path, monkeypatch, capsys):
     """`"rooms"` is replaced by the tests' tiny rooms, trained for an epoch less; the rest is as it stands there."""
     train = lim_jax.train
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        lim_jax,
-        "train",
-        lambda name, workdir, **keys: train(tiny_config(data_dir), workdir, **keys | {"num_epochs": 1}),
-    )
+    tiny = tiny_config(data_dir)
+    monkeypatch.setattr(lim_jax, "train", lambda name, *args, **keys: train(tiny, *args, **keys | {"num_epochs": 1}))
     blocks = re.findall(r"```python\n(.*?)```", (GUIDES / "library.md").read_text(), re.DOTALL)
     names = {"image": IMAGE}
     exec("\n".join(blocks[:2]), names)
