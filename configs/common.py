@@ -66,6 +66,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.early_stopping_patience = 25  # epochs, per task (its head freezes) and in total; 0 = never
     config.eval_every_epochs = 1
     config.checkpoint_every_epochs = 1
+    config.report_every_epochs = 10  # figures of the run as it is, drawn while it trains; 0 = only at its end
     config.max_bad_steps = 10  # steps in a row whose loss or gradients are not finite (they are skipped): then it ends
 
     config.sparsity = ml_collections.ConfigDict()

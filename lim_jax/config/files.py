@@ -25,6 +25,7 @@ _FREE_TO_CHANGE = (
     "early_stopping_patience",
     "checkpoint_every_epochs",
     "max_bad_steps",
+    "report_every_epochs",
     "num_devices",
     "compilation_cache_dir",
     "init_from",

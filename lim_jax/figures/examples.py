@@ -103,7 +103,10 @@ def _write_names(axes: "Axes", values: np.ndarray, task: DenseTask, inches: floa
 
 
 def prediction_panel(
-    tasks: Mapping[str, Task], batch: Mapping[str, Any], predictions: Mapping[str, np.ndarray]
+    tasks: Mapping[str, Task],
+    batch: Mapping[str, Any],
+    predictions: Mapping[str, np.ndarray],
+    names: Sequence[str] = (),
 ) -> "Figure":
     """Draws a row per example: the image, then target and prediction of every task; below it, what colours mean.
 
@@ -111,6 +114,7 @@ def prediction_panel(
       tasks: by name.
       batch: `{"image": uint8 (N, H, W, 3), "targets": {task: array (N, ...)}}`.
       predictions: `Task.predict`'s results for that batch, by task.
+      names: what is written beside each row.
     """
     dense, answers = dense_tasks(tasks), image_tasks(tasks)
     images = np.asarray(batch["image"])
@@ -126,6 +130,8 @@ def prediction_panel(
     for row, image in enumerate(images):
         both = [(task, _of_row(shown[name], row)) for name, task in dense.items()]
         _draw_pictures(all_axes[row], image, both, widths[0])
+        if names:
+            all_axes[row][0].set_ylabel(names[row], fontsize=style.SMALL)
         _write_answers(all_axes[row][-1], [(task, _of_row(shown[name], row)) for name, task in answers.items()])
     return figure
 

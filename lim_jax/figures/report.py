@@ -44,16 +44,17 @@ def write_report(
         "speed": lambda: curves.speed_curves(history),
         "predictions": lambda: examples.prediction_panel(tasks, batch, predictions),
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    return [_write(directory / f"{name}.png", draw) for name, draw in figures.items()]
+    return [write(directory / f"{name}.png", draw) for name, draw in figures.items()]
 
 
 def write_compaction(path: pathlib.Path, content: Mapping[str, Any]) -> None:
     """Writes the figure of a compaction, given the content of `compact.json`."""
-    _write(path, lambda: compaction.compaction_panel(content))
+    write(path, lambda: compaction.compaction_panel(content))
 
 
-def _write(path: pathlib.Path, draw: "Callable[[], Figure]") -> pathlib.Path:
+def write(path: pathlib.Path, draw: "Callable[[], Figure]") -> pathlib.Path:
+    """Writes the figure that `draw` draws, and returns its path; the folder is made if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with style.context():
         draw().savefig(path)
     return path

@@ -33,6 +33,11 @@ VERBS = {
         "measure a trained network on a split of its data set again",
         ("--workdir=runs/rooms", "--workdir=runs/rooms/compact --split=validation", "--workdir=runs/rooms --verify"),
     ),
+    "report": Verb(
+        "lim_jax.report",
+        "draw the figures of a run, running or finished, with its classes and worst images",
+        ("--workdir=runs/rooms", "--workdir=runs/rooms --output=figures --worst=8"),
+    ),
     "predict": Verb(
         "lim_jax.predict",
         "predict all tasks for image files, folders and patterns",

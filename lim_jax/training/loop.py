@@ -68,7 +68,7 @@ def train(run: Run, standing: Standing) -> None:
     """Runs epochs until the last one or until nothing improves."""
     config = run.config
     progress = Progress(config.num_epochs, run.steps_per_epoch, config.batch_size)
-    with Interruption() as interruption, events.EventWriter(run.workdir) as writer:
+    with Interruption() as interruption, events.EventWriter(run.workdir, config_lib.flat(config)) as writer:
         while standing.epoch <= config.num_epochs:
             if history_lib.should_stop(standing.history, config.tasks, config.early_stopping_patience):
                 logger.info("no progress for %d epochs: training ends early", config.early_stopping_patience)
@@ -80,6 +80,7 @@ def train(run: Run, standing: Standing) -> None:
             progress.begin_break()
             end_epoch(run, standing, time.monotonic() - started, compile_time.since(started))
             write_events(run, standing, writer)
+            writer.write_pictures(standing.history[-1]["step"], results.redraw(run, standing))
             progress.end_break()
             line = messages.epoch_line(standing.history[-1], standing.network, config)
             logger.info("%s, %s", line, progress.line())
@@ -173,9 +174,10 @@ def shrink(run: Run, standing: Standing, zeros: group_watch.Zeros) -> None:
 
 
 def write_events(run: Run, standing: Standing, writer: events.EventWriter) -> None:
-    """Writes the last epoch's record and the norms of the groups for TensorBoard."""
+    """Writes the last epoch's record and the norms of the groups for TensorBoard, and all records as a table."""
     last = standing.history[-1]
     writer.write_record(last)
+    events.write_table(run.workdir, standing.history)
     writer.write_histograms(last["step"], group_watch.norms(standing.state.params, run.groups))
 
 
