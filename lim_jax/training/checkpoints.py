@@ -92,13 +92,13 @@ class Checkpoints:
             if this checkpoint was not evaluated. None, and what is not finite, counts as no loss.
 
         Raises:
-          UnusableError: the network is not finite; nothing was saved.
+          UnusableError: the network, or a moment of the optimizer, is not finite; nothing was saved.
         """
         host = jax.device_get(state)
         weights = _stored_variables(host.variables, host.log_variances)
-        if name := digests.first_not_finite(digests.by_name(weights)):
-            raise UnusableError(f"not finite ({name})")
         training = _training(host)
+        if name := digests.first_not_finite(digests.by_name(weights) | digests.by_name(training)):
+            raise UnusableError(f"not finite ({name})")
         finite = {key: loss for key, loss in losses.items() if loss is not None and stored.is_loss(loss)}
         self._losses[int(host.step)] = finite
         self._manager.save(

@@ -84,6 +84,8 @@ def train(run: Run, standing: Standing) -> None:
             progress.end_break()
             line = messages.epoch_line(standing.history[-1], standing.network, config)
             logger.info("%s, %s", line, progress.line())
+            for sentence in messages.epoch_warnings(standing.history, config):
+                logger.warning("warning: %s", sentence)
             if standing.network is not network:
                 progress.restart()  # its steps are compiled anew, and take another time
             interruption.agree_now()

@@ -159,6 +159,14 @@ def test_exchanged_arrays_are_noticed(small):
             stored.Stored(folder(small)).arrays(item)
 
 
+def test_a_workdir_may_be_relative(workdir, monkeypatch):
+    """As it is by default: `runs/rooms`."""
+    monkeypatch.chdir(workdir.parent)
+    relative = pathlib.Path(workdir.name)
+    assert_equal(resumed(relative, saved.shapes())[0], saved.state(44))
+    assert checkpoints.load_network(relative).step == 40
+
+
 def test_a_verb_names_the_damaged_checkpoint_and_uses_the_next(workdir, caplog):
     shutil.rmtree(folder(workdir, 40) / "weights")
     with caplog.at_level("WARNING", logger="lim_jax"):
@@ -220,14 +228,14 @@ def test_older_losses_that_are_none_do_not_count(workdir, content):
     assert checkpoints.load_network(workdir).step == 44
 
 
-@pytest.mark.parametrize("tree", ["params", "batch_stats", "log_variances"])
+@pytest.mark.parametrize("tree", ["params", "batch_stats", "log_variances", "opt_state"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_network_that_is_not_finite_is_not_saved(tmp_path, tree, value):
     def spoilt(step):
         state = saved.small_state(step)
-        return dataclasses.replace(
-            state, **{tree: jax.tree.map(lambda leaf: np.full_like(leaf, value), getattr(state, tree))}
-        )
+        old = getattr(state, tree)
+        new = jax.tree.map(lambda leaf: np.full_like(leaf, value) if leaf.dtype.kind == "f" else leaf, old)
+        return dataclasses.replace(state, **{tree: new})
 
     saved.save(tmp_path, {4: 0.5}, saved.small_state)
     with pytest.raises(UnusableError, match="not finite"):
