@@ -67,6 +67,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval_every_epochs = 1
     config.checkpoint_every_epochs = 1
     config.report_every_epochs = 10  # figures of the run as it is, drawn while it trains; 0 = only at its end
+    config.trackers = ()  # wandb, mlflow: where records are sent besides TensorBoard's events
     config.max_bad_steps = 10  # steps in a row whose loss or gradients are not finite (they are skipped): then it ends
 
     config.sparsity = ml_collections.ConfigDict()

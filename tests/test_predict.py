@@ -89,7 +89,7 @@ def test_the_command_line(workdir, tmp_path):
     legends = {f"{name}_legend.png" for name in ("segmentation", "depth", "normals")}
     tables = {"card.json", "predictions.csv", "predictions.jsonl"}
     assert {path.name for path in output.iterdir()} == wanted | legends | tables
-    rows = list(csv.DictReader((output / "predictions.csv").open()))
+    rows = list(csv.DictReader((output / "predictions.csv").read_text().splitlines()))
     assert [row["name"] for row in rows] == ["a", "a_2", "b"]
     scale = json.loads((output / "card.json").read_text())["tasks"]["depth"]["scale"]
     for row, (name, shape) in zip(rows, (("a", (60, 90)), ("a_2", (17, 200)), ("b", SIZE)), strict=True):

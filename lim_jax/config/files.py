@@ -26,6 +26,7 @@ _FREE_TO_CHANGE = (
     "checkpoint_every_epochs",
     "max_bad_steps",
     "report_every_epochs",
+    "trackers",
     "num_devices",
     "compilation_cache_dir",
     "init_from",

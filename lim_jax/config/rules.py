@@ -188,6 +188,9 @@ RULES = {
 
 # Keys that a configuration may have, but need not.
 OPTIONAL_RULES = {
+    "trackers": Rule(
+        (tuple, list), lambda names: set(names) <= {"wandb", "mlflow"}, "some of wandb, mlflow: --config.trackers=wandb"
+    ),
     "report_every_epochs": _whole(0),
     "dataset.validation_share": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),
 }

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from lim_jax.runtime import whole_files
+from lim_jax.training import trackers
 
 _WRITERS = "clu.metric_writers"
 
@@ -25,9 +26,10 @@ class EventWriter:
     It is made when there is something to write, since it imports TensorFlow, which takes seconds.
     """
 
-    def __init__(self, workdir: pathlib.Path, hyperparameters: Mapping[str, Any]):
-        """Writes to `workdir`, first of all the values of a configuration by their keys."""
+    def __init__(self, workdir: pathlib.Path, hyperparameters: Mapping[str, Any], names: Sequence[str] = ()):
+        """Writes to `workdir`, first of all the values of a configuration by their keys, and to the named trackers."""
         self._workdir = workdir
+        self._trackers = trackers.opened(names if jax.process_index() == 0 else (), workdir, hyperparameters)
         self._hyperparameters = {
             key: value if isinstance(value, bool | int | float | str) else str(value)
             for key, value in hyperparameters.items()
@@ -39,6 +41,8 @@ class EventWriter:
     def __exit__(self, *exception) -> None:
         if "_writer" in vars(self):
             self._writer.close()  # writes what it still holds
+        for tracker in self._trackers:
+            tracker.close()
 
     @functools.cached_property
     def _writer(self) -> Any:
@@ -51,6 +55,8 @@ class EventWriter:
         """Writes a record of the history as scalars named by their place in it: `validation/depth/mae`."""
         scalars = {name: value for name, value in _flat(record) if name not in ("epoch", "step")}
         self._writer.write_scalars(record["step"], scalars)
+        for tracker in self._trackers:
+            tracker.write(record["step"], scalars)
 
     def write_histograms(self, step: int, values: Mapping[str, np.ndarray]) -> None:
         """Writes the distribution of values by name."""

@@ -21,7 +21,7 @@ from lim_jax import data
 from lim_jax.config import Config
 from lim_jax.runtime import compile_time, devices, startup
 from lim_jax.runtime.progress import Progress
-from lim_jax.training import checkpoints, events, group_watch, messages, record, results, shrinking
+from lim_jax.training import checkpoints, events, group_watch, messages, record, results, shrinking, trackers
 from lim_jax.training import history as history_lib
 from lim_jax.training import workdir as workdir_lib
 from lim_jax.training.interruption import Interruption
@@ -47,6 +47,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     """
     config = config_lib.checked(config)
     config_lib.refuse_changes(config, workdir)
+    trackers.require(config.get("trackers", ()))
     startup.prepare(config.compilation_cache_dir)
     local_devices = devices.chosen(config.num_devices, config.batch_size)
     config_lib.check_resources(config, local_devices)
@@ -68,7 +69,8 @@ def train(run: Run, standing: Standing) -> None:
     """Runs epochs until the last one or until nothing improves."""
     config = run.config
     progress = Progress(config.num_epochs, run.steps_per_epoch, config.batch_size)
-    with Interruption() as interruption, events.EventWriter(run.workdir, config_lib.flat(config)) as writer:
+    names, values = config.get("trackers", ()), config_lib.flat(config)
+    with Interruption() as interruption, events.EventWriter(run.workdir, values, names) as writer:
         while standing.epoch <= config.num_epochs:
             if history_lib.should_stop(standing.history, config.tasks, config.early_stopping_patience):
                 logger.info("no progress for %d epochs: training ends early", config.early_stopping_patience)

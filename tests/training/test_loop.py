@@ -71,7 +71,7 @@ def test_a_run_leaves_results_and_figures(trained):
     assert (workdir / "config.json").is_file()
     events = b"".join(path.read_bytes() for path in workdir.glob("events.out.tfevents.*"))
     assert b"report/predictions" in events and b"sparsity.strength" in events
-    rows = list(csv.DictReader((workdir / "history.csv").open()))
+    rows = list(csv.DictReader((workdir / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[-1]["validation/depth/mae"]) > 0
     assert len(list((workdir / "report").glob("*.png"))) >= 4
 
