@@ -26,12 +26,14 @@ def describe(run: Run, standing: Standing) -> None:
     network, params, dataset = standing.network, standing.state.params, run.dataset
     sizes = ", ".join(f"{len(source)} {split}" for split, source in dataset.sources.items())
     logger.info("%s: %s images; tasks %s", dataset.name, sizes, ", ".join(network.tasks))
+    number = len(run.local_devices) * jax.process_count()
     logger.info(
-        "%s parameters, %s of them in the backbone; %d %s device(s); run in %s",
+        "%s parameters, %s of them in the backbone; %d %s %s; run in %s",
         f"{network_lib.num_parameters(params):,}",
         f"{network_lib.num_parameters(params['backbone']):,}",
-        len(run.local_devices) * jax.process_count(),
-        jax.default_backend(),
+        number,
+        jax.default_backend().upper(),
+        "device" if number == 1 else "devices",
         run.workdir,
     )
     if jax.process_index() == 0:
@@ -49,10 +51,10 @@ def cost(config: Config, steps_per_epoch: int, num_devices: int) -> str:
     """Returns what training will take at most: known before it starts are steps and memory, seconds only afterwards."""
     batch = max(config.batch_size // (num_devices * jax.process_count()), 1)
     needed = estimates.as_bytes(sum(estimates.memory(config, batch)))
-    return (
-        f"up to {config.num_epochs} epochs of {steps_per_epoch} steps of {config.batch_size} images, in {needed} of "
-        "memory or more; the time left is said after the first steps"
+    sizes = (
+        f"epochs: {config.num_epochs} at most; steps in each: {steps_per_epoch}; images in each: {config.batch_size}"
     )
+    return f"{sizes}; memory: {needed} or more; the time left is said after the first steps"
 
 
 def epoch_line(record: Mapping[str, Any], network: Network, config: Config) -> str:
