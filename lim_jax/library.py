@@ -38,14 +38,14 @@ def train(config: ml_collections.ConfigDict | str, workdir: Path, **overrides: A
     """
     from lim_jax.training import loop
 
-    chosen = reading.read(config) if isinstance(config, str) else config
+    chosen = reading.read(config) if isinstance(config, str) else ml_collections.ConfigDict(config.to_dict())
     known = config_lib.flat(chosen)
     for name, value in overrides.items():
         key = name.replace("__", ".")
         if key not in known:
             raise UserError(checks.unknown_key(key))
         try:
-            chosen = config_lib.with_value(chosen, key, value)
+            chosen.update_from_flattened_dict({key: value})
         except TypeError as error:
             raise UserError(f"config.{key} is {value!r}: {' '.join(str(error).split())}") from error
     return loop.train_and_evaluate(chosen, pathlib.Path(workdir))
