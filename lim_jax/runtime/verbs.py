@@ -40,10 +40,12 @@ VERBS = {
     ),
     "predict": Verb(
         "lim_jax.predict",
-        "predict all tasks for image files, folders and patterns",
+        "predict all tasks for images, folders, videos or a camera",
         (
             "--workdir=runs/rooms --images=kitchen.jpg,photos --output=predictions",
             "--workdir=runs/rooms/compact --images='photos/*.jpg' --output=predictions --raw --nopanel",
+            "--workdir=runs/rooms --images=walk.mp4 --output=predictions",
+            "--workdir=runs/rooms --camera=0 --frames=200 --output=predictions",
         ),
     ),
     "compact": Verb(
