@@ -8,8 +8,8 @@
     class_scores, confusion_matrix                                   a segmentation class by class; `classes`
 
 `style` is how they all look: draw within `style.context()`. `pictures` composes predictions for image files as arrays;
-`color_keys`, and `pictures` for its own, draw what colours mean; `regions` finds where names of classes fit; `tables` writes results as text. Names are imported
-when they are first asked for.
+`color_keys`, and `pictures` for its own, draw what colours mean; `regions` finds where names of classes fit; `tables`
+writes results as text. Names are imported when they are first asked for.
 """
 
 from typing import TYPE_CHECKING
