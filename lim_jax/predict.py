@@ -117,11 +117,13 @@ def predict_frames(
       UserError: it cannot be read, or there is no network.
     """
     from lim_jax.prediction import tables, videos
+    from lim_jax.prediction.writer import write_legends
 
     video = videos.opened(source)
     _make_output(output, [])
     predictor, trained = _predictor(workdir, image_size, 1)
     tables.write_card(output, trained.network.tasks, _origin(workdir, trained))
+    write_legends(output, trained.network.tasks)
     number = video.number if most == 0 else most
     shown = "frames" if number is None else f"{number} frames"
     logger.info("%s: %s at %.3g frames per second", video.name, shown, video.rate)

@@ -55,7 +55,8 @@ def card(tasks: Mapping[str, Task], network: Mapping[str, Any]) -> dict[str, Any
         elif name in image_tasks(tasks):
             notes |= {"file": "predictions.csv, predictions.jsonl"}
         else:
-            notes |= {"file": f"<name>_{name}.png", "stored": "uint8; v / 127.5 - 1 is a component"}
+            components = "uint8; v / 127.5 - 1 is a component"
+            notes |= {"file": f"<name>_{name}.png", "stored": components if task.spec.kind == "normals" else "colours"}
         described[name] = notes
     return {"network": dict(network), "tasks": described}
 

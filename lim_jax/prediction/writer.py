@@ -47,11 +47,8 @@ class Writer:
         endings = [*(f"_{task}.png" for task in dense_tasks(tasks)), *["_panel.png"] * panel, *[".npz"] * raw]
         endings += [f"_{name}_16bit.png" for name, task in tasks.items() if task.spec.kind == "depth"]
         endings += ["_overlay.png"] * (self._overlaid is not None)
-        legends = {f"{name}_legend.png": pictures.legend(task) for name, task in dense_tasks(tasks).items()}
-        names = image_files.result_names(paths, output, endings, legends)
+        names = image_files.result_names(paths, output, endings, write_legends(output, tasks))
         self._names = dict(zip(paths, names, strict=True))
-        for file, legend in legends.items():
-            _write_png(output / file, legend)
         self._pool = ThreadPoolExecutor(threads)
         self._unwritten: collections.deque[tuple[int, Future[None]]] = collections.deque()
 
@@ -114,6 +111,14 @@ class Writer:
             _write_png(path, picture)
         if tables.depth_scale(task) is not None:
             _write_encoded(path.with_name(f"{name}_16bit.png"), tables.stored_depth(task, values))
+
+
+def write_legends(output: pathlib.Path, tasks: Mapping[str, Task]) -> list[str]:
+    """Writes `<task>_legend.png` of every dense task to an existing folder; returns the names of the files."""
+    legends = {f"{name}_legend.png": pictures.legend(task) for name, task in dense_tasks(tasks).items()}
+    for file, legend in legends.items():
+        _write_png(output / file, legend)
+    return list(legends)
 
 
 def _arrays(tasks: Mapping[str, Task], prediction: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
