@@ -23,6 +23,7 @@ __all__ = [
     "TargetSparsity",
     "UserError",
     "compaction",
+    "delta_m",
     "load",
     "load_network",
     "models",
@@ -38,6 +39,7 @@ _MODULES = {
     "Predictor": "lim_jax.library",
     "TargetSparsity": "lim_jax.sparsity",
     "UserError": "lim_jax.errors",
+    "delta_m": "lim_jax.tasks.gain",
     "load": "lim_jax.library",
     "load_network": "lim_jax.training.checkpoints",
     "proximal_adam": "lim_jax.sparsity",
@@ -52,12 +54,13 @@ if TYPE_CHECKING:
     from lim_jax.errors import UserError
     from lim_jax.library import Predictor, load, train
     from lim_jax.sparsity import TargetSparsity, proximal_adam, sparsity_summary
+    from lim_jax.tasks.gain import delta_m
     from lim_jax.training.checkpoints import load_network
     from lim_jax.training.loop import train_and_evaluate
 else:  # otherwise type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """Imports one of the names when it is first asked for."""
+        """Imports one of these names when it is first asked for."""
         if name in _ROOMS:
             return importlib.import_module(f"lim_jax.{name}")
         if name not in _MODULES:

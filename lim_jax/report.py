@@ -1,8 +1,7 @@
 """Draws the report of a run, running or finished: `python -m lim_jax.report --workdir=DIR`.
 
-Writes to `DIR/report` (or `--output`) what training writes there: curves, groups, speed, predictions; and what needs a
-look at the whole test split: `classes_<task>.png` (IoU per class), `confusion_<task>.png` (what each class is taken
-for) and `worst_<task>.png` (the images with the largest loss of each task).
+Writes to `DIR/report` (or `--output`) what training writes there at its end, curves, groups, speed, predictions, and
+what each class is taken for (`confusion_<task>.png`); and `worst_<task>.png`: the images with the largest loss.
 """
 
 import logging
@@ -29,9 +28,7 @@ def define_flags() -> None:
 def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
-    if flags.FLAGS.workdir is None:
-        raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
-    workdir = pathlib.Path(flags.FLAGS.workdir)
+    workdir = cli.required_path("workdir", cli.TRAINED)
     output = pathlib.Path(flags.FLAGS.output) if flags.FLAGS.output else workdir / "report"
     files = write(workdir, output, flags.FLAGS.worst, flags.FLAGS.data_dir)
     print(f"{len(files)} figures in {output}: {', '.join(path.name for path in files)}")
@@ -61,27 +58,12 @@ def write(workdir: pathlib.Path, output: pathlib.Path, worst: int, data_dir: str
         raise UserError(f"{workdir} has no epoch to show: give the --workdir of a training run")
     config = with_records(config, data_dir)
     dataset = data.load(config.dataset, tuple(trained.network.tasks))
-    files = results.draw_report(output, dataset, meta["history"], trained, results.layers(trained, config, meta))
-    chosen = devices.chosen(config.num_devices, config.batch_size)
     logger.info("measuring the test split")
-    sums = evaluation.Evaluator(trained.network, chosen).sums(
-        trained.variables, evaluation.split_batches(dataset, "test", config)
-    )
-    return [*files, *_class_figures(output, trained, sums), *_worst_figures(output, dataset, config, trained, worst)]
-
-
-def _class_figures(output: pathlib.Path, trained: Any, sums: Any) -> list[pathlib.Path]:
-    from lim_jax.figures import classes, report
-
-    written = []
-    for name, task in trained.network.tasks.items():
-        confusion = sums[name]["metrics"].get("confusion")
-        if confusion is None or not confusion.any():
-            continue
-        for kind, draw in (("classes", classes.class_scores), ("confusion", classes.confusion_matrix)):
-            path = output / f"{kind}_{name}.png"
-            written.append(report.write(path, lambda draw=draw, c=confusion, t=task: draw(c, t.spec.class_names)))
-    return written
+    evaluator = evaluation.Evaluator(trained.network, devices.chosen(config.num_devices, config.batch_size))
+    _, details = evaluator.with_details(trained.variables, evaluation.split_batches(dataset, "test", config))
+    layers = results.layers(trained, config, meta)
+    files = results.draw_report(output, dataset, meta["history"], trained, layers, details)
+    return [*files, *_worst_figures(output, dataset, config, trained, worst)]
 
 
 def _worst_figures(output: pathlib.Path, dataset: Any, config: Any, trained: Any, worst: int) -> list[pathlib.Path]:

@@ -8,8 +8,8 @@ import pytest
 import lim_jax
 
 
-def test_few_names():
-    assert len(lim_jax.__all__) == 12
+def test_names():
+    assert len(lim_jax.__all__) == 13
     assert set(lim_jax.__all__) <= set(dir(lim_jax))
 
 

@@ -5,7 +5,7 @@
     loss_curves, metric_curves, sparsity_curves, speed_curves        of a run's history; `curves`
     groups_per_layer, compaction_panel                               a network layer by layer; `compaction`
     prediction_panel, target_panel                                   examples; `examples`
-    class_scores, confusion_matrix                                   a segmentation class by class; `classes`
+    confusion_matrix                                                 which class is taken for which; `confusion`
 
 `style` is how they all look: draw within `style.context()`. `pictures` composes predictions for image files as arrays;
 `color_keys`, and `pictures` for its own, draw what colours mean; `regions` finds where names of classes fit; `tables`
@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING
 from lim_jax.runtime import lazy
 
 if TYPE_CHECKING:
-    from lim_jax.figures.classes import class_scores, confusion_matrix
     from lim_jax.figures.compaction import compaction_panel, groups_per_layer
     from lim_jax.figures.curves import loss_curves, metric_curves, sparsity_curves, speed_curves
     from lim_jax.figures.examples import prediction_panel, target_panel
     from lim_jax.figures.report import write_compaction, write_report
 
 __all__ = [
-    "class_scores",
     "compaction_panel",
     "confusion_matrix",
     "groups_per_layer",
@@ -41,9 +39,8 @@ __all__ = [
 __getattr__ = lazy.offering(
     __name__,
     {
-        "class_scores": "classes",
         "compaction_panel": "compaction",
-        "confusion_matrix": "classes",
+        "confusion_matrix": "confusion",
         "groups_per_layer": "compaction",
         "loss_curves": "curves",
         "metric_curves": "curves",

@@ -47,13 +47,13 @@ def card(tasks: Mapping[str, Task], network: Mapping[str, Any]) -> dict[str, Any
     described = {}
     for name, task in tasks.items():
         notes = task.export_notes(decoded=True)
-        if task.spec.class_names:
+        if name in image_tasks(tasks):
+            notes |= {"file": "predictions.csv, predictions.jsonl"}
+        elif task.spec.class_names:
             notes |= {"file": f"<name>_{name}.png", "stored": "class index, with a palette", "no_class": IGNORE}
         elif (scale := depth_scale(task)) is not None:
             stored = f"uint16; times {scale:.9g} it is the depth"
             notes |= {"file": f"<name>_{name}_16bit.png", "stored": stored, "scale": scale}
-        elif name in image_tasks(tasks):
-            notes |= {"file": "predictions.csv, predictions.jsonl"}
         else:
             components = "uint8; v / 127.5 - 1 is a component"
             notes |= {"file": f"<name>_{name}.png", "stored": components if task.spec.kind == "normals" else "colours"}

@@ -3,7 +3,7 @@
 import json
 import logging
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from lim_jax.figures import report, tables
 from lim_jax.network import Network, Trained
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import whole_files
-from lim_jax.training import checkpoints, shrinking, state
+from lim_jax.training import checkpoints, history, shrinking, state
 from lim_jax.training.run import Run, Standing
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ def finish(run: Run, standing: Standing) -> dict[str, Any]:
     content = measure(run, standing, best)
     if jax.process_index() == 0:
         whole_files.write_json(run.workdir / _FILE, content)
-        draw_report(run.workdir / "report", run.dataset, standing.history, best, content["sparsity"]["layers"])
+        layers_of, details = content["sparsity"]["layers"], content.get("test_details")
+        draw_report(run.workdir / "report", run.dataset, standing.history, best, layers_of, details)
     table = tables.results(content, best.network.tasks)
     logger.info("%s\nalso in %s; figures in %s", table, run.workdir / _FILE, run.workdir / "report")
     _warn_of_useless_tasks(content, best.network)
@@ -44,20 +45,24 @@ def measure(run: Run, standing: Standing, best: Trained) -> dict[str, Any]:
     """Returns the content of `results.json`, given the best network; those of the checkpoints may differ in size."""
     evaluators = {_key(standing.network): standing.programs.evaluate}  # compiled already
 
-    def evaluate(trained: Trained, split: str) -> evaluation.Results:
+    def evaluator_of(trained: Trained) -> evaluation.Evaluator:
         key = _key(trained.network)
         if key not in evaluators:
             evaluators[key] = evaluation.Evaluator(trained.network, run.local_devices)
-        return evaluators[key](trained.variables, evaluation.split_batches(run.dataset, split, run.config))
+        return evaluators[key]
 
-    def of_task(task: str) -> Trained:
-        return checkpoints.load_network(run.workdir, task)
+    def evaluate(trained: Trained, split: str) -> evaluation.Results:
+        batches = evaluation.split_batches(run.dataset, split, run.config)
+        return evaluator_of(trained)(trained.variables, batches)
+
+    batches = evaluation.split_batches(run.dataset, "test", run.config)
+    test, details = evaluator_of(best).with_details(best.variables, batches)
 
     params = best.variables["params"]
     return {
-        "test": evaluate(best, "test"),
-        "validation": evaluate(best, "validation"),
-        "test_best_per_task": {task: evaluate(of_task(task), "test")[task] for task in best.network.tasks},
+        "test": test,
+        **({"test_details": details} if details else {}),
+        **_by_validation(run, standing, best, evaluate),
         "test_constant": _baseline(run, best.network),
         "sparsity": sparsity.sparsity_summary(params, run.groups, standing.shrinking.original).to_json(),
         "parameters": network_lib.num_parameters(params),
@@ -78,13 +83,29 @@ def _baseline(run: Run, network: Network) -> evaluation.Results:
     return evaluation.baseline(network, train, test, run.local_devices)
 
 
+def _by_validation(
+    run: Run, standing: Standing, best: Trained, evaluate: Callable[[Trained, str], evaluation.Results]
+) -> dict[str, Any]:
+    """Returns the results that a validation split decides; without one, the mean of the last epochs' instead."""
+    if history.evaluated_split(run.config) == "test":
+        return {"validation": {}, "test_last_epochs": history.mean_of_last(standing.history)}
+
+    def of_task(task: str) -> Trained:
+        return checkpoints.load_network(run.workdir, task)
+
+    return {
+        "validation": evaluate(best, "validation"),
+        "test_best_per_task": {task: evaluate(of_task(task), "test")[task] for task in best.network.tasks},
+    }
+
+
 def redraw(run: Run, standing: Standing) -> list[pathlib.Path]:
     """Draws the report of a run that goes on, with the network as it is, if it is time to; returns the files."""
     every = run.config.get("report_every_epochs", 0)
     epoch = len(standing.history)
     if jax.process_index() > 0 or not every or epoch % every or epoch >= run.config.num_epochs:
         return []
-    now = Trained(standing.network, jax.device_get(standing.state.variables), standing.history[-1]["step"], epoch)
+    now = Trained(standing.network, jax.device_get(standing.state.evaluated), standing.history[-1]["step"], epoch)
     summary = sparsity.sparsity_summary(now.variables["params"], run.groups, standing.shrinking.original)
     return draw_report(run.workdir / "report", run.dataset, standing.history, now, summary.to_json()["layers"])
 
@@ -102,12 +123,28 @@ def draw_report(
     history: Sequence[Mapping[str, Any]],
     trained: Trained,
     layers: Mapping[str, Any],
+    details: Mapping[str, Any] | None = None,
 ) -> list[pathlib.Path]:
-    """Writes the figures of a run to a folder, and returns the files; `layers` is the sparsity of each layer."""
+    """Writes the figures of a run to a folder, and returns the files.
+
+    Args:
+      directory: made if needed.
+      dataset: of the run.
+      history: of the run.
+      trained: the network to show.
+      layers: the sparsity of each layer, as `results.json` has it.
+      details: `Task.details` on the test split, by task.
+    """
     indices = pipeline.evenly_spaced(dataset.sources["test"], _EXAMPLES_SHOWN)
     batch, predictions = predicted_examples(dataset, "test", indices, trained)
     return report.write_report(
-        directory, tasks=trained.network.tasks, history=history, layers=layers, batch=batch, predictions=predictions
+        directory,
+        tasks=trained.network.tasks,
+        history=history,
+        layers=layers,
+        details=details,
+        batch=batch,
+        predictions=predictions,
     )
 
 
