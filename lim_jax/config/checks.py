@@ -36,14 +36,12 @@ def check_start(config: Config, dataset: Any, workdir: pathlib.Path) -> None:
     Args:
       config: as `checked` returned it.
       dataset: what `lim_jax.data.load` returned for it.
-      workdir: of the run; if it holds none yet, the one that `config.init_from` names must.
+      workdir: of the run.
 
     Raises:
-      UserError: the batch is larger than the training split, or there is nothing to start from.
+      UserError: the batch is larger than the training split, or there are no pretrained weights to begin with.
     """
     found = _too_large_a_batch(config.batch_size, len(dataset.sources["train"]))
-    if config.init_from and not files.holds_run(workdir) and not files.holds_run(pathlib.Path(config.init_from)):
-        found.append(f"config.init_from is {config.init_from!r}, which holds no run: give the workdir of one")
     found += _never_a_step(config, len(dataset.sources["train"]))
     if found:
         raise UserError(as_text(found))
@@ -70,7 +68,7 @@ def _problems(config: Config) -> list[str]:
         if key in values:
             problem = rule.problem(key, values[key])
         else:
-            problem = f"the configuration lacks {key}: start it from configs/common.py"
+            problem = f"the configuration lacks {key}: start it from lim_jax.configs.common"
         if problem:
             wrong.add(key)
             found.append(problem)
@@ -83,7 +81,11 @@ def _problems(config: Config) -> list[str]:
 def unknown_key(key: str) -> str:
     """Says that there is no such key, and which one may have been meant."""
     meant = nearest(key, RULES)
-    hint = f"did you mean config.{meant}? (configs/common.py has all keys)" if meant else "configs/common.py has all"
+    hint = (
+        f"did you mean config.{meant}? (lim_jax/configs/common.py has all keys)"
+        if meant
+        else "lim_jax/configs/common.py has all"
+    )
     return f"there is no key config.{key}: {hint}"
 
 

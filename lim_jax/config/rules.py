@@ -235,6 +235,12 @@ RULES = {
     "loss_resolution": _one_of("features", "image"),
     "label_smoothing": _SHARE,
     "max_bad_steps": _whole(1),  # older runs have none
+    "report_every_epochs": _whole(0),
+    "trackers": Rule(
+        (tuple, list),
+        lambda names: set(names) <= {"wandb", "mlflow"},
+        "some of wandb, mlflow: --config.trackers=wandb",
+    ),
     "early_stopping_patience": _whole(0),
     "eval_every_epochs": _whole(1),
     "checkpoint_every_epochs": _whole(1),

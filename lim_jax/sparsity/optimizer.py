@@ -180,7 +180,7 @@ def proximal_adam(
       bias_corrected: use `sqrt(v̂) + eps` as metric, the one that Adam's step really has. The published method uses
         v, which starts at zero: a group then gives way as if λ were `1/sqrt(1 - b2^count)` times as large, 32 times
         at the first step, 10 times at the tenth, 1.3 times at the thousandth (b2 = 0.999). Corrected, the early steps
-        prune no more than later ones.
+        prune no more than later ones: what to choose unless the published method is to be repeated.
       original: sizes of the layers before groups were removed from the network; see `proximal`.
       platform: what updates are compiled for; see `proximal`.
 

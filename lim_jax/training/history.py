@@ -7,10 +7,12 @@ that a resumed run takes the same decisions. A record holds
      "total": {"train": x, "validation": x, "balanced": x}, "bad_steps": n,
      "sparsity": {"group_percent": x, "parameter_percent": x, "died": n, "revived": n, "off_target": x},
      "strength": x, "learning_rate": x, "network": {"parameters": n, "channels": n},
-     "gradient_cosines": {"depth normals": x, ...}, "seconds": x, "compile_seconds": {"training": x, "evaluation": x}}
+     "gradient_cosines": {"depth normals": x, ...},
+     "seconds": x, "seconds_after_steps": x, "compile_seconds": {"training": x, "evaluation": x}}
 
-`network` is the size of the network that the epoch trained (`channels` are those of its backbone), `seconds` what its
-steps took, `compile_seconds["training"]` of it included.
+`network` is the size of the network that the epoch trained (`channels` are those of its backbone). `seconds` is what
+its steps took, `seconds_after_steps` what shrinking and evaluation took (older runs have none), and `compile_seconds`
+how much of the one and of the other something was compiled.
 `gradient_cosines` are between the gradients of two tasks (`task_gradients.group_cosines`), where they are asked for.
 `died` and `revived` count groups over the epoch; `off_target` is how many percentage points sparsity is away from
 `config.sparsity.target`, and missing without one. Where it is more than `TARGET_TOLERANCE` the epoch does not count

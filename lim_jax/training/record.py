@@ -85,7 +85,6 @@ def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: f
 
 def with_evaluation(record: Mapping[str, Any], run: Run, standing: Standing) -> dict[str, Any]:
     """Returns the record with the results of an evaluation on the validation split, or on what is in its place."""
-    started = time.monotonic()
     split = history.evaluated_split(run.config)
     found = standing.programs.evaluate(
         standing.state.evaluated, evaluation.split_batches(run.dataset, split, run.config)
@@ -94,6 +93,14 @@ def with_evaluation(record: Mapping[str, Any], run: Run, standing: Standing) -> 
         **record,
         split: found,
         "total": {**record["total"], **(_totals(found, run, standing) if split == "validation" else {})},
+    }
+
+
+def with_seconds_after_steps(record: Mapping[str, Any], started: float) -> dict[str, Any]:
+    """Returns the record with the time since the epoch's last step, `started` on the monotonic clock, until now."""
+    return {
+        **record,
+        "seconds_after_steps": time.monotonic() - started,
         "compile_seconds": {**record["compile_seconds"], "evaluation": compile_time.since(started)},
     }
 
