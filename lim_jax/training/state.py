@@ -5,7 +5,7 @@ The optimizer is `lim_jax.sparsity.proximal_adam` behind
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.struct
@@ -67,6 +67,7 @@ def make_optimizer(
     steps_per_epoch: int,
     original: sparsity.Sizes | None = None,
     platform: str | None = None,
+    removed_macs: Callable[[Mapping[str, jax.Array]], jax.Array] | None = None,
 ) -> optax.GradientTransformation:
     """Returns the optimizer that `config` asks for, of trees like `TrainState.learned`.
 
@@ -76,11 +77,13 @@ def make_optimizer(
       steps_per_epoch: of the run.
       original: the sizes of the layers before groups were removed from the network, if they were.
       platform: what its updates are compiled for; None = JAX's default.
+      removed_macs: from `compaction.removed_macs`, where the target is one of MACs.
     """
     platform = platform or platforms.default().name
     wanted = config.sparsity
-    sparse = wanted.penalty != "none" and (wanted.strength > 0 or wanted.target > 0)
+    sparse = wanted.penalty != "none" and (wanted.strength > 0 or wanted.target > 0 or wanted.target_macs > 0)
     start = wanted.start_epoch * steps_per_epoch
+    penalized = (config.num_epochs - wanted.healing_epochs) * steps_per_epoch
     coupled = config.published.coupled_weight_decay_when_dense and not sparse
 
     def build(learning_rate, strength):
@@ -88,7 +91,9 @@ def make_optimizer(
             decay = optax.add_decayed_weights(config.weight_decay, _is_decayed)
             return optax.chain(decay, optax.adam(learning_rate))
         if wanted.target > 0:
-            strength = sparsity.TargetSparsity(wanted.target, config.num_epochs * steps_per_epoch, start)
+            strength = sparsity.TargetSparsity(wanted.target, penalized, start)
+        elif wanted.target_macs > 0:
+            strength = sparsity.TargetSparsity(1 - wanted.target_macs, penalized, start, measure=removed_macs)
         elif start > 0:
             strength = functools.partial(_from_step, start, strength)
         return sparsity.proximal_adam(
@@ -102,6 +107,7 @@ def make_optimizer(
             bias_corrected=wanted.bias_corrected,
             original=original,
             platform=platform,
+            healing_from=penalized if wanted.healing_epochs else None,
         )
 
     strength = float(wanted.strength) if sparse else 0.0

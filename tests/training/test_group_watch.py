@@ -40,6 +40,7 @@ def test_what_died_and_revived_is_reported(data_dir):
     [
         ({"strength": 0.5}, [0.5, 0.5, 0.5]),
         ({"strength": 0.5, "start_epoch": 1}, [0, 0, 0.5]),
+        ({"strength": 0.5, "healing_epochs": 1}, [0.5, 0.5, 0]),
         ({"strength": 0.5, "penalty": "none"}, [0, 0, 0]),
         ({"strength": 0.5, "penalty": "sparse_group_lasso", "bias_corrected": True}, [0.5, 0.5, 0.5]),
     ],
