@@ -61,7 +61,7 @@ def test_strength_per_step(data_dir, changes, strengths):
 def test_a_target_survives_an_interruption(data_dir, tmp_path, monkeypatch):
     config = tiny_config(data_dir)
     config.tasks = ("depth",)
-    config.sparsity.target, config.sparsity.scope = 0.5, "backbone_and_heads"
+    config.sparsity.target_macs, config.sparsity.scope = 0.5, "backbone_and_heads"
     results = loop.train_and_evaluate(config, tmp_path / "whole")
     assert results["sparsity"]["layers"]["heads"]["groups"] > 0
 
@@ -80,7 +80,7 @@ def test_a_target_survives_an_interruption(data_dir, tmp_path, monkeypatch):
     whole, parts = (history_of(tmp_path / name) for name in ("whole", "parts"))
     assert whole == parts
     assert whole[0]["strength"] != whole[1]["strength"]
-    assert whole[1]["sparsity"].keys() >= {"died", "revived", "off_target"}
+    assert whole[1]["sparsity"].keys() >= {"died", "revived", "off_target", "macs_percent"}
     variables = [checkpoints.load_network(tmp_path / name, checkpoints.LATEST).variables for name in ("whole", "parts")]
     jax.tree.map(np.testing.assert_array_equal, *variables)
 
