@@ -1,7 +1,7 @@
 """What a run tells the person who watches it: what is about to be trained, and how each epoch went."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -47,21 +47,43 @@ def describe(run: Run, standing: Standing) -> None:
 def epoch_line(record: Mapping[str, Any], network: Network, config: Config) -> str:
     """Returns the line that tells how an epoch went."""
     parts = [f"epoch {record['epoch']}/{config.num_epochs}: loss {record['total']['train']:.4g}"]
-    if "validation" in record:
+    split = "test" if "test" in record else "validation"
+    if split in record:
         metrics = [
-            f"{name} {task.published_metric} {number(record['validation'][name][task.published_metric])}"
+            f"{name} {task.published_metric} {number(record[split][name][task.published_metric])}"
             for name, task in network.tasks.items()
         ]
-        parts.append(f"validation {number(record['total']['validation'])} ({', '.join(metrics)})")
+        total = f" {number(record['total'][split])}" if split in record["total"] else ""
+        parts.append(f"{split}{total} ({', '.join(metrics)})")
     zero = record["sparsity"]["group_percent"]
     parts.append(f"{zero:.1f} % of groups zero")
     if record.get("bad_steps"):
         parts.append(f"{record['bad_steps']} steps skipped that were not finite")
     if (compiling := sum(record["compile_seconds"].values())) >= _WORTH_A_WORD:
         parts.append(f"{duration(compiling)} compiling")
-    if zero == 100:
-        parts.append("nothing is left of the backbone: lower config.sparsity.strength")
     return ", ".join(parts)
+
+
+def epoch_warnings(history: Sequence[Mapping[str, Any]], config: Config) -> list[str]:
+    """Returns what is wrong since the last epoch and was not before: a task without labels, an empty backbone.
+
+    A group lasso some ten times too strong empties the backbone within an epoch or a few; from then on no prediction
+    depends on the image, while losses still fall, since the heads learn the best constant.
+    """
+    *before, last = history
+    warnings = [
+        f"{task} had no label in epoch {last['epoch']}: nothing was learned of it"
+        for task, values in last["train"].items()
+        if values["loss"] is None and all(record["train"][task]["loss"] is not None for record in before)
+    ]
+    empty = [record["sparsity"]["group_percent"] == 100 for record in history]
+    if empty[-1] and not any(empty[:-1]):
+        cause = "target" if config.sparsity.target > 0 else "strength"
+        warnings.append(
+            f"nothing is left of the backbone after epoch {last['epoch']}: predictions no longer depend on the image. "
+            f"Stop, and train in another workdir with a lower config.sparsity.{cause} (now {config.sparsity[cause]:g})"
+        )
+    return warnings
 
 
 def size(standing: Standing) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """What a run is made of: what stays the same, where it stands, and what is compiled for its network."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from lim_jax.network import Network
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import compilation, devices, platforms
 from lim_jax.sparsity.groups import Groups
-from lim_jax.training import initialization
+from lim_jax.training import initialization, task_gradients
 from lim_jax.training.checkpoints import Checkpoints
 from lim_jax.training.shrinking import Shrinking
 from lim_jax.training.state import TrainState, make_optimizer, sparse_groups
@@ -75,11 +76,18 @@ def make_run(
 
 
 class Programs(NamedTuple):
-    """What trains and evaluates one network; `removed_macs` is None but for a target of MACs (`compaction`)."""
+    """What trains and evaluates one network.
+
+    Attributes:
+      optimizer, train_step, evaluate: of the network.
+      cosines: `task_gradients.group_cosines`, None where nobody asks.
+      removed_macs: `compaction.removed_macs`, None but for a target of MACs.
+    """
 
     optimizer: optax.GradientTransformation
     train_step: TrainStep
     evaluate: evaluation.Evaluator
+    cosines: Any
     removed_macs: Callable[[Mapping[str, jax.Array]], jax.Array] | None
 
 
@@ -129,9 +137,17 @@ def make_programs(
     optimizer = make_optimizer(run.config, run.groups, run.steps_per_epoch, shrinking.original, platform, measure)
     train_step = TrainStep(network, optimizer, run.config, run.local_devices)
     if trains and jax.process_count() == 1:  # with several, pmap turns each one's batch into its share of an array
-        example = run.dataset.sources["train"][0]
+        changes = augmentation.create(run.config.augmentation, run.dataset.specs)
+        example = pipeline.example_shapes(run.dataset.sources["train"], changes)
         train_step.compile_ahead(state, compilation.batch_shapes(example, run.config.batch_size))
-    return Programs(optimizer, train_step, evaluation.Evaluator(network, run.local_devices), measure)
+    cosines = None
+    if run.config.log_gradient_cosines:
+        computed = network.on(platforms.of(run.local_devices))
+        of_groups = functools.partial(
+            task_gradients.group_cosines, network=computed, config=run.config, groups=run.groups
+        )
+        cosines = devices.data_parallel(of_groups, run.local_devices, num_replicated=1)
+    return Programs(optimizer, train_step, evaluation.Evaluator(network, run.local_devices), cosines, measure)
 
 
 def _removed_macs(run: Run, network: Network, state: TrainState) -> Callable[[Mapping[str, jax.Array]], jax.Array]:

@@ -105,7 +105,7 @@ class Stored:
         if not (self.folder / item).is_dir():
             raise damaged(item, "it is missing")
         try:
-            arrays = digests.by_name(handler.restore(epath.Path(self.folder / item)))
+            arrays = digests.by_name(handler.restore(epath.Path(self.folder.absolute() / item)))
         except Exception as error:  # whatever Orbax and TensorStore make of files that are not as they wrote them
             full_disk.hold_back_abandoned()
             raise damaged(item, _first_line(error)) from error

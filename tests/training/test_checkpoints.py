@@ -13,7 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from lim_jax import evaluate
+from lim_jax import balancing, evaluate
 from lim_jax.errors import UserError
 from lim_jax.training import checkpoints, digests, stored
 from lim_jax.training.stored import UnusableError
@@ -99,6 +99,23 @@ def test_what_is_saved_comes_back(original):
     assert checkpoints.latest_meta(original) == json.loads(json.dumps(saved.meta(44)))
 
 
+def test_an_average_is_the_network_and_what_is_trained_comes_back_beside_it(tmp_path):
+    method = balancing.create("famo")
+
+    def state(step):
+        plain = saved.small_state(step)
+        variables = jax.tree.map(lambda leaf: leaf + step, plain.variables)
+        weighed = jax.tree.map(lambda leaf: np.asarray(leaf + step, leaf.dtype), method.init(1))
+        return dataclasses.replace(plain, average=variables, balancing=weighed)
+
+    saved.save(tmp_path, {4: 0.5}, state)
+    found, _ = resumed(tmp_path, state(8))
+    assert_equal(found, state(4))
+    (checkpoint,) = stored.all_of(tmp_path)
+    kernel = checkpoint.weights()["params/conv/kernel"]
+    np.testing.assert_array_equal(kernel, state(4).average["params"]["conv"]["kernel"])
+
+
 def test_the_two_newest_and_the_best_are_kept(tmp_path):
     losses = {4: 0.1, 8: None, 12: float("nan"), 16: 0.3, 20: float("inf"), 24: 0.2}
     saved.save(tmp_path, losses, saved.small_state)
@@ -157,6 +174,14 @@ def test_exchanged_arrays_are_noticed(small):
         shutil.copytree(folder(small, 40) / item, folder(small) / item)
         with pytest.raises(UnusableError, match=f"damaged \\({item}: .* is not what was saved"):
             stored.Stored(folder(small)).arrays(item)
+
+
+def test_a_workdir_may_be_relative(workdir, monkeypatch):
+    """As it is by default: `runs/rooms`."""
+    monkeypatch.chdir(workdir.parent)
+    relative = pathlib.Path(workdir.name)
+    assert_equal(resumed(relative, saved.shapes())[0], saved.state(44))
+    assert checkpoints.load_network(relative).step == 40
 
 
 def test_a_verb_names_the_damaged_checkpoint_and_uses_the_next(workdir, caplog):
@@ -220,14 +245,14 @@ def test_older_losses_that_are_none_do_not_count(workdir, content):
     assert checkpoints.load_network(workdir).step == 44
 
 
-@pytest.mark.parametrize("tree", ["params", "batch_stats", "log_variances"])
+@pytest.mark.parametrize("tree", ["params", "batch_stats", "log_variances", "opt_state"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_network_that_is_not_finite_is_not_saved(tmp_path, tree, value):
     def spoilt(step):
         state = saved.small_state(step)
-        return dataclasses.replace(
-            state, **{tree: jax.tree.map(lambda leaf: np.full_like(leaf, value), getattr(state, tree))}
-        )
+        old = getattr(state, tree)
+        new = jax.tree.map(lambda leaf: np.full_like(leaf, value) if leaf.dtype.kind == "f" else leaf, old)
+        return dataclasses.replace(state, **{tree: new})
 
     saved.save(tmp_path, {4: 0.5}, saved.small_state)
     with pytest.raises(UnusableError, match="not finite"):

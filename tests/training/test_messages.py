@@ -2,6 +2,7 @@
 
 import types
 
+import ml_collections
 import pytest
 
 from lim_jax import tasks
@@ -23,11 +24,6 @@ EVALUATED = {"validation": {"depth": {"mae": None}}, "total": {"train": 0.5, "va
             "epoch 3/9: loss 0.5, 12.5 % of groups zero, 1 min 10 s compiling",
         ),
         ({"bad_steps": 2}, "epoch 3/9: loss 0.5, 12.5 % of groups zero, 2 steps skipped that were not finite"),
-        (
-            {"sparsity": {"group_percent": 100}},
-            "epoch 3/9: loss 0.5, 100.0 % of groups zero, "
-            "nothing is left of the backbone: lower config.sparsity.strength",
-        ),
     ],
 )
 def test_the_line_of_an_epoch(changes, expected):
@@ -42,3 +38,33 @@ def test_the_line_of_an_epoch(changes, expected):
 
 def test_how_much_a_network_shrank():
     assert "194,113 -> 59,697 parameters, 632 -> 440 channels" in messages.shrunk((194113, 632), (59697, 440))
+
+
+def _history(*epochs):
+    """Records of (loss of depth, percentage of zero groups)."""
+    return [
+        {"epoch": epoch, "train": {"depth": {"loss": loss}}, "sparsity": {"group_percent": percent}}
+        for epoch, (loss, percent) in enumerate(epochs, 1)
+    ]
+
+
+NOTHING_LEFT = "nothing is left of the backbone after epoch 2"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "target", "expected"),
+    [
+        ([(0.5, 0.0)], 0.0, []),
+        ([(0.5, 10.0), (0.4, 99.9)], 0.0, []),
+        ([(0.5, 10.0), (None, 20.0)], 0.0, ["depth had no label in epoch 2"]),
+        ([(None, 10.0), (None, 20.0)], 0.0, []),  # said once
+        ([(0.5, 10.0), (0.4, 100.0)], 0.0, [NOTHING_LEFT, "lower config.sparsity.strength (now 0.01)"]),
+        ([(0.5, 10.0), (0.4, 100.0)], 0.99, [NOTHING_LEFT, "lower config.sparsity.target (now 0.99)"]),
+        ([(0.5, 100.0), (0.4, 100.0)], 0.0, []),  # said once
+    ],
+)
+def test_what_is_wrong_since_the_last_epoch(epochs, target, expected):
+    config = ml_collections.ConfigDict({"sparsity": {"strength": 0.01, "target": target}})
+    warnings = messages.epoch_warnings(_history(*epochs), config)
+    assert bool(warnings) == bool(expected)
+    assert all(part in " ".join(warnings) for part in expected)
