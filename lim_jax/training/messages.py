@@ -82,7 +82,8 @@ def epoch_warnings(history: Sequence[Mapping[str, Any]], config: Config) -> list
         better = "higher" if cause == "target_macs" else "lower"
         warnings.append(
             f"nothing is left of the backbone after epoch {last['epoch']}: predictions no longer depend on the image. "
-            f"Stop, and train in another workdir with a {better} config.sparsity.{cause} (now {config.sparsity[cause]:g})"
+            f"Stop, and train in another workdir with a {better} config.sparsity.{cause} "
+            f"(now {config.sparsity[cause]:g})"
         )
     return warnings
 
