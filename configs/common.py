@@ -106,7 +106,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.sparsity.penalty = "group_lasso"  # group_lasso | group_mcp | sparse_group_lasso | l1 | none
     config.sparsity.strength = 0.0  # the paper's λ
     config.sparsity.target = 0.0  # share of groups to be zero at the end: λ is found, strength ignored; 0 = off
+    config.sparsity.target_macs = 0.0  # share of the backbone's MACs to be left at the end; instead of target
     config.sparsity.start_epoch = 0  # epochs before λ applies
+    config.sparsity.healing_epochs = 0  # the last epochs: no penalty, zeros stay zero; target and strength end before
     config.sparsity.scope = "backbone"  # backbone | backbone_and_heads (its output channels, over all heads)
     config.sparsity.metric = "adam"  # adam (adaptive) | identity (Euclidean)
     config.sparsity.bias_corrected = True  # the metric as Adam's step has it; the published one prunes at once

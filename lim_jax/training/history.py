@@ -5,7 +5,8 @@ that a resumed run takes the same decisions. A record holds
 
     {"epoch": n, "step": n, "train": {task: {"loss": x}}, "validation": {task: {"loss": x, metric: x, ...}},
      "total": {"train": x, "validation": x, "balanced": x}, "bad_steps": n,
-     "sparsity": {"group_percent": x, "parameter_percent": x, "died": n, "revived": n, "off_target": x},
+     "sparsity": {"group_percent": x, "parameter_percent": x, "died": n, "revived": n, "off_target": x,
+                  "macs_percent": x},
      "strength": x, "learning_rate": x, "network": {"parameters": n, "channels": n},
      "gradient_cosines": {"depth normals": x, ...},
      "seconds": x, "seconds_after_steps": x, "compile_seconds": {"training": x, "evaluation": x}}
@@ -15,7 +16,8 @@ its steps took, `seconds_after_steps` what shrinking and evaluation took (older 
 how much of the one and of the other something was compiled.
 `gradient_cosines` are between the gradients of two tasks (`task_gradients.group_cosines`), where they are asked for.
 `died` and `revived` count groups over the epoch; `off_target` is how many percentage points sparsity is away from
-`config.sparsity.target`, and missing without one. Where it is more than `TARGET_TOLERANCE` the epoch does not count
+`config.sparsity.target`, or what is left of the backbone's MACs (`macs_percent`) from `.target_macs`; both are missing
+without such a target. Where it is more than `TARGET_TOLERANCE` the epoch does not count
 as progress: the best network is the best of those with the sparsity that was asked for.
 `bad_steps` is the number of steps that were skipped because something was not finite (`lim_jax.training.bad_steps`).
 `validation` and the totals of it are missing in epochs without evaluation. A run without a validation split

@@ -157,7 +157,8 @@ def end_epoch(run: Run, standing: Standing, seconds: float, compile_seconds: flo
         new["gradient_cosines"] = record.gradient_cosines(run, standing)
     zeros = group_watch.zeros(standing.state.params, run.groups)
     shrink(run, standing, zeros)
-    shares = group_watch.shares(standing.state.params, run.groups, config, standing.shrinking.original)
+    measure = standing.programs.removed_macs
+    shares = group_watch.shares(standing.state.params, run.groups, config, standing.shrinking.original, measure)
     new["sparsity"] = shares | group_watch.changes(standing.zero_groups, group_watch.pattern(zeros))
     if history_lib.is_evaluated(epoch, config):
         new = record.with_evaluation(new, run, standing)

@@ -91,10 +91,12 @@ def epoch_warnings(history: Sequence[Mapping[str, Any]], config: Config) -> list
     ]
     empty = [record["sparsity"]["group_percent"] == 100 for record in history]
     if empty[-1] and not any(empty[:-1]):
-        cause = "target" if config.sparsity.target > 0 else "strength"
+        cause = next((key for key in ("target", "target_macs") if config.sparsity[key] > 0), "strength")
+        better = "higher" if cause == "target_macs" else "lower"
         warnings.append(
             f"nothing is left of the backbone after epoch {last['epoch']}: predictions no longer depend on the image. "
-            f"Stop, and train in another workdir with a lower config.sparsity.{cause} (now {config.sparsity[cause]:g})"
+            f"Stop, and train in another workdir with a {better} config.sparsity.{cause} "
+            f"(now {config.sparsity[cause]:g})"
         )
     return warnings
 

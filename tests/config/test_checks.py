@@ -118,6 +118,8 @@ BAD_VALUES = [
     ("dataset.prefetch_batches", 10**8, "from 1 to 1024"),
     ("model.head_channels", 0, "1 or more"),
     ("sparsity.start_epoch", -1, "0 or more"),
+    ("sparsity.healing_epochs", -1, "0 or more"),
+    ("sparsity.target_macs", 1.5, "a share of the MACs"),
     ("sparsity.compact_every_epochs", -1, "0 or more"),
     ("sparsity.patience_epochs", 0, "from 1 to 255"),
     ("sparsity.patience_epochs", 256, "from 1 to 255"),
@@ -205,6 +207,10 @@ def test_a_bad_value_is_refused_by_its_key(tmp_path, key, value, message):
 
 CONTRADICTIONS = [
     ({"sparsity.start_epoch": 25}, "config.sparsity.start_epoch"),
+    ({"sparsity.start_epoch": 20, "sparsity.healing_epochs": 5}, "no epoch of config.num_epochs=25 is left"),
+    ({"sparsity.healing_epochs": 5, "sparsity.strength": 0.0}, "config.sparsity.healing_epochs"),
+    ({"sparsity.target": 0.5, "sparsity.target_macs": 0.5}, "set one of them"),
+    ({"sparsity.target_macs": 0.5, "sparsity.penalty": "l1"}, "needs zero groups"),
     ({"sparsity.target": 0.5, "sparsity.penalty": "none"}, "config.sparsity.target"),
     ({"sparsity.compact_every_epochs": 5, "sparsity.strength": 0.0}, "config.sparsity.compact_every_epochs"),
     ({"sparsity.compact_every_epochs": 5, "sparsity.penalty": "l1"}, "config.sparsity.compact_every_epochs"),
