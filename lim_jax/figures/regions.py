@@ -30,7 +30,7 @@ class Region(NamedTuple):
 def find(classes: np.ndarray, names: Sequence[str]) -> list[Region]:
     """Returns the larger regions of class indices (H, W) for which there is a name."""
     found = []
-    for index in np.unique(classes[classes < len(names)]).tolist():
+    for index in map(int, np.unique(classes[classes < len(names)])):
         count, components, stats, _ = cv2.connectedComponentsWithStats((classes == index).astype(np.uint8))
         for component in range(1, count):
             if stats[component, cv2.CC_STAT_AREA] >= _SMALLEST * classes.size:

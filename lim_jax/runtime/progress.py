@@ -76,7 +76,11 @@ def counted(total: int, what: str, logger: logging.Logger, bar: bool) -> Iterato
         import tqdm
 
         with tqdm.tqdm(total=total, unit=f" {what}", file=sys.stderr) as shown:
-            yield lambda done: shown.update(done - shown.n) and None
+
+            def move(done: int) -> None:
+                shown.update(done - shown.n)
+
+            yield move
         return
     speed = Progress(1, total, 1)
 

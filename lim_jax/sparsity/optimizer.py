@@ -108,8 +108,7 @@ def proximal(
         return ProximalState(count, current(target, count).astype(jnp.float32), target, inner.init(params))
 
     def current(target: Any, count: jax.Array) -> jax.Array:
-        controlled = isinstance(strength, TargetSparsity)
-        now = strength.strength(target, count) if controlled else _value(strength, count)
+        now = strength.strength(target, count) if isinstance(strength, TargetSparsity) else _value(strength, count)
         return now if healing_from is None else jnp.where(count < healing_from, now, 0.0)
 
     def update(

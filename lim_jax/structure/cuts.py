@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from lim_jax.sparsity.groups import leaves_by_path
 from lim_jax.structure import boxes
@@ -80,7 +81,7 @@ def take(tree: PyTree, cuts: Cuts) -> PyTree:
 
 def _has_values_here(array: Any) -> bool:
     """Says whether an array is one of JAX's of which this process has all values, alike on all devices."""
-    if not isinstance(array, jax.Array) or isinstance(array, jax.core.Tracer):
+    if not isinstance(array, jax.Array) or isinstance(array, Tracer):
         return False
     numbers = not jax.numpy.issubdtype(array.dtype, jax.dtypes.extended)
     return numbers and array.is_fully_addressable and array.is_fully_replicated

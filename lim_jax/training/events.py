@@ -65,7 +65,8 @@ class EventWriter:
     def write_pictures(self, step: int, files: Sequence[pathlib.Path]) -> None:
         """Writes figures, PNG files, named by their file and its folder: `report/predictions`."""
         if files:
-            pictures = {f"{path.parent.name}/{path.stem}": cv2.imread(str(path))[None, :, :, ::-1] for path in files}
+            read = {path: np.asarray(cv2.imread(str(path))) for path in files}
+            pictures = {f"{path.parent.name}/{path.stem}": image[None, :, :, ::-1] for path, image in read.items()}
             self._writer.write_images(step, pictures)
 
 

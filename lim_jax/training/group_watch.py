@@ -41,7 +41,7 @@ def shares(
     groups: Groups,
     config: Config,
     original: sparsity.Sizes | None,
-    removed_macs: Callable[[Zeros], Any] | None = None,
+    removed_macs: Callable[..., Any] | None = None,
 ) -> dict[str, float]:
     """Returns how sparse a network is, relative to the one that training began with, for the history.
 

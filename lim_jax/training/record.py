@@ -66,6 +66,8 @@ def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: f
     losses, (total, steps) = standing.epoch_sums["losses"], standing.epoch_sums["total"]
     if not steps:
         raise divergence.stopped(run, standing, f"the loss is not finite in epoch {standing.epoch}")
+    healing_epochs = run.config.sparsity.healing_epochs
+    healing = {"healing": standing.epoch > run.config.num_epochs - healing_epochs} if healing_epochs else {}
     return {
         "epoch": standing.epoch,
         "step": standing.epoch * run.steps_per_epoch,
@@ -80,7 +82,7 @@ def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: f
         },
         "seconds": seconds,
         "compile_seconds": {"training": compile_seconds, "evaluation": 0.0},
-    }
+    } | healing
 
 
 def with_evaluation(record: Mapping[str, Any], run: Run, standing: Standing) -> dict[str, Any]:

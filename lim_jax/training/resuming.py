@@ -177,7 +177,7 @@ def _changes(before: Any, now: Mapping[str, Any]) -> list[str]:
 
 def _meaning(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Returns a described target without its colours, in which it is drawn only."""
-    return spec and {key: value for key, value in spec.items() if key != "colors"}
+    return None if spec is None else {key: value for key, value in spec.items() if key != "colors"}
 
 
 def _shapes(run: Run, network: Network) -> tuple[initialization.VariableInitializer, TrainState]:

@@ -11,10 +11,37 @@ import numpy as np
 from flax import linen as nn
 from flax import nnx
 
-from foreign import flax_imagenet
-
 PyTree = Any
 Case = tuple[Callable[..., Any], PyTree, jax.Array]  # function, parameters, input
+
+
+class ResNet(nn.Module):
+    """A ResNet for classification, arXiv 1512.03385, that strides in its 3×3 convolutions, of Flax's modules."""
+
+    stages: tuple[int, ...]
+    bottleneck: bool
+    width: int = 64
+    classes: int = 1000
+
+    @nn.compact
+    def __call__(self, x):
+        def conv(x, features, size, strides=1):
+            x = nn.Conv(features, (size, size), strides, use_bias=False)(x)
+            return nn.BatchNorm(use_running_average=True)(x)
+
+        x = nn.max_pool(nn.relu(conv(x, self.width, 7, 2)), (3, 3), (2, 2), "SAME")
+        for stage, repeats in enumerate(self.stages):
+            inner = self.width * 2**stage
+            outer = 4 * inner if self.bottleneck else inner
+            for index in range(repeats):
+                strides = 2 if stage and not index else 1
+                if self.bottleneck:
+                    y = nn.relu(conv(nn.relu(conv(x, inner, 1)), inner, 3, strides))
+                    y = conv(y, outer, 1)
+                else:
+                    y = conv(nn.relu(conv(x, inner, 3, strides)), outer, 3)
+                x = nn.relu(y + (x if x.shape == y.shape else conv(x, outer, 1, strides)))
+        return nn.Dense(self.classes)(x.mean((1, 2)))
 
 
 class MobileNetV2(nn.Module):
@@ -179,19 +206,13 @@ KINDS = {"LSTM (Linen)": "coupled"}  # others: "input_channels"
 
 # At the size that they are used at, or small enough for a test.
 NETWORKS: dict[str, Callable[[bool], Case]] = {
-    "ResNet-18 (Flax's example)": lambda small: _linen(
-        flax_imagenet.ResNet18(num_classes=10, num_filters=4) if small else flax_imagenet.ResNet18(num_classes=1000),
+    "ResNet-18 (Linen)": lambda small: _linen(
+        ResNet((2, 2, 2, 2), False, 4, 10) if small else ResNet((2, 2, 2, 2), False),
         (2, 32, 32, 3) if small else (1, 224, 224, 3),
-        train=False,
     ),
-    "ResNet-50 (Flax's example)": lambda small: _linen(
-        flax_imagenet.ResNet(
-            stage_sizes=[2, 1], block_cls=flax_imagenet.BottleneckResNetBlock, num_classes=10, num_filters=4
-        )
-        if small
-        else flax_imagenet.ResNet50(num_classes=1000),
+    "ResNet-50 (Linen)": lambda small: _linen(
+        ResNet((2, 1), True, 4, 10) if small else ResNet((3, 4, 6, 3), True),
         (2, 32, 32, 3) if small else (1, 224, 224, 3),
-        train=False,
     ),
     "MobileNetV2 (Linen)": lambda small: _linen(
         MobileNetV2(0.25, ((1, 16, 1, 1), (3, 24, 2, 2))) if small else MobileNetV2(),
