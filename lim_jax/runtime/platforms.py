@@ -22,6 +22,9 @@ class Platform:
       forms: how operations are computed.
       splits_step: whether a training step is two programs, gradients and update: XLA for CPUs loads two in a third of
         the time of one that is both.
+      branches_over_steps: whether a step that must not be taken is passed over by a branch around all of it. Else
+        each array is chosen, its old or its new value: on a GPU, in the pass that writes it, where a branch would copy
+        all of them; on a CPU, old and new ones would be in memory together.
       layers_at_once: how many layers of the proximal step are computed at the same time, while the others wait; None =
         all, whose temporary arrays XLA for CPUs would then hold together.
       batches_equal_layers: whether layers of equal shapes take the proximal step as one: on a GPU, fewer programs to
@@ -32,6 +35,7 @@ class Platform:
     name: str
     forms: ops.Forms
     splits_step: bool
+    branches_over_steps: bool
     layers_at_once: int | None
     batches_equal_layers: bool
     keeps_freed_memory: bool
@@ -39,10 +43,22 @@ class Platform:
 
 PLATFORMS = {
     "cpu": Platform(
-        "cpu", ops.CPU, splits_step=True, layers_at_once=2, batches_equal_layers=False, keeps_freed_memory=True
+        "cpu",
+        ops.CPU,
+        splits_step=True,
+        branches_over_steps=True,
+        layers_at_once=2,
+        batches_equal_layers=False,
+        keeps_freed_memory=True,
     ),
     "gpu": Platform(
-        "gpu", ops.GPU, splits_step=False, layers_at_once=None, batches_equal_layers=True, keeps_freed_memory=False
+        "gpu",
+        ops.GPU,
+        splits_step=False,
+        branches_over_steps=False,
+        layers_at_once=None,
+        batches_equal_layers=True,
+        keeps_freed_memory=False,
     ),
 }
 _OTHER_NAMES = {"cuda": "gpu", "rocm": "gpu"}

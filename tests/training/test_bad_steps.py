@@ -1,5 +1,6 @@
 """Steps that are not finite, or without a label: skipped to the last bit, counted, named."""
 
+import functools
 import re
 
 import jax
@@ -64,10 +65,12 @@ def with_loss(loss, count=6.0):
         (with_loss(0.0, count=0.0), False, False),  # no label: nothing to learn, nothing wrong
     ],
 )
-def test_what_a_step_does_to_the_state(change, moves, bad):
+@pytest.mark.parametrize("branches", [True, False])
+def test_what_a_step_does_to_the_state(change, moves, bad, branches):
     state, batch = state_and_gradients()
     change(batch)
-    new, sums = jax.jit(lambda state, batch: update(state, batch, optimizer=OPTIMIZER))(state, batch)
+    step = functools.partial(update, optimizer=OPTIMIZER, branches=branches)
+    new, sums = jax.jit(step)(state, batch)
     assert new.step == state.step + 1
     changed = jax.tree.leaves(
         jax.tree.map(
