@@ -3,7 +3,8 @@
 One checkpoint is four items: `weights` (`params`, `batch_stats`; all that evaluation and compaction read),
 `training` (step, optimizer state, active heads), `iterator` (where the input stands, per process) and
 `meta` (JSON: epoch, history, architecture, the epoch's sums so far, and the digests of everything). Kept are the two
-newest checkpoints, the one with the best total validation loss, and the best one of each task. Saving is asynchronous
+newest checkpoints, the one with the best total validation loss, and the best one of each task; of those that are not
+among the newest, what only training needs is removed (`_keep_weights_alone`). Saving is asynchronous
 and a checkpoint appears whole or not at all, so a run that is killed at any moment finds a good one; `stored` reads
 them, and notices what the disk has changed.
 
@@ -16,6 +17,7 @@ import logging
 import math
 import pathlib
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,6 +52,7 @@ class Checkpoints:
 
     def __init__(self, workdir: pathlib.Path, tasks: tuple[str, ...] = ()):
         self._workdir = workdir
+        self._saved_at = time.monotonic()
         directory = workdir.absolute() / stored.FOLDER
         if jax.process_index() == 0:
             _remove_empty(directory)
@@ -77,6 +80,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception) -> None:
+        if exception[0] is None:
+            self.wait()
         self._manager.close()
 
     def save(
@@ -99,6 +104,8 @@ class Checkpoints:
         training = _training(host)
         if name := digests.first_not_finite(digests.by_name(weights) | digests.by_name(training)):
             raise UnusableError(f"not finite ({name})")
+        self.wait()
+        self._saved_at = time.monotonic()
         finite = {key: loss for key, loss in losses.items() if loss is not None and stored.is_loss(loss)}
         self._losses[int(host.step)] = finite
         self._manager.save(
@@ -115,9 +122,16 @@ class Checkpoints:
             force=True,
         )
 
+    def is_due(self, minutes: float) -> bool:
+        """Returns whether the last save, or the start of the run, was so many minutes ago; never for 0."""
+        return 0 < minutes * 60 <= time.monotonic() - self._saved_at
+
     def wait(self) -> None:
-        """Returns when everything is on disk."""
+        """Returns when everything is on disk, and what only training needs is there for the newest alone."""
         self._manager.wait_until_finished()
+        if jax.process_index() == 0:
+            for checkpoint in stored.all_of(self._workdir)[_NEWEST_KEPT:]:
+                _keep_weights_alone(checkpoint)
 
     def step(self, which: str = BEST) -> int | None:
         """Returns the step of a checkpoint (as in `stored.ranked`), or None if there is none.
@@ -189,6 +203,14 @@ class _Kept(preservation_policy.PreservationPolicy):
             if best is not None and losses[best] < math.inf:
                 kept.add(best)
         return [step in kept for step in steps]
+
+
+def _keep_weights_alone(checkpoint: Stored) -> None:
+    """Removes what only training needs. It says so first: what a killed process left of it is not damaged then."""
+    if (checkpoint.folder / "training").is_dir():
+        (checkpoint.folder / stored.WEIGHTS_ALONE).touch()
+        for item in ("training", "iterator"):
+            shutil.rmtree(checkpoint.folder / item, ignore_errors=True)
 
 
 def save_network(workdir: pathlib.Path, trained: Trained) -> None:

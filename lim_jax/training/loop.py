@@ -25,19 +25,21 @@ from lim_jax.training import checkpoints, events, group_watch, messages, record,
 from lim_jax.training import history as history_lib
 from lim_jax.training import workdir as workdir_lib
 from lim_jax.training.interruption import Interruption
+from lim_jax.training.profiling import Profile
 from lim_jax.training.resuming import save, start_or_resume
 from lim_jax.training.run import Run, Standing, make_programs, make_run
 
 logger = logging.getLogger(__name__)
 
 
-def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
+def train_and_evaluate(config: Config, workdir: pathlib.Path, profile_steps: int = 0) -> dict[str, Any]:
     """Trains, evaluates the best checkpoint and writes the report; resumes what `workdir` already holds.
 
     Args:
       config: see `configs/common.py`.
       workdir: made if needed; afterwards holds `config.json`, TensorBoard events, `checkpoints/`,
         `results.json` and `report/`.
+      profile_steps: how many steps are recorded (`lim_jax.training.profiling`).
 
     Returns:
       The content of `results.json`.
@@ -47,7 +49,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     """
     config = config_lib.checked(config)
     config_lib.refuse_changes(config, workdir)
-    startup.prepare(config.compilation_cache_dir)
+    startup.prepare(config.compilation_cache_dir, config.matmul_precision)
     local_devices = devices.chosen(config.num_devices, config.batch_size)
     config_lib.check_resources(config, local_devices)
     dataset = data.load(config.dataset, config.tasks)
@@ -60,15 +62,19 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
         standing = start_or_resume(run)
         workdir_lib.keep_config(workdir, config)
         messages.describe(run, standing)
-        train(run, standing)
+        train(run, standing, profile_steps)
         return results.finish(run, standing)
 
 
-def train(run: Run, standing: Standing) -> None:
+def train(run: Run, standing: Standing, profile_steps: int = 0) -> None:
     """Runs epochs until the last one or until nothing improves."""
     config = run.config
     progress = Progress(config.num_epochs, run.steps_per_epoch, config.batch_size)
-    with Interruption() as interruption, events.EventWriter(run.workdir) as writer:
+    with (
+        Interruption() as interruption,
+        events.EventWriter(run.workdir) as writer,
+        Profile(run.workdir, profile_steps) as profile,
+    ):
         while standing.epoch <= config.num_epochs:
             if history_lib.should_stop(standing.history, config.tasks, config.early_stopping_patience):
                 logger.info("no progress for %d epochs: training ends early", config.early_stopping_patience)
@@ -76,7 +82,7 @@ def train(run: Run, standing: Standing) -> None:
             network = standing.network
             begin_epoch(run, standing)
             started = time.monotonic()
-            run_steps(run, standing, progress, interruption)
+            run_steps(run, standing, progress, interruption, profile)
             progress.begin_break()
             end_epoch(run, standing, time.monotonic() - started, compile_time.since(started))
             write_events(run, standing, writer)
@@ -113,17 +119,29 @@ def begin_epoch(run: Run, standing: Standing) -> None:
         standing.zero_groups = group_watch.pattern(group_watch.zeros(standing.state.params, run.groups))
 
 
-def run_steps(run: Run, standing: Standing, progress: Progress, interruption: Interruption) -> None:
-    """Runs the steps that the epoch still lacks, adding up their losses one step behind the device."""
+def run_steps(run: Run, standing: Standing, progress: Progress, interruption: Interruption, profile: Profile) -> None:
+    """Runs the steps that the epoch still lacks, adding up their losses one step behind the device.
+
+    Between two of them it saves where that is due by the clock.
+    """
     step, last = int(standing.state.step), standing.epoch * run.steps_per_epoch
-    pending = None
+    minutes = run.config.checkpoint_every_minutes
+    pending, interruption.saves = None, False
     while step < last and not interruption.agreed:
-        batch = interruption.attached(next(run.iterator))
+        profile.before(step + 1)
+        batch = interruption.attached(next(run.iterator), run.checkpointer.is_due(minutes))
         standing.state, sums = standing.programs.train_step(standing.state, batch)
+        profile.after(step + 1, sums)
         if pending is not None:
             step_done(run, standing, step, pending, progress, interruption)
         step, pending = step + 1, sums
-    step_done(run, standing, step, pending, progress, interruption)
+        if interruption.saves and step < last:
+            step_done(run, standing, step, pending, progress, interruption)
+            if not standing.bad_in_a_row:
+                save(run, standing, {})
+            pending, interruption.saves = None, False
+    if pending is not None:
+        step_done(run, standing, step, pending, progress, interruption)
     if step < last:
         leave(run, standing, interruption)
 

@@ -20,7 +20,7 @@ from lim_jax.config import Config
 from lim_jax.network import Network
 from lim_jax.runtime import compilation, devices, platforms
 from lim_jax.training import bad_steps, loss_weighting
-from lim_jax.training.interruption import ASKED
+from lim_jax.training.interruption import ASKED, DUE
 from lim_jax.training.state import TrainState
 
 PyTree = Any
@@ -34,7 +34,8 @@ class BatchGradients(NamedTuple):
       gradients: of the loss, shaped like the state's `learned`.
       batch_stats: the state's, moved towards this batch's moments.
       sums: `{"losses": {task: (sum of the loss over valid pixels or examples, their number)}, "total": (value, 1)}`,
-        float32 scalars; of several processes also `interruption.ASKED`, which is 0 unless one was asked to stop.
+        float32 scalars; of several processes also `interruption.ASKED` and `DUE`, which are 0 but for the
+        steps after which all of them stop or save.
     """
 
     gradients: PyTree
@@ -74,8 +75,9 @@ def batch_gradients(state: TrainState, batch: Batch, *, network: Network, config
     # Every device differentiated the global loss with respect to its own copy of what is learned.
     gradients, batch_stats = devices.mean((gradients, batch_stats), axis)
     sums = {"losses": sums, "total": (total, jnp.float32(1))}
-    if ASKED in batch:
-        sums[ASKED] = devices.total(jnp.sum(batch[ASKED]), axis)
+    for wish in (ASKED, DUE):
+        if wish in batch:
+            sums[wish] = devices.total(jnp.sum(batch[wish]), axis)
     return BatchGradients(gradients, batch_stats, sums)
 
 

@@ -107,6 +107,27 @@ def test_the_two_newest_and_the_best_are_kept(tmp_path):
     assert stored.Stored(folder(tmp_path, 20)).losses() == {}
 
 
+def test_of_a_best_one_that_is_not_among_the_newest_weights_alone_are_kept(tmp_path):
+    saved.save(tmp_path, {4: 0.1, 8: 0.4, 12: 0.3}, saved.small_state)
+    best, *newest = reversed(stored.all_of(tmp_path))
+    assert best.has_weights_alone and not any(each.has_weights_alone for each in newest)
+    assert not (best.folder / "training").exists() and not (best.folder / "iterator").exists()
+    assert best.weights() and best.losses()["total"] == 0.1
+    with pytest.raises(UnusableError, match="kept for its weights alone"):
+        best.arrays("training")
+    for each in newest:
+        shutil.rmtree(each.folder / "meta")
+    state, _ = resumed(tmp_path, saved.small_state(0))
+    assert state is None, "a run must not go on from weights alone"
+
+
+def test_a_process_that_was_killed_while_it_removed_what_training_needs_leaves_no_damage(small):
+    (folder(small, 40) / stored.WEIGHTS_ALONE).touch()
+    truncated(0.5)(next(path for path in (folder(small, 40) / "training").rglob("*") if path.is_file()))
+    assert stored.Stored(folder(small, 40)).has_weights_alone
+    assert stored.Stored(folder(small, 40)).weights()
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("item", ["weights", "training", "iterator", "meta", "metrics", "."])
 def test_a_damaged_file_is_noticed_or_harmless(small, item, damage):
