@@ -22,22 +22,21 @@ class Platform:
       forms: how operations are computed.
       splits_step: whether a training step is two programs, gradients and update: XLA for CPUs loads two in a third of
         the time of one that is both.
-      branches_over_steps: whether a step that must not be taken is passed over by a branch around all of it. Else
-        each array is chosen, its old or its new value: on a GPU, in the pass that writes it, where a branch would copy
-        all of them; on a CPU, old and new ones would be in memory together.
       layers_at_once: how many layers of the proximal step are computed at the same time, while the others wait; None =
         all, whose temporary arrays XLA for CPUs would then hold together.
       batches_equal_layers: whether layers of equal shapes take the proximal step as one: on a GPU, fewer programs to
         compile and to launch; on a CPU, copies for nothing.
+      saves_in_background: whether digests of a checkpoint are made while training goes on: not on a CPU, where the copy
+        on the host is the state itself, and the cores are busy.
       keeps_freed_memory: whether the process keeps memory that it has freed: that of a step's arrays, on a CPU.
     """
 
     name: str
     forms: ops.Forms
     splits_step: bool
-    branches_over_steps: bool
     layers_at_once: int | None
     batches_equal_layers: bool
+    saves_in_background: bool
     keeps_freed_memory: bool
 
 
@@ -46,18 +45,18 @@ PLATFORMS = {
         "cpu",
         ops.CPU,
         splits_step=True,
-        branches_over_steps=True,
         layers_at_once=2,
         batches_equal_layers=False,
+        saves_in_background=False,
         keeps_freed_memory=True,
     ),
     "gpu": Platform(
         "gpu",
         ops.GPU,
         splits_step=False,
-        branches_over_steps=False,
         layers_at_once=None,
         batches_equal_layers=True,
+        saves_in_background=True,
         keeps_freed_memory=False,
     ),
 }

@@ -11,7 +11,9 @@ them, and notices what the disk has changed.
 On disk `params` has a branch for the loss weights (`loss_weighting.join`), which are apart from it everywhere else.
 """
 
+import concurrent.futures
 import dataclasses
+import functools
 import json
 import logging
 import math
@@ -48,10 +50,18 @@ class Checkpoints:
     """The checkpoints that a run writes to its workdir; as a context manager, it ends when the last save is finished.
 
     What other runs left half-done there is removed.
+
+    Args:
+      workdir: of the run.
+      tasks: for each of which the best checkpoint is kept.
+      in_background: make digests, too, while training goes on; of one process alone.
     """
 
-    def __init__(self, workdir: pathlib.Path, tasks: tuple[str, ...] = ()):
+    def __init__(self, workdir: pathlib.Path, tasks: tuple[str, ...] = (), *, in_background: bool = False):
         self._workdir = workdir
+        in_background = in_background and jax.process_count() == 1
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "saving") if in_background else None
+        self._writing: concurrent.futures.Future[None] | None = None
         self._saved_at = time.monotonic()
         directory = workdir.absolute() / stored.FOLDER
         if jax.process_index() == 0:
@@ -82,6 +92,8 @@ class Checkpoints:
     def __exit__(self, *exception) -> None:
         if exception[0] is None:
             self.wait()
+        if self._writer is not None:
+            self._writer.shutdown()
         self._manager.close()
 
     def save(
@@ -90,7 +102,8 @@ class Checkpoints:
         """Saves a checkpoint at `state.step`.
 
         Args:
-          state: the training state; copied to the host before this returns, written in the background.
+          state: the training state; copied to the host before this returns, written in the background. One save at a
+            time is under way.
           iterator: the grain iterator of the training input.
           meta: JSON-serialisable.
           losses: validation losses, `{"total": x, task: x, ...}`, by which the best checkpoints are kept; empty
@@ -108,17 +121,24 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         finite = {key: loss for key, loss in losses.items() if loss is not None and stored.is_loss(loss)}
         self._losses[int(host.step)] = finite
+        content = json.loads(json.dumps({**meta, "losses": finite}))  # as it is now
+        write = functools.partial(self._write, int(host.step), weights, training, iterator.get_state(), content)
+        if self._writer is None:
+            write()
+        else:
+            self._writing = self._writer.submit(write)
+
+    def _write(self, step: int, weights: PyTree, training: PyTree, position: Any, meta: Mapping[str, Any]) -> None:
+        """Starts writing a checkpoint whose parts are on the host."""
         self._manager.save(
-            int(host.step),
+            step,
             args=ocp.args.Composite(
                 weights=ocp.args.StandardSave(weights),
                 training=ocp.args.StandardSave(training),
-                iterator=grain_checkpoint.CheckpointSave(iterator),
-                meta=ocp.args.JsonSave(
-                    _with_digests({**meta, "losses": finite}, iterator.get_state(), weights=weights, training=training)
-                ),
+                iterator=grain_checkpoint.CheckpointSave(_Position(position)),
+                meta=ocp.args.JsonSave(_with_digests(meta, position, weights=weights, training=training)),
             ),
-            metrics=finite,
+            metrics=meta["losses"],
             force=True,
         )
 
@@ -128,6 +148,9 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns when everything is on disk, and what only training needs is there for the newest alone."""
+        if self._writing is not None:
+            written, self._writing = self._writing, None
+            written.result()
         self._manager.wait_until_finished()
         if jax.process_index() == 0:
             for checkpoint in stored.all_of(self._workdir)[_NEWEST_KEPT:]:
@@ -139,6 +162,8 @@ class Checkpoints:
         The newest one may be still on its way to the disk.
         """
         if which == LATEST:
+            if self._writing is not None:
+                self._writing.result()
             return self._manager.latest_step()
         return next((each.step for each in stored.ranked(self._workdir, which)), None)
 
@@ -181,6 +206,17 @@ class Checkpoints:
 
     def _filled(self, checkpoint: Stored, like: PyTree, arrays: digests.Arrays) -> PyTree:
         return _filled(like, arrays, f"the checkpoint at step {checkpoint.step} in {self._workdir}")
+
+
+class _Position:
+    """Stands for an iterator where it was, for grain to save."""
+
+    def __init__(self, state: Any):
+        self._state = state
+
+    def get_state(self) -> bytes:
+        """Returns the state as grain writes it."""
+        return json.dumps(self._state, indent=4).encode()
 
 
 class _Kept(preservation_policy.PreservationPolicy):

@@ -19,7 +19,7 @@ import numpy as np
 from lim_jax import config as config_lib
 from lim_jax import data
 from lim_jax.config import Config
-from lim_jax.runtime import compile_time, devices, startup
+from lim_jax.runtime import compile_time, devices, platforms, startup
 from lim_jax.runtime.progress import Progress
 from lim_jax.training import checkpoints, events, group_watch, messages, record, results, shrinking
 from lim_jax.training import history as history_lib
@@ -54,9 +54,10 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path, profile_steps: int
     config_lib.check_resources(config, local_devices)
     dataset = data.load(config.dataset, config.tasks)
     config_lib.check_start(config, dataset, workdir)
+    in_background = platforms.of(local_devices).saves_in_background
     with (
         workdir_lib.held(workdir, config),  # last: a mistake leaves no trace
-        checkpoints.Checkpoints(workdir, tuple(config.tasks)) as checkpointer,
+        checkpoints.Checkpoints(workdir, tuple(config.tasks), in_background=in_background) as checkpointer,
     ):
         run = make_run(config, workdir, dataset, local_devices, checkpointer)
         standing = start_or_resume(run)

@@ -82,22 +82,12 @@ def batch_gradients(state: TrainState, batch: Batch, *, network: Network, config
 
 
 def update(
-    state: TrainState,
-    batch_gradients: BatchGradients,
-    *,
-    optimizer: optax.GradientTransformation,
-    branches: bool = True,
+    state: TrainState, batch_gradients: BatchGradients, *, optimizer: optax.GradientTransformation
 ) -> tuple[TrainState, PyTree]:
     """Takes a step of `optimizer` along the gradients of a batch; heads that are not active stay as they are.
 
     A batch whose loss or gradients are not finite changes nothing but the number of steps; neither does one without
     any label, since all that could move the parameters then are momentum, decay and the penalty.
-
-    Args:
-      state: before the step.
-      batch_gradients: of a batch.
-      optimizer: whose step it is.
-      branches: how a step is passed over, see `platforms.Platform.branches_over_steps`.
 
     Returns:
       The state after it, and the batch's sums with what `bad_steps.finite` says of it.
@@ -124,26 +114,16 @@ def update(
     def passed_over() -> TrainState:
         return dataclasses.replace(state, step=state.step + 1)
 
-    takes = jnp.all(finite) & has_label
-    if branches:
-        new = jax.lax.cond(takes, taken, passed_over)
-    else:
-        new = jax.tree.map(functools.partial(jnp.where, takes), taken(), passed_over())
-    return new, sums | {bad_steps.FINITE: finite}
+    # Choosing between the old and the new value of each array instead would keep both of all of them on a CPU. XLA for
+    # GPUs does so by itself, in the pass that writes an array.
+    return jax.lax.cond(jnp.all(finite) & has_label, taken, passed_over), sums | {bad_steps.FINITE: finite}
 
 
 def whole_step(
-    state: TrainState,
-    batch: Batch,
-    *,
-    network: Network,
-    config: Config,
-    optimizer: optax.GradientTransformation,
-    branches: bool = True,
+    state: TrainState, batch: Batch, *, network: Network, config: Config, optimizer: optax.GradientTransformation
 ) -> tuple[TrainState, PyTree]:
     """`batch_gradients` and `update` as one function, for platforms that run them as one program."""
-    gradients = batch_gradients(state, batch, network=network, config=config)
-    return update(state, gradients, optimizer=optimizer, branches=branches)
+    return update(state, batch_gradients(state, batch, network=network, config=config), optimizer=optimizer)
 
 
 class TrainStep:
@@ -161,14 +141,13 @@ class TrainStep:
     ):
         platform = platforms.of(local_devices)
         network = network.on(platform)
-        branches = platform.branches_over_steps
-        whole = functools.partial(whole_step, network=network, config=config, optimizer=optimizer, branches=branches)
+        whole = functools.partial(whole_step, network=network, config=config, optimizer=optimizer)
         self._whole: Any = None
         if not platform.splits_step:
             self._whole = devices.data_parallel(whole, local_devices, num_replicated=1, donate_first=True)
         gradients_of = functools.partial(batch_gradients, network=network, config=config)
         self._gradients: Any = devices.data_parallel(gradients_of, local_devices, num_replicated=1)
-        updated = functools.partial(update, optimizer=optimizer, branches=branches)
+        updated = functools.partial(update, optimizer=optimizer)
         self._update: Any = devices.replicated(updated, local_devices, donate_first=True)
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, PyTree]:

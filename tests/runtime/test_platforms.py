@@ -77,10 +77,7 @@ def made_for(name):
 def lowered(name):
     """Returns StableHLO's text of a whole training step of three tasks, update included, for a platform."""
     whole, optimizer, config, state = made_for(name)
-    branches = platforms.named(name).branches_over_steps
-    step = functools.partial(
-        train_step.whole_step, network=whole, config=config, optimizer=optimizer, branches=branches
-    )
+    step = functools.partial(train_step.whole_step, network=whole, config=config, optimizer=optimizer)
 
     def on_one_device(state, batch):
         shares = jax.tree.map(lambda leaf: leaf[None], batch)
@@ -224,14 +221,14 @@ def executed(text):
 def test_the_update_of_a_gpu_is_few_operations():
     """Of resnet18d with three heads, 124 arrays of parameters. Limits are 3 % above what there was.
 
-    Every sum may be a kernel; a branch would copy all arrays, in and out.
+    Every sum may be a kernel. Beside them XLA has one for each array, or three, that is written: what Adam, decay, and
+    the choices of a step that is taken and of active heads make of it.
     """
     _, optimizer, _, state = made_for("cuda")
     pair = (np.float32(0), np.float32(0))
     sums = {"losses": dict.fromkeys(SPECS, pair), "total": pair}
     gradients = train_step.BatchGradients(state.learned, state.batch_stats, sums)
-    branches = platforms.named("cuda").branches_over_steps
-    update = jax.jit(functools.partial(train_step.update, optimizer=optimizer, branches=branches))
+    update = jax.jit(functools.partial(train_step.update, optimizer=optimizer))
     counts = executed(update.trace(state, gradients).lower(lowering_platforms=("cuda",)).as_text())
     limits = {
         "reduce": 300,
@@ -240,7 +237,7 @@ def test_the_update_of_a_gpu_is_few_operations():
         "sqrt": 293,
         "divide": 692,
         "multiply": 1893,
-        "select": 969,
+        "select": 500,
     }
     assert {name: counts[name] for name, limit in limits.items() if not 0 < counts[name] <= limit} == {}
-    assert not any(counts[name] for name in ("custom_call", "dot_general", "case", "if", "while"))
+    assert not any(counts[name] for name in ("custom_call", "dot_general", "while"))

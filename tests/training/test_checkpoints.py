@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -97,6 +98,39 @@ def test_what_is_saved_comes_back(original):
     assert position["next_index"] == len(STEPS)
     assert_equal(checkpoints.load_network(original).variables, saved.state(40).variables)
     assert checkpoints.latest_meta(original) == json.loads(json.dumps(saved.meta(44)))
+
+
+def test_in_the_background_what_was_given_is_saved_while_training_goes_on(tmp_path, monkeypatch):
+    """The digests wait for training, which moves on the input and the history."""
+    trained, of_arrays = threading.Event(), digests.of_arrays
+    monkeypatch.setattr(digests, "of_arrays", lambda arrays: trained.wait(60) and of_arrays(arrays))
+    batches, meta = saved.iterator(), saved.meta(4)
+    next(batches)
+    with checkpoints.Checkpoints(tmp_path, saved.TASKS, in_background=True) as checkpointer:
+        checkpointer.save(saved.small_state(4), batches, meta, {"total": 0.5})
+        next(batches)
+        expected = json.loads(json.dumps(meta))
+        meta["history"].append("what comes next")
+        assert not (folder(tmp_path, 4) / "meta").exists()
+        trained.set()
+        assert checkpointer.step(checkpoints.LATEST) == 4
+    state, position = resumed(tmp_path, saved.small_state(0))
+    assert_equal(state, saved.small_state(4))
+    assert position["next_index"] == 1
+    assert checkpoints.latest_meta(tmp_path) == expected
+    stored.Stored(folder(tmp_path, 4)).position()
+
+
+def test_what_goes_wrong_in_the_background_is_raised_at_the_next_wait(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    checkpointer = checkpoints.Checkpoints(tmp_path, saved.TASKS, in_background=True)
+    monkeypatch.setattr(checkpointer._manager, "save", full)
+    checkpointer.save(saved.small_state(4), saved.iterator(), saved.meta(4), {})
+    with pytest.raises(OSError, match="No space left"):
+        checkpointer.wait()
+    checkpointer.__exit__(None, None, None)
 
 
 def test_the_two_newest_and_the_best_are_kept(tmp_path):
