@@ -21,6 +21,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset.source_dir = ""  # the data set as downloaded, read once to prepare the records
     config.dataset.follow_links = False  # whether lists and links in source_dir may lead out of it
     config.dataset.image_size = (256, 256)  # height, width
+    config.dataset.classes = 0  # nyu only: 13 | 40; 0 = as many as the source has, 40 of all but MTAN's npy folders
+    # What networks are scored on: padded images, or targets of another size, such as that of the images as they came
+    # (loss_resolution="image" only); (0, 0) = as image_size.
+    config.dataset.padded_size = (0, 0)
+    config.dataset.scored_size = (0, 0)
+    config.dataset.validation_share = 0.1  # nyu: of the training images; 0, of any data set: train on them, too
     config.dataset.split_sizes = (768, 128, 128)  # rooms only: images to render for train, validation, test
 
     config.dataset.num_workers = 0  # processes that read training examples; 0 = threads of this one
@@ -30,9 +36,15 @@ def get_config() -> ml_collections.ConfigDict:
     # Random changes of training examples, off as in the paper.
     config.augmentation = ml_collections.ConfigDict()
     config.augmentation.horizontal_flip = False
-    config.augmentation.max_scale = 1.0  # enlarge by a factor from 1 to this, and crop; 1 = never
+    config.augmentation.max_scale = 1.0  # scale by a factor from min_scale to this, and crop or pad
+    config.augmentation.min_scale = 1.0
+    config.augmentation.scales = ()  # the factors to draw from, instead of that range
+    config.augmentation.crop_size = (0, 0)  # height, width of training images; (0, 0) = image_size
+    config.augmentation.max_class_share = 1.0  # of a crop's labelled pixels; beyond it is drawn anew, 10 times at most
     config.augmentation.color_jitter = 0.0  # brightness, contrast, saturation times 1 ± this
-    config.augmentation.zoomed_depth = "divide"  # divide (the scene is closer) | keep (the lens is longer)
+    config.augmentation.photometric_distortion = False  # brightness, contrast, saturation and hue, as SSD's authors do
+    # divide (the scene is closer) | divide_depth (but not normals, as published) | keep (the lens is longer)
+    config.augmentation.zoomed_depth = "divide"
 
     config.model = ml_collections.ConfigDict()
     config.model.backbone = "resnet50d"  # resnet18d | resnet50d | resnet101d; without d: torchvision's stem
@@ -52,14 +64,34 @@ def get_config() -> ml_collections.ConfigDict:
     config.depth.loss = "mse"  # mse | l1 | berhu
     config.depth.max = 0.0  # metres only: what is farther counts nowhere, predictions stop there; 0 = no limit
 
+    config.normals = ml_collections.ConfigDict()
+    config.normals.loss = "cosine"  # cosine (1 - cosine) | l1 (of the components of unit vectors)
+
+    config.segmentation = ml_collections.ConfigDict()
+    config.segmentation.class_weights = "none"  # none | balanced (by the train split) | one number per class: 1,1,2.5
+    config.segmentation.focal = 0.0  # γ of the focal loss; 0 = plain cross entropy
+    config.segmentation.ignore = ""  # names of classes that count as not labelled, with commas
+
     config.batch_size = 16  # over all devices of all processes
     config.num_epochs = 1000
     config.learning_rate = 1e-4
-    config.learning_rate_schedule = "constant"  # constant | plateau
+    config.learning_rate_schedule = "constant"  # constant | plateau | step | poly | cosine
+    config.warmup_epochs = 0.0  # in which the rate rises linearly from nearly 0, before any schedule
     config.plateau_patience = 10  # epochs without a better total validation loss before the rate falls
     config.plateau_factor = 0.1  # what the rate is then multiplied with
-    config.weight_decay = 0.1  # decoupled, as in AdamW
-    config.loss_weighting = "uncertainty"  # uncertainty | uniform
+    config.step_epochs = 100  # step: epochs between two reductions
+    config.step_factor = 0.5  # what the rate is then multiplied with
+    config.poly_power = 0.9  # poly: the rate is (1 - share of the run that is over) to this power
+    config.weight_decay = 0.1
+    config.weight_decay_form = "decoupled"  # decoupled (as in AdamW) | coupled (in the gradient, as L2)
+    config.gradient_clipping = 0.0  # largest norm of all gradients together, before Adam; 0 = none
+    config.accumulation_steps = 1  # batches whose mean gradient makes one step
+    config.ema_decay = 0.0  # of a moving average of the parameters, which is then what is evaluated; 0 = none
+    # uncertainty | equal | fixed | dwa | gls | rlw | stch | famo, and by the gradients: pcgrad | cagrad | upgrad
+    config.loss_weighting = "uncertainty"
+    config.loss_weights = ()  # of fixed: one number per task
+    config.rep_grad = False  # pcgrad, cagrad, upgrad: by gradients of the features, not of the backbone's parameters
+    config.log_gradient_cosines = False  # between the tasks' gradients on the backbone, once per epoch
     config.loss_resolution = "features"  # of dense tasks: features | image, logits resized to the labels first
     config.label_smoothing = 0.1  # of the segmentation loss
     config.early_stopping_patience = 25  # epochs, per task (its head freezes) and in total; 0 = never

@@ -2,7 +2,7 @@
 
     python -m lim_jax.main --config=configs/nyu.py --config.dataset.source_dir=DIR
 
-`DIR` is NYU-v2 as downloaded, in one of the two layouts that docs/guides/nyu.md describes; it is read once. Variants:
+`DIR` is NYU-v2 as downloaded, in one of the forms that docs/guides/nyu.md describes; it is read once. Variants:
 `--config=configs/nyu.py:dense` leaves the network dense. `--config=configs/nyu.py:as_published` repeats the habits of
 the paper's public code (fixed loss weights, an optimizer that restarts every epoch); with
 `--config.sparsity.strength=0` it is the paper's dense baseline, with coupled L2.

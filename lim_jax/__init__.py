@@ -1,6 +1,6 @@
 """lim_jax: sparse multi-task networks in JAX, from group lasso during training to a compact network.
 
-The ten names below are what a program that uses lim_jax needs most. They are imported when they are first asked for,
+The names below are what a program that uses lim_jax needs most. They are imported when they are first asked for,
 so that `import lim_jax` costs nothing:
 
     import lim_jax
@@ -22,6 +22,7 @@ __all__ = [
     "TargetSparsity",
     "UserError",
     "compaction",
+    "delta_m",
     "load_network",
     "models",
     "proximal_adam",
@@ -35,6 +36,7 @@ _MODULES = {
     "Predictor": "lim_jax.prediction.predictor",
     "TargetSparsity": "lim_jax.sparsity",
     "UserError": "lim_jax.errors",
+    "delta_m": "lim_jax.tasks.gain",
     "load_network": "lim_jax.training.checkpoints",
     "proximal_adam": "lim_jax.sparsity",
     "sparsity_summary": "lim_jax.sparsity",
@@ -47,12 +49,13 @@ if TYPE_CHECKING:
     from lim_jax.errors import UserError
     from lim_jax.prediction.predictor import Predictor
     from lim_jax.sparsity import TargetSparsity, proximal_adam, sparsity_summary
+    from lim_jax.tasks.gain import delta_m
     from lim_jax.training.checkpoints import load_network
     from lim_jax.training.loop import train_and_evaluate
 else:  # otherwise type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """Imports one of the ten names when it is first asked for."""
+        """Imports one of these names when it is first asked for."""
         if name in _ROOMS:
             return importlib.import_module(f"lim_jax.{name}")
         if name not in _MODULES:

@@ -46,9 +46,7 @@ def define_flags() -> None:
 def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
-    if flags.FLAGS.workdir is None:
-        raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
-    workdir = pathlib.Path(flags.FLAGS.workdir)
+    workdir = cli.required_path("workdir", cli.TRAINED)
     output = pathlib.Path(flags.FLAGS.output) if flags.FLAGS.output else workdir / "compact"
     content = compact_run(workdir, output, flags.FLAGS.round_to, flags.FLAGS.data_dir)
     if content["max_abs_difference"] > LARGEST_DIFFERENCE * content["largest_output"]:
@@ -75,6 +73,7 @@ def compact_run(
       The content of `compact.json`.
     """
     from lim_jax import compaction, config, data
+    from lim_jax.figures import report
     from lim_jax.training import checkpoints
     from lim_jax.training.workdir import safe_config, with_records
 
@@ -91,26 +90,21 @@ def compact_run(
         "dense": (dense.network.model, dense.variables),
         "compact": (restored.network.model, restored.variables),
     }
-    size = config.flat(settings)["dataset.image_size"]
+    size = tuple(settings.dataset.image_size)
     costs = {name: compaction.layer_costs(model, size) for name, (model, _) in networks.items()}
     rows = compaction.summary.layers(compacted, costs["dense"], costs["compact"])
     print(compaction.summary.table(rows))
     print(compaction.summary.removed(rows), flush=True)
     logger.info("comparing both networks' outputs, then measuring their latency")
     content = {
-        "parameters": {name: compaction.total(cost).parameters for name, cost in costs.items()},
-        "macs": {name: compaction.total(cost).macs for name, cost in costs.items()},
-        "backbone_parameters": {name: compaction.total(cost, "backbone/").parameters for name, cost in costs.items()},
-        "backbone_macs": {name: compaction.total(cost, "backbone/").macs for name, cost in costs.items()},
-        **_differences(networks, _images(dataset, size)),
+        **_sizes(costs),
+        **_differences(networks, _images(dataset)),
         **_latencies(networks, size),
         "image_size": list(size),
         "round_to": round_to,
         "layers": rows,
     }
     whole_files.write_json(output / _FILE, content)
-    from lim_jax.figures import report
-
     report.write_compaction(output / "compact.png", content)
     print(_conclusion(content))
     print(f"the compact network, {_FILE} and compact.png are in {output}")
@@ -134,7 +128,18 @@ def _make_room(output: pathlib.Path, workdir: pathlib.Path) -> None:
         raise UserError(f"cannot write to {output} ({error.strerror}): give another --output") from error
 
 
-def _images(dataset: Any, size: tuple[int, int]) -> PyTree:
+def _sizes(costs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Returns the parameters and MACs of each network, given its layers' costs: of all of it, and of the backbone."""
+    from lim_jax import compaction
+
+    return {
+        f"{part}{field}": {name: getattr(compaction.total(cost, prefix), field) for name, cost in costs.items()}
+        for part, prefix in (("", ""), ("backbone_", "backbone/"))
+        for field in ("parameters", "macs")
+    }
+
+
+def _images(dataset: Any) -> PyTree:
     """Returns uint8 images (N, H, W, 3), spread over the test split, and as many of random pixels."""
     import numpy as np
 
@@ -142,7 +147,7 @@ def _images(dataset: Any, size: tuple[int, int]) -> PyTree:
 
     source = dataset.sources["test"]
     real = np.stack([source[index]["image"] for index in pipeline.evenly_spaced(source, _IMAGES_COMPARED)])
-    noise = np.random.default_rng(0).integers(0, 256, (len(real), *size, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, real.shape, np.uint8)
     return np.concatenate([real, noise])
 
 
@@ -159,7 +164,7 @@ def _differences(networks: Mapping[str, tuple[Any, PyTree]], images: PyTree) -> 
 
     def logits_of(model: Any) -> Callable[..., Any]:
         exact = models.with_implementation(models.with_dtype(model, "float32"), platforms.default().forms)
-        return jax.jit(lambda weights, batch: exact.apply(weights, models.normalize_images(batch), train=False))
+        return jax.jit(lambda variables, batch: exact.apply(variables, models.normalize_images(batch), train=False))
 
     calls = {name: logits_of(model) for name, (model, _) in networks.items()}
     batch = BATCH_SIZES[-1]
@@ -185,8 +190,8 @@ def _latencies(networks: Mapping[str, tuple[Any, PyTree]], size: tuple[int, int]
 
     forms = platforms.default().forms
     folded = {
-        name: compaction.fold_batch_norm(models.with_implementation(model, forms), weights)
-        for name, (model, weights) in networks.items()
+        name: compaction.fold_batch_norm(models.with_implementation(model, forms), variables)
+        for name, (model, variables) in networks.items()
     }
     measured: dict[str, Any] = {}
     for key in ("latency_ms", "backbone_latency_ms"):
@@ -194,8 +199,8 @@ def _latencies(networks: Mapping[str, tuple[Any, PyTree]], size: tuple[int, int]
         for batch in BATCH_SIZES:
             images = jax.device_put(np.random.default_rng(1).standard_normal((batch, *size, 3), np.float32))
             calls = {}
-            for name, (model, weights) in folded.items():
-                module, params = model, weights["params"]
+            for name, (model, variables) in folded.items():
+                module, params = model, variables["params"]
                 if key.startswith("backbone"):
                     module, params = model.backbone, params.get("backbone", {})
                 calls[name] = _call(module, jax.device_put(params), images)

@@ -31,9 +31,7 @@ def define_flags() -> None:
 def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
-    if flags.FLAGS.workdir is None:
-        raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
-    workdir = pathlib.Path(flags.FLAGS.workdir)
+    workdir = cli.required_path("workdir", cli.TRAINED)
     if flags.FLAGS.verify:
         sys.exit(0 if verify(workdir) else EXIT_UNSOUND)
     from lim_jax import data
@@ -45,6 +43,10 @@ def main(argv: Sequence[str]) -> None:
     config, trained = open_trained(workdir)
     config = with_records(config, flags.FLAGS.data_dir)
     dataset = data.load(config.dataset, tuple(trained.network.tasks))
+    if flags.FLAGS.split not in dataset.sources:
+        raise UserError(
+            f"the run has no {flags.FLAGS.split} split (config.dataset.validation_share=0): add --split=test"
+        )
     evaluator = evaluation.Evaluator(trained.network, devices.chosen(config.num_devices, config.batch_size))
     measured = evaluator(trained.variables, evaluation.split_batches(dataset, flags.FLAGS.split, config))
     print(tables.metrics(trained.network.tasks, {flags.FLAGS.split: measured}))

@@ -25,7 +25,6 @@ logger = logging.getLogger("lim_jax.export")  # as a verb, its __name__ is "__ma
 
 EXIT_DIFFERENT = 1
 LARGEST_DIFFERENCE = 1e-4  # of the largest logit of a task
-_SMALLEST_SIDE = 16  # pixels, as in configurations
 _PLACES = ("inside", "outside")
 
 
@@ -43,13 +42,9 @@ def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
     given = flags.FLAGS
-    if given.workdir is None:
-        raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
-    if given.output is None:
-        raise UserError("no output: add --output=FILE")
     card = export_run(
-        pathlib.Path(given.workdir),
-        pathlib.Path(given.output),
+        cli.required_path("workdir", cli.TRAINED),
+        cli.required_path("output", "FILE"),
         given.format,
         image_size=_parse_size(given.image_size),
         normalises=given.preprocess == "inside",
@@ -144,10 +139,10 @@ def _make_room(output: pathlib.Path) -> pathlib.Path:
 def _parse_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    sides = text.split(",")
-    if len(sides) != 2 or not all(side.strip().isdecimal() and int(side) >= _SMALLEST_SIDE for side in sides):
-        raise UserError(f"--image_size is {text!r} but must be HEIGHT,WIDTH of at least {_SMALLEST_SIDE} pixels")
-    return int(sides[0]), int(sides[1])
+    size = cli.height_and_width(text)
+    if size is None:
+        raise UserError(f"--image_size is {text!r} but must be HEIGHT,WIDTH of at least {cli.SMALLEST_SIDE} pixels")
+    return size
 
 
 def _conclusion(output: pathlib.Path, card: Mapping[str, Any]) -> str:

@@ -5,8 +5,6 @@ examples with all their targets to `DIR/examples.png`. This is a verb: unlike th
 may use what lies above the data.
 """
 
-import json
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +12,7 @@ from absl import flags
 
 from lim_jax import config as config_lib
 from lim_jax.errors import UserError
-from lim_jax.runtime import cli
+from lim_jax.runtime import cli, whole_files
 
 _EXAMPLES = 6  # in the picture
 
@@ -37,9 +35,7 @@ def main(argv: Sequence[str]) -> None:
 
         print(stored.report(config_lib.checked(flags.FLAGS.config).dataset.data_dir, flags.FLAGS.remove))
         return
-    if flags.FLAGS.output is None:
-        raise UserError("no output: add --output=DIR, a folder for the numbers and the picture")
-    output = pathlib.Path(flags.FLAGS.output)
+    output = cli.required_path("output", "DIR, a folder for the numbers and the picture")
     from lim_jax import data
     from lim_jax.data import statistics
 
@@ -51,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     dataset = data.load(config.dataset, config.tasks)
     splits = {split: statistics.describe(source, dataset.specs) for split, source in dataset.sources.items()}
     found = statistics.warnings(splits)
-    (output / "data.json").write_text(json.dumps({"splits": splits, "warnings": found}, indent=2) + "\n")
+    whole_files.write_json(output / "data.json", {"splits": splits, "warnings": found})
     draw_examples(dataset).savefig(output / "examples.png")
     print(table(splits))
     print("\n".join(f"warning: {sentence}" for sentence in found) or "nothing looks wrong")
@@ -84,6 +80,10 @@ def _phrases(numbers: Mapping[str, Any]) -> list[str]:
         phrases.append(f"{100 * numbers['away']:.1f} % point away from the camera")
     if "positive" in numbers:
         phrases.append(f"{100 * numbers['positive']:.1f} % yes")
+    if "categories" in numbers:
+        phrases.append(", ".join(f"{name} {100 * share:.1f} %" for name, share in numbers["categories"].items()))
+    if "numbers" in numbers:
+        phrases.append("{:.4g} to {:.4g}, median {:.4g}".format(*(numbers["numbers"][i] for i in (0, 2, 1))))
     return phrases
 
 

@@ -23,7 +23,6 @@ logger = logging.getLogger("lim_jax.predict")  # also as __main__
 NATIVE = "native"
 _THREADS = 4  # that read, and as many that draw and write
 _AHEAD_BATCHES = 2  # of images kept ready
-_SMALLEST_SIDE = 16
 
 
 def define_flags() -> None:
@@ -46,14 +45,10 @@ def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
     values = flags.FLAGS
-    if values.workdir is None:
-        raise UserError("no workdir: add --workdir=DIR, the folder of a training run")
-    if values.output is None:
-        raise UserError("no output: add --output=DIR, a folder for the results")
     predict_files(
-        pathlib.Path(values.workdir),
+        cli.required_path("workdir", cli.TRAINED),
         values.images,
-        pathlib.Path(values.output),
+        cli.required_path("output", "DIR, a folder for the results"),
         image_size=values.image_size,
         batch_size=values.batch_size,
         raw=values.raw,
@@ -130,10 +125,11 @@ def _network_size(text: str | None, settings: Any) -> tuple[int, int] | None:
         return tuple(settings.dataset.image_size)
     if text == NATIVE:
         return None
-    sides = [int(side) if side.strip().isdecimal() else 0 for side in text.split(",")]
-    if len(sides) != 2 or min(sides) < _SMALLEST_SIDE:
-        raise UserError(f"--image_size={text} must be {NATIVE}, or HEIGHT,WIDTH of at least {_SMALLEST_SIDE} pixels")
-    return sides[0], sides[1]
+    size = cli.height_and_width(text)
+    if size is None:
+        smallest = cli.SMALLEST_SIDE
+        raise UserError(f"--image_size={text} must be {NATIVE}, or HEIGHT,WIDTH of at least {smallest} pixels")
+    return size
 
 
 def _predict(predictor: Any, paths: Sequence[pathlib.Path], writer: Any, problems: list[str]) -> int:

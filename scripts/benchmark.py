@@ -8,6 +8,7 @@
     python scripts/benchmark.py scaling   [--batch_sizes=1,2,4,8,16,32] [--image_sizes=64,128,256,512] [--plot=FILE] ...
     python scripts/benchmark.py table     [--rounds=3] --torch-reference=DIR
     python scripts/benchmark.py input     [--batch_size=16] [--image_size=256] [--workers=0,1,2] [--steps=0] ...
+    python scripts/benchmark.py balancing [--methods=equal,pcgrad,pcgrad:features,...] [--rounds=5] ...
     python scripts/benchmark.py compact   [--live=0.6,0.35,0.25,0.3] [--round_to=1] ...
 
 and for a GPU, whose time is short: many runs in a row with one wait at the end, one contender after another
@@ -36,6 +37,8 @@ it, where torch is installed. Each contender has a process of its own; they take
 
 `input` reads rendered rooms: one example after another, then training batches per number of worker processes. With
 `--steps=N` it also takes N real training steps and tells what share of the time they waited for data.
+
+`balancing` times training steps under methods of loss balancing, and their ratios to the plain sum of the losses.
 
 `compact` removes groups that are zero at random, as many per stage as given, and measures what that saves.
 
@@ -110,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--workers", default="0,1,2", help="numbers of worker processes, with commas")
     made.add_argument("--steps", type=int, default=0, help="training steps to take, 0 = none")
     made.add_argument("--data_dir", default=None, help="where the records are kept")
+    made = command("balancing", "what methods of loss balancing cost")
+    add_sizes(made)
+    made.add_argument("--methods", default="", help="with commas; default: all but those that only weigh the losses")
     made = command("compact", "what removing zero groups saves")
     made.add_argument("--backbone", default="resnet50d")
     made.add_argument("--batch_size", default="4", help="with --steps: several, with commas")

@@ -29,7 +29,7 @@ _SHRINKING = flags.DEFINE_list("shrinking", None, "Workdirs of runs with it, of 
 _OUTPUT = flags.DEFINE_string("output", "shrinking.png", "The figure.")
 flags.mark_flags_as_required(["without", "shrinking"])
 
-_COLORS = {"without": "#0072B2", "shrinking": "#D55E00"}
+_COLORS = {"without": style.BLUE, "shrinking": style.VERMILION}
 _LAST_EPOCHS = 5
 
 Run = tuple[dict[str, Any], list[dict[str, Any]]]  # the content of results.json, and the history

@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = "lim_jax"
 PICTURES = (ROOT / "docs/images/architecture.svg", ROOT / "docs/images/architecture.png")
 
-VERBS = ("main", "evaluate", "predict", "compact", "export", "look", "__main__", "data.__main__")
+VERBS = ("main", "evaluate", "predict", "compact", "compare", "export", "look", "__main__", "data.__main__")
 
 # What a module may import lies below it, or in its own room. From what a person types down to what all rooms share.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("results", ("prediction", "figures")),
     ("the problem", ("network", "config", "tasks", "data")),
     ("networks", ("compaction", "models", "structure")),
-    ("groups, targets", ("sparsity", "data.specs")),
+    ("groups, targets", ("sparsity", "balancing", "data.specs")),
     ("shared by all", ("runtime", "ops", "errors")),
 )
 ROOMS = {
@@ -49,6 +49,7 @@ ROOMS = {
     "models": "backbones and heads",
     "structure": "removes channels of any JAX function",
     "sparsity": "proximal steps for optax",
+    "balancing": "many losses, one step",
     "data.specs": "what a target is",
     "runtime": "devices, memory, command line",
     "ops": "convolution, ReLU, sums",

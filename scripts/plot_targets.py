@@ -19,10 +19,16 @@ from matplotlib.figure import Figure
 
 from lim_jax import config as config_lib
 from lim_jax.errors import UserError
+from lim_jax.figures import style
 from lim_jax.training import checkpoints
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, with a line style each for print in grey.
-_STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", (0, (4, 1, 1, 1, 1, 1))))
+# With a line style each for print in grey.
+_STYLES = (
+    (style.BLUE, "-"),
+    (style.VERMILION, "--"),
+    (style.GREEN, "-."),
+    (style.PURPLE, (0, (4, 1, 1, 1, 1, 1))),
+)
 _PUBLISHED = {"segmentation": "iou", "depth": "mae", "normals": "cosine_similarity"}
 _SETTLED = 0.2  # the share of the epochs, at the end, over which the range of sparsity is given
 
@@ -50,14 +56,14 @@ def draw(runs: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws group sparsity and strength over the epochs, a line per run."""
     figure = Figure(figsize=(4.5, 4.2), dpi=200, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    for run, (color, style) in zip(runs, _STYLES, strict=False):
+    for run, (color, dashes) in zip(runs, _STYLES, strict=False):
         epochs = [record["epoch"] for record in run["history"]]
         reached = [record["sparsity"]["group_percent"] for record in run["history"]]
         label = f"target {100 * run['target']:.0f} %: {reached[-1]:.1f} %"
         upper.axhline(100 * run["target"], color=color, linewidth=0.8, linestyle=":")
-        upper.plot(epochs, reached, color=color, linestyle=style, label=label)
+        upper.plot(epochs, reached, color=color, linestyle=dashes, label=label)
         strengths = [record["strength"] or float("nan") for record in run["history"]]
-        lower.semilogy(epochs, strengths, color=color, linestyle=style)
+        lower.semilogy(epochs, strengths, color=color, linestyle=dashes)
     upper.set(ylabel="groups that are zero, %", ylim=(-2, 102))
     lower.set(xlabel="epoch", ylabel="strength λ")
     for axes in (upper, lower):

@@ -32,7 +32,7 @@ def fold_batch_norm(
     Returns:
       The model and its variables; there are no `batch_stats`.
     """
-    arrays = {name: graph_lib.to_host(tree) for name, tree in variables.items()}
+    arrays = graph_lib.to_host(variables)
     heads = {
         task: module.clone(folded=True) if hasattr(module, "folded") else module for task, module in model.heads.items()
     }

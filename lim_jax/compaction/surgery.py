@@ -58,14 +58,13 @@ def compact(model: MultiTaskModel, variables: Mapping[str, PyTree], round_to: in
     Returns:
       The compact network, whose outputs on any images equal the given one's up to rounding.
     """
-    arrays = {name: graph_lib.to_host(tree) for name, tree in variables.items()}
-    graph = graph_lib.build(model, arrays["params"])
-    liveness = liveness_lib.analyze(graph, arrays)
+    arrays = graph_lib.to_host(variables)
+    liveness = liveness_lib.analyze(graph_lib.build(model, arrays["params"]), arrays)
     surviving = _surviving(liveness, round_to)
     cuts = _cuts(liveness, surviving, round_to)
-    compacted = {name: take(tree, cuts) for name, tree in arrays.items()}
-    folding.fold_constants(compacted, liveness, cuts, surviving)
-    return Compacted(_model(model, cuts), compacted, cuts, surviving, liveness)
+    compacted = _compacted(model, arrays, cuts, surviving, liveness)
+    folding.fold_constants(compacted.variables, liveness, cuts, surviving)
+    return compacted
 
 
 def remove_unread(model: MultiTaskModel, variables: Mapping[str, PyTree], zero: Mapping[str, np.ndarray]) -> Compacted:
@@ -84,16 +83,26 @@ def remove_unread(model: MultiTaskModel, variables: Mapping[str, PyTree], zero: 
     Returns:
       The smaller network.
     """
-    arrays = {name: graph_lib.to_host(tree) for name, tree in variables.items()}
-    graph = graph_lib.build(model, arrays["params"])
-    liveness = liveness_lib.analyze_groups(graph, arrays, zero)
+    arrays = graph_lib.to_host(variables)
+    liveness = liveness_lib.analyze_groups(graph_lib.build(model, arrays["params"]), arrays, zero)
     surviving = _surviving(liveness, 1)
     cuts = {
         path: dataclasses.replace(cut, has_border_kernel=graph_lib.has_border_kernel(arrays["params"], path))
         for path, cut in _cuts(liveness, surviving, 1).items()
     }
-    compacted = {name: take(tree, cuts) for name, tree in arrays.items()}
-    return Compacted(_model(model, cuts), compacted, cuts, surviving, liveness)
+    return _compacted(model, arrays, cuts, surviving, liveness)
+
+
+def _compacted(
+    model: MultiTaskModel,
+    arrays: Mapping[str, PyTree],
+    cuts: Mapping[str, Cut],
+    surviving: Mapping[str, np.ndarray],
+    liveness: Liveness,
+) -> Compacted:
+    return Compacted(
+        _model(model, cuts), {name: take(tree, cuts) for name, tree in arrays.items()}, cuts, surviving, liveness
+    )
 
 
 def _surviving(liveness: Liveness, round_to: int) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 import ml_collections
 
 from lim_jax.config import files
-from lim_jax.config.rules import OPTIONAL_RULES, RULES
+from lim_jax.config.rules import RULES
 from lim_jax.config.values import Config, flat
 from lim_jax.errors import UserError
 from lim_jax.runtime.suggestions import nearest
@@ -44,6 +44,7 @@ def check_start(config: Config, dataset: Any, workdir: pathlib.Path) -> None:
     found = _too_large_a_batch(config.batch_size, len(dataset.sources["train"]))
     if config.init_from and not files.holds_run(workdir) and not files.holds_run(pathlib.Path(config.init_from)):
         found.append(f"config.init_from is {config.init_from!r}, which holds no run: give the workdir of one")
+    found += _never_a_step(config, len(dataset.sources["train"]))
     if found:
         raise UserError(as_text(found))
     if config.model.pretrained and not files.holds_run(workdir):
@@ -62,14 +63,14 @@ def as_text(problems: Sequence[str]) -> str:
 def _problems(config: Config) -> list[str]:
     """Returns all mistakes; a combination of values is looked at where each of them is right by itself."""
     values = flat(config)
-    unknown = [key for key in values if key not in RULES and key not in OPTIONAL_RULES]
+    unknown = [key for key in values if key not in RULES]
     found = [unknown_key(key) for key in unknown]
     wrong = set()
-    for key, rule in {**RULES, **OPTIONAL_RULES}.items():
+    for key, rule in RULES.items():
         if key in values:
             problem = rule.problem(key, values[key])
         else:
-            problem = f"the configuration lacks {key}: start it from configs/common.py" if key in RULES else None
+            problem = f"the configuration lacks {key}: start it from configs/common.py"
         if problem:
             wrong.add(key)
             found.append(problem)
@@ -105,6 +106,24 @@ def _unknown_task(task: str, dataset: str, known: Sequence[str]) -> str:
     return f"config.tasks: dataset {dataset!r} has no target {task!r}: {hint}{listed}"
 
 
+def _classes_of_others(config: Config) -> list[str]:
+    from lim_jax import tasks
+    from lim_jax.data import datasets
+
+    try:
+        known = datasets.targets(config.dataset)
+    except UserError:
+        return []  # `_unknown_tasks` has it
+    found = []
+    for name in config.tasks:
+        if name in known and known[name].kind == "segmentation":
+            try:
+                tasks.from_config(known[name], config)
+            except UserError as error:
+                found.append(str(error))
+    return found
+
+
 def _too_few_rooms(config: Config) -> list[str]:
     if config.dataset.name != "rooms":
         return []
@@ -117,6 +136,38 @@ def _too_large_a_batch(batch_size: int, num_images: int) -> list[str]:
     return [
         f"config.batch_size is {batch_size}, but there are {num_images} training images: choose {num_images} or less"
     ]
+
+
+def _never_a_step(config: Config, num_images: int) -> list[str]:
+    batches = config.num_epochs * (num_images // config.batch_size)
+    if not batches or config.accumulation_steps <= batches:
+        return []
+    return [
+        f"config.accumulation_steps is {config.accumulation_steps}, but the whole run has {batches} batches: "
+        "nothing would be learned"
+    ]
+
+
+def _scored_in_two_ways(config: Config) -> list[str]:
+    dataset, found = config.dataset, []
+    padded, scored = any(dataset.padded_size), any(dataset.scored_size)
+    if padded and scored:
+        found.append("config.dataset.padded_size and .scored_size both say what is scored: set one of them")
+    if padded and any(size > to for size, to in zip(dataset.image_size, dataset.padded_size, strict=True)):
+        found.append(
+            f"config.dataset.padded_size is {dataset.padded_size}, less than config.dataset.image_size "
+            f"({dataset.image_size}): choose at least that"
+        )
+    if scored and config.loss_resolution != "image":
+        found.append('config.dataset.scored_size needs config.loss_resolution="image"')
+    return found
+
+
+def _scaled_in_two_ways(config: Config) -> list[str]:
+    changes = config.augmentation
+    if changes.scales and (changes.min_scale, changes.max_scale) != (1, 1):
+        return ["config.augmentation.scales and a range of scales are both given: set one of them"]
+    return []
 
 
 def _two_beginnings(config: Config) -> list[str]:
@@ -169,10 +220,63 @@ def _forgotten_count(config: Config) -> list[str]:
     return []
 
 
+def _forgotten_schedule(config: Config) -> list[str]:
+    counts = config.learning_rate_schedule in ("step", "poly", "cosine") or config.warmup_epochs
+    if config.published.reset_optimizer_every_epoch and (counts or config.accumulation_steps > 1):
+        return [
+            "config.published.reset_optimizer_every_epoch forgets the steps that a learning_rate_schedule, "
+            "warmup_epochs and accumulation_steps count: switch it off"
+        ]
+    return []
+
+
+def _endless_warm_up(config: Config) -> list[str]:
+    if config.warmup_epochs < config.num_epochs:
+        return []
+    return [
+        f"config.warmup_epochs is {config.warmup_epochs:g} but must be less than config.num_epochs "
+        f"({config.num_epochs})"
+    ]
+
+
+def _plateau_of_nothing(config: Config) -> list[str]:
+    if config.dataset.validation_share or config.learning_rate_schedule != "plateau":
+        return []
+    return [
+        "config.learning_rate_schedule='plateau' goes by the validation split, which config.dataset.validation_share=0 "
+        "gives up: choose another schedule"
+    ]
+
+
+def _weights_of_tasks(config: Config) -> list[str]:
+    given, fixed = len(config.loss_weights), config.loss_weighting == "fixed"
+    if fixed and given != len(config.tasks):
+        return [f"config.loss_weights has {given} numbers, but there are {len(config.tasks)} tasks: give one for each"]
+    if given and not fixed:
+        return [f"config.loss_weights are of config.loss_weighting='fixed', which is {config.loss_weighting!r}"]
+    return []
+
+
+def _not_of_gradients(config: Config) -> list[str]:
+    from lim_jax import balancing
+
+    method = balancing.create(config.loss_weighting)
+    if not config.rep_grad or isinstance(method, balancing.GradientBalancing):
+        return []
+    return [f"config.rep_grad is of methods that weigh gradients; config.loss_weighting is {config.loss_weighting!r}"]
+
+
 # By the keys that have to be right by themselves: what is wrong with their combination.
 _CONTRADICTIONS: dict[tuple[str, ...], Callable[[Config], list[str]]] = {
     ("tasks", "dataset.name", "dataset.source_dir"): _unknown_tasks,
     ("batch_size", "dataset.name", "dataset.split_sizes"): _too_few_rooms,
+    (
+        "dataset.padded_size",
+        "dataset.scored_size",
+        "dataset.image_size",
+        "loss_resolution",
+    ): _scored_in_two_ways,
+    ("augmentation.scales", "augmentation.min_scale", "augmentation.max_scale"): _scaled_in_two_ways,
     ("init_from", "model.pretrained"): _two_beginnings,
     ("sparsity.start_epoch", "num_epochs", "sparsity.target", "sparsity.strength"): _late_start,
     ("sparsity.target", "sparsity.penalty"): _target_without_penalty,
@@ -185,4 +289,23 @@ _CONTRADICTIONS: dict[tuple[str, ...], Callable[[Config], list[str]]] = {
         "num_epochs",
     ): _pointless_compaction,
     ("published.reset_optimizer_every_epoch", "sparsity.target", "sparsity.start_epoch"): _forgotten_count,
+    (
+        "published.reset_optimizer_every_epoch",
+        "learning_rate_schedule",
+        "warmup_epochs",
+        "accumulation_steps",
+    ): _forgotten_schedule,
+    (
+        "segmentation.class_weights",
+        "segmentation.ignore",
+        "tasks",
+        "dataset.name",
+        "dataset.source_dir",
+        "label_smoothing",
+        "loss_resolution",
+    ): _classes_of_others,
+    ("loss_weights", "loss_weighting", "tasks"): _weights_of_tasks,
+    ("rep_grad", "loss_weighting"): _not_of_gradients,
+    ("warmup_epochs", "num_epochs"): _endless_warm_up,
+    ("dataset.validation_share", "learning_rate_schedule"): _plateau_of_nothing,
 }

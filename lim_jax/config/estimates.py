@@ -41,8 +41,8 @@ def check_resources(config: Config, devices: Sequence[Any]) -> None:
             "model.head_channels": config.model.head_channels,
         }
     else:
-        height, width = config.dataset.image_size
-        keys = {"batch_size": config.batch_size, "dataset.image_size": f"{height},{width}"}
+        key, (height, width) = _trained_size(config)
+        keys = {"batch_size": config.batch_size, key: f"{height},{width}"}
     given = " or ".join(f"config.{key}={value}" for key, value in keys.items())
     raise UserError(
         f"this needs about {as_bytes(state + activations)} of memory ({as_bytes(state)} for parameters and the "
@@ -58,16 +58,18 @@ def memory(config: Config, num_images: int) -> tuple[int, int]:
       config: as `checked` returned it.
       num_images: at a time, on one device.
     """
+    from lim_jax import tasks
     from lim_jax.data import datasets
     from lim_jax.models import resnet
 
     architecture = resnet.architecture(config.model.backbone, config.model.width_multiplier)
-    parameters, activations, features = _backbone(architecture, *config.dataset.image_size)
+    parameters, activations, features = _backbone(architecture, *_trained_size(config)[1])
     targets = datasets.targets(config.dataset)
     for task in config.tasks:
-        parameters += _head(targets[task].kind, features, config.model.head_channels)
+        parameters += _head(tasks.create(targets[task]).head_name, features, config.model.head_channels)
     size = 2 if config.dtype == "bfloat16" else 4
-    return 4 * _COPIES * parameters, size * num_images * activations
+    copies = _COPIES + (config.ema_decay > 0) + (config.accumulation_steps > 1)
+    return 4 * copies * parameters, size * num_images * activations
 
 
 def as_bytes(number: float) -> str:
@@ -98,9 +100,16 @@ def _backbone(architecture: Any, height: int, width: int) -> tuple[int, int, int
     return parameters, activations, channels
 
 
-def _head(kind: str, features: int, channels: int) -> int:
+def _trained_size(config: Config) -> tuple[str, tuple[int, int]]:
+    """Returns which key says how large training images are, and the (height, width)."""
+    if any(config.augmentation.crop_size):
+        return "augmentation.crop_size", config.augmentation.crop_size
+    return "dataset.image_size", config.dataset.image_size
+
+
+def _head(name: str, features: int, channels: int) -> int:
     """Returns the parameters of a head, at least: those that read the features, and DeepLab's 3×3 convolution."""
-    if kind == "attribute":
+    if name == "classifier":
         return 9 * features * (channels // 4)
     return 29 * features * channels + 14 * channels**2
 

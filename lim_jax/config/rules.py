@@ -89,6 +89,24 @@ def _depth_losses() -> Sequence[str]:
     return tuple(ERRORS)
 
 
+def _methods() -> Sequence[str]:
+    from lim_jax.balancing import METHODS
+
+    return METHODS
+
+
+def _normals_losses() -> Sequence[str]:
+    from lim_jax.tasks.normals import ERRORS
+
+    return tuple(ERRORS)
+
+
+def _schedules() -> Sequence[str]:
+    from lim_jax.training.schedules import SCHEDULES
+
+    return SCHEDULES
+
+
 def _penalties() -> Sequence[str]:
     from lim_jax.sparsity.penalties import PENALTIES
 
@@ -107,16 +125,43 @@ def _scopes() -> Sequence[str]:
     return SCOPES
 
 
+def _are_class_weights(text: str) -> bool:
+    from lim_jax.tasks.segmentation import BALANCED, numbers
+
+    try:
+        return text == BALANCED or bool(numbers(text)) or text == "none"
+    except ValueError:
+        return False
+
+
 _FLAG = Rule((bool,), lambda value: True, "True or False")
 _TEXT = Rule((str, type(None)), lambda value: True, "text")
 _POSITIVE = _number(lambda value: value > 0, "a finite number greater than 0")
 _NOT_NEGATIVE = _number(lambda value: value >= 0, "a finite number, 0 or more")
 _SHARE = _number(lambda value: 0 <= value < 1, "at least 0 and less than 1")
+_SCALE = _number(lambda value: 0.1 <= value <= 4, "from 0.1 to 4")
 _TASKS = Rule(
     (tuple, list),
     lambda names: len(names) > 0 and all(isinstance(name, str) for name in names) and len(set(names)) == len(names),
     "one or more different tasks: --config.tasks=segmentation,depth",
 )
+
+
+_FACTORS = Rule(
+    (tuple, list),
+    lambda values: all(_SCALE.has_type(value) and _SCALE.accepts(value) for value in values),
+    "factors of 0.1 to 4: --config.augmentation.scales=1,1.2,1.5",
+)
+
+
+def _size(example: str) -> Rule:
+    """Accepts (height, width), or (0, 0) for "as it is"."""
+    size = _counts(2, 16, "")
+    return Rule(
+        (tuple, list),
+        lambda values: tuple(values) == (0, 0) or size.accepts(values),
+        f"0,0, or height,width of at least 16 pixels: {example}",
+    )
 
 
 def _counts(number: int, least: int, wanted: str) -> Rule:
@@ -136,14 +181,23 @@ RULES = {
     "dataset.source_dir": _TEXT,
     "dataset.follow_links": _FLAG,
     "dataset.image_size": _counts(2, 16, "height,width of at least 16 pixels: --config.dataset.image_size=96,128"),
+    "dataset.validation_share": _SHARE,
     "dataset.split_sizes": _counts(3, 1, "three counts of images: train,validation,test"),
+    "dataset.padded_size": _size("--config.dataset.padded_size=448,576"),
+    "dataset.scored_size": _size("--config.dataset.scored_size=480,640"),
+    "dataset.classes": Rule((int,), lambda value: value in (0, 13, 40), "13 or 40, or 0 for as many as there are"),
     "dataset.num_workers": _whole(0, _MOST_PROCESSES),
     "dataset.num_threads": _whole(1, _MOST_PROCESSES),
     "dataset.prefetch_batches": _whole(1, _MOST_BATCHES),
     "augmentation.horizontal_flip": _FLAG,
+    "augmentation.min_scale": _number(lambda value: 0.1 <= value <= 1, "from 0.1 to 1"),
     "augmentation.max_scale": _number(lambda value: 1 <= value <= 4, "from 1 to 4"),
+    "augmentation.scales": _FACTORS,
+    "augmentation.crop_size": _size("--config.augmentation.crop_size=448,576"),
+    "augmentation.max_class_share": _number(lambda value: 0 < value <= 1, "greater than 0, and 1 at most"),
+    "augmentation.photometric_distortion": _FLAG,
     "augmentation.color_jitter": _SHARE,
-    "augmentation.zoomed_depth": _one_of("divide", "keep"),
+    "augmentation.zoomed_depth": _one_of("divide", "divide_depth", "keep"),
     "model.backbone": _asked(_backbones),
     "model.dilations": _asked(_dilations),
     "model.pretrained": _TEXT,
@@ -153,17 +207,38 @@ RULES = {
     "depth.target": _one_of("relative", "metres"),
     "depth.loss": _asked(_depth_losses),
     "depth.max": _NOT_NEGATIVE,
+    "normals.loss": _asked(_normals_losses),
+    "segmentation.class_weights": Rule(
+        (str,), _are_class_weights, "none, balanced, or numbers greater than 0, one per class, with commas"
+    ),
+    "segmentation.focal": _NOT_NEGATIVE,
+    "segmentation.ignore": _TEXT,
     "dtype": _one_of("float32", "bfloat16"),
     "matmul_precision": _one_of("default", "tf32", "float32"),  # older runs have none
     "recompute": _FLAG,
     "batch_size": _whole(1),
     "num_epochs": _whole(1),
     "learning_rate": _POSITIVE,
-    "learning_rate_schedule": _one_of("constant", "plateau"),
+    "learning_rate_schedule": _asked(_schedules),
+    "warmup_epochs": _NOT_NEGATIVE,
     "plateau_patience": _whole(1),
     "plateau_factor": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),
+    "step_epochs": _whole(1),
+    "step_factor": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),
+    "poly_power": _POSITIVE,
     "weight_decay": _NOT_NEGATIVE,
-    "loss_weighting": _one_of("uncertainty", "uniform"),
+    "weight_decay_form": _one_of("decoupled", "coupled"),
+    "gradient_clipping": _NOT_NEGATIVE,
+    "accumulation_steps": _whole(1),
+    "ema_decay": _SHARE,
+    "loss_weighting": _asked(_methods),
+    "loss_weights": Rule(
+        (tuple, list),
+        lambda values: all(_POSITIVE.has_type(value) and _POSITIVE.accepts(value) for value in values),
+        "numbers greater than 0, one per task: --config.loss_weights=1.0,10.0",
+    ),
+    "rep_grad": _FLAG,
+    "log_gradient_cosines": _FLAG,
     "loss_resolution": _one_of("features", "image"),
     "label_smoothing": _SHARE,
     "max_bad_steps": _whole(1),  # older runs have none
@@ -186,9 +261,4 @@ RULES = {
     "init_from": _TEXT,
     "num_devices": _whole(0),
     "compilation_cache_dir": _TEXT,
-}
-
-# Keys that a configuration may have, but need not.
-OPTIONAL_RULES = {
-    "dataset.validation_share": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),
 }

@@ -19,23 +19,19 @@ batches never end. Evaluation ends after `pipeline.num_batches(len(source), batc
 process; the rows that pad the last batch have no valid target (see `specs`).
 
 `load` reads `name`, `data_dir` (None: TFDS's own place), `image_size` (height, width) and, where the data set has
-them, `source_dir` (nyu, celebamask_hq, folder), `follow_links` (nyu, folder) and `split_sizes` (rooms).
+them, `source_dir` (nyu, celebamask_hq, folder), `classes` (nyu), `follow_links` (nyu, folder) and
+`split_sizes` (rooms).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lim_jax.data.specs import IGNORE, TargetSpec
+from lim_jax.runtime import lazy
 
 if TYPE_CHECKING:
     from lim_jax.data.datasets import Dataset, load
 
 __all__ = ["IGNORE", "Dataset", "TargetSpec", "load"]
 
-
-def __getattr__(name: str) -> Any:
-    """Imports the data sets, and with them TFDS, when they are first asked for: prediction needs only the specs."""
-    if name not in ("Dataset", "load"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from lim_jax.data import datasets
-
-    return getattr(datasets, name)
+# They import TFDS, and prediction needs only the specs.
+__getattr__ = lazy.offering(__name__, {"Dataset": "datasets", "load": "datasets"})

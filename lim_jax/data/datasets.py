@@ -21,8 +21,9 @@ class Dataset:
     Attributes:
       name: as in `config.dataset.name`.
       specs: the chosen targets, in the order of `tasks`.
-      sources: "train", "validation" and "test": random access to examples
-        `{"image": uint8 H×W×3, "targets": {task: array}}` (see `specs`).
+      sources: "train", "validation" (unless training has that, too) and "test": random access to examples
+        `{"image": uint8 H×W×3, "targets": {task: array}}` (see `specs`). The latter two may be padded, or have
+        targets of another size than the image: what networks are scored on.
     """
 
     name: str
@@ -36,21 +37,27 @@ class _Opener:
 
     Attributes:
       specs: its targets.
-      prepare: prepares its records and returns their directory.
+      prepare: prepares its records, with the targets of some tasks at least, and returns their directory.
       labelled: the positions of the training examples that are labelled for some of the tasks; None: all are.
     """
 
     specs: Callable[[Any], Mapping[str, TargetSpec]]
-    prepare: Callable[[Any, tuple[int, int]], pathlib.Path]
+    prepare: Callable[[Any, tuple[int, int], Sequence[str]], pathlib.Path]
     labelled: Callable[[Any, Sequence[str]], Sequence[int] | None] = lambda config, tasks: None
 
 
-def _prepare_nyu(config: Any, image_size: tuple[int, int]) -> pathlib.Path:
-    share = config.get("validation_share", nyu.VALIDATION_SHARE)
-    return nyu.prepare(config.data_dir, config.source_dir, image_size, share, _follow_links(config))
+def _prepare_nyu(config: Any, image_size: tuple[int, int], tasks: Sequence[str]) -> pathlib.Path:
+    share = config.get("validation_share") or nyu.VALIDATION_SHARE  # 0 takes the records as they are
+    follow, classes = _follow_links(config), config.get("classes", 0)
+    return nyu.prepare(config.data_dir, config.source_dir, image_size, share, follow, tasks=tasks, classes=classes)
 
 
-def _prepare_rooms(config: Any, image_size: tuple[int, int]) -> pathlib.Path:
+def _nyu_specs(config: Any) -> Mapping[str, TargetSpec]:
+    return nyu.CLASSES[nyu.num_classes(config.source_dir, config.get("classes", 0))]
+
+
+def _prepare_rooms(config: Any, image_size: tuple[int, int], tasks: Sequence[str]) -> pathlib.Path:
+    del tasks  # all are drawn
     return rooms.prepare(config.data_dir, image_size, config.get("split_sizes", rooms.SPLIT_SIZES))
 
 
@@ -65,14 +72,14 @@ def _folder_specs(config: Any) -> dict[str, TargetSpec]:
 _DATASETS = {
     "celebamask_hq": _Opener(
         lambda config: celebamask_hq.SPECS,
-        lambda config, size: celebamask_hq.prepare(config.data_dir, config.source_dir, size),
+        lambda config, size, tasks: celebamask_hq.prepare(config.data_dir, config.source_dir, size),
     ),
     "folder": _Opener(
         _folder_specs,
-        lambda config, size: folder.prepare(config.data_dir, config.source_dir, size, _follow_links(config)),
+        lambda config, size, tasks: folder.prepare(config.data_dir, config.source_dir, size, _follow_links(config)),
         lambda config, tasks: folder.labelled(config.source_dir, tasks, _follow_links(config)),
     ),
-    "nyu": _Opener(lambda config: nyu.SPECS, _prepare_nyu),
+    "nyu": _Opener(_nyu_specs, _prepare_nyu),
     "rooms": _Opener(lambda config: rooms.SPECS, _prepare_rooms),
 }
 NAMES = tuple(_DATASETS)  # also of the folders of their records
@@ -95,8 +102,10 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     Args:
       config: a `ConfigDict` with `name`, `data_dir` (None: `$TFDS_DATA_DIR`, or ~/tensorflow_datasets), `image_size`
         (height, width) and what the data set needs besides: `source_dir` (all but rooms) and perhaps
-        `follow_links` (whether lists of files may lead out of `source_dir`; no), `validation_share` (nyu),
-        `split_sizes` (rooms).
+        `follow_links` (whether lists of files may lead out of `source_dir`; no), `validation_share` (nyu; of any
+        data set 0: the validation images are trained on, too), `classes` (nyu: 40 or 13), `split_sizes` (rooms),
+        `scored_size` and `padded_size` (height, width): of the targets of evaluation, if they are not of the images'
+        size, and what these images are padded to.
       tasks: names of the targets to read.
 
     Raises:
@@ -105,10 +114,22 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
     specs = _select_specs(config.name, targets(config), tasks)
     opener = _DATASETS[config.name]
     labelled = opener.labelled(config, tasks)
-    directory = opener.prepare(config, _image_size(config.image_size))
-    sources: dict[str, Source] = {split: records.RecordSource(directory, split, specs) for split in SPLITS}
+
+    def opened(size: Any) -> dict[str, Any]:
+        directory = opener.prepare(config, _image_size(size), tasks)
+        return {split: records.RecordSource(directory, split, specs) for split in SPLITS}
+
+    sources = opened(config.image_size)
     if labelled is not None:
         sources["train"] = records.Subset(sources["train"], labelled)
+    if config.get("validation_share") == 0:
+        sources["train"] = records.Joined(sources["train"], sources.pop("validation"))
+    if any(config.get("scored_size", ())):
+        native = opened(config.scored_size)
+        sources |= {split: records.Scored(sources[split], native[split]) for split in sources if split != "train"}
+    if any(config.get("padded_size", ())):
+        size = _image_size(config.padded_size)
+        sources |= {split: records.Padded(sources[split], specs, size) for split in sources if split != "train"}
     return Dataset(config.name, specs, sources)
 
 

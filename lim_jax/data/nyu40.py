@@ -1,10 +1,14 @@
-"""The 40 classes of NYU-v2 that the field trains on, in the order of their indices 0..39.
+"""The 40 classes of NYU-v2 that the field trains on, in the order of their indices 0..39, and the 13 that some make of
+them.
 
 Names and order: Gupta et al. 2013 ("Perceptual organization and recognition of indoor scenes from RGB-D images"),
 `classMapping40.mat`; files count from 1 there and keep 0 for "void". Colours: those of ScanNet's NYU-40 palette.
+The 13 are Couprie et al.'s 2013, by `class13Mapping.mat`.
 """
 
-from lim_jax.data.specs import TargetSpec
+import numpy as np
+
+from lim_jax.data.specs import IGNORE, TargetSpec
 
 _CLASSES = (
     ("wall", (174, 199, 232)),
@@ -49,10 +53,46 @@ _CLASSES = (
     ("otherprop", (100, 85, 144)),
 )
 
-CLASS_NAMES = tuple(name for name, _ in _CLASSES)
-
-SPECS = {
-    "segmentation": TargetSpec("segmentation", "segmentation", CLASS_NAMES, tuple(color for _, color in _CLASSES)),
-    "depth": TargetSpec("depth", "depth"),
-    "normals": TargetSpec("normals", "normals"),
+# Each of the 13, and the one of the 40 that lends it its colour.
+_THIRTEEN = {
+    "bed": "bed",
+    "books": "books",
+    "ceiling": "ceiling",
+    "chair": "chair",
+    "floor": "floor",
+    "furniture": "cabinet",
+    "objects": "otherprop",
+    "picture": "picture",
+    "sofa": "sofa",
+    "table": "table",
+    "tv": "television",
+    "wall": "wall",
+    "window": "window",
 }
+# Of each of the 40, in their order, the number of its class among the 13, counted from 1.
+_THIRTEEN_OF_FORTY = (
+    *(12, 5, 6, 1, 4, 9, 10, 12, 13, 6, 8, 6, 13, 10, 6, 13, 6, 7, 7, 5),
+    *(7, 3, 2, 6, 11, 7, 7, 7, 7, 7, 7, 6, 7, 7, 7, 7, 7, 7, 6, 7),
+)
+
+CLASS_NAMES = tuple(name for name, _ in _CLASSES)
+CLASS_NAMES_13 = tuple(_THIRTEEN)
+
+
+def _specs(names: tuple[str, ...], colors: tuple[tuple[int, int, int], ...]) -> dict[str, TargetSpec]:
+    return {
+        "segmentation": TargetSpec("segmentation", "segmentation", names, colors),
+        "depth": TargetSpec("depth", "depth"),
+        "normals": TargetSpec("normals", "normals"),
+    }
+
+
+SPECS = _specs(CLASS_NAMES, tuple(color for _, color in _CLASSES))
+SPECS_13 = _specs(CLASS_NAMES_13, tuple(dict(_CLASSES)[name] for name in _THIRTEEN.values()))
+
+
+def to_13(classes: np.ndarray) -> np.ndarray:
+    """Maps indices 0..39 to those of the 13 classes, uint8; `IGNORE` stays."""
+    table = np.full(256, IGNORE, np.uint8)
+    table[: len(_THIRTEEN_OF_FORTY)] = np.array(_THIRTEEN_OF_FORTY) - 1
+    return table[classes]

@@ -131,6 +131,12 @@ def num_batches(num_examples: int, batch_size: int) -> int:
     return -(-num_examples // batch_size)
 
 
+def example_shapes(source: Source, augmentation: grain.transforms.RandomMap | None) -> Example:
+    """Returns an example as `train_iterator` batches them, to be looked at for its shapes and dtypes."""
+    example = source[0]
+    return example if augmentation is None else augmentation.random_map(example, np.random.default_rng(0))
+
+
 class _PaddedSource:
     """`source` lengthened to `length` with examples that carry no label."""
 
@@ -145,9 +151,10 @@ class _PaddedSource:
     def __getitem__(self, index: int) -> Example:
         if index < len(self._source):
             return self._source[index]
-        image = np.zeros_like(self._source[0]["image"])
-        targets = {name: spec.missing(image.shape[:2]) for name, spec in self._specs.items()}
-        return {"image": image, "targets": targets}
+        first = self._source[0]
+        sizes = {name: np.shape(first["targets"][name])[:2] or first["image"].shape[:2] for name in self._specs}
+        targets = {name: spec.missing(sizes[name]) for name, spec in self._specs.items()}
+        return {"image": np.zeros_like(first["image"]), "targets": targets}
 
 
 def _local_batch_size(batch_size: int, process_count: int) -> int:

@@ -4,6 +4,7 @@ Records appear under their name only when they are complete: what a killed prepa
 read, and the next one removes it. Their name holds the size and a fingerprint of the source.
 """
 
+import abc
 import collections
 import concurrent.futures
 import contextlib
@@ -43,9 +44,9 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     specs: Mapping[str, TargetSpec]
 
     @property
+    @abc.abstractmethod
     def image_size(self) -> tuple[int, int]:
         """(height, width) of the records."""
-        raise NotImplementedError
 
     def keyed(self, split: str, examples: Iterable[Example], total: int) -> Iterator[tuple[int, Example]]:
         """Yields `(index, encoded example)`, TFDS's generator of a split, and logs how far it is."""
@@ -200,13 +201,16 @@ def prepare_source(
     root: str | None,
     fingerprint: Fingerprint,
     former_digest: Callable[[], str],
+    variant: str = "",
 ) -> pathlib.Path:
-    """Like `prepare`, under the name "<height>x<width>-<digest>"; or finds what an earlier version has prepared.
+    """Like `prepare`, under "<height>x<width><variant>-<digest>"; or finds what an earlier version has prepared.
+
+    The variant tells apart records of one source that differ in what was made of it.
 
     Earlier versions looked at fewer things to make a digest. Their records are used, which runs that began on
     them rely on, unless a file of the source has changed since.
     """
-    size = "{}x{}".format(*config.image_size)
+    size = "{}x{}".format(*config.image_size) + variant
     named = dataclasses.replace(config, name=f"{size}-{fingerprint.digest}")
     folder = records.data_dir(root) / builder.name
     if not (folder / named.name / str(builder.VERSION)).exists() and folder.is_dir():
@@ -222,20 +226,21 @@ def prepare_source(
 
 
 def prepared(
-    builder: type[RecordsBuilder], root: str | None, image_size: tuple[int, int], how_to_get: str
+    builder: type[RecordsBuilder], root: str | None, image_size: tuple[int, int], how_to_get: str, variant: str = ""
 ) -> pathlib.Path:
     """Returns the directory of records that were prepared earlier, for when there is no source to prepare from.
 
     Args:
-      builder: what made the records, under names that begin with "<height>x<width>-".
+      builder: what made the records, under names that begin with "<height>x<width><variant>-".
       root: `dataset.data_dir`, perhaps None (see `records.data_dir`).
       image_size: (height, width).
       how_to_get: for the error message: how to come by the source.
+      variant: see `prepare_source`.
 
     Raises:
       UserError: there are none, only those of another version, or several.
     """
-    folder, size = records.data_dir(root) / builder.name, "{}x{}".format(*image_size)
+    folder, size = records.data_dir(root) / builder.name, "{}x{}".format(*image_size) + variant
     found = sorted(folder.glob(f"{size}-*/{records.VERSION}"))
     if len(found) == 1:
         return found[0]

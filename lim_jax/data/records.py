@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 from tensorflow_datasets.core import constants
 
+from lim_jax.data import augmentation
 from lim_jax.data.specs import Example, TargetSpec
 from lim_jax.errors import UserError
 
@@ -90,6 +91,61 @@ class Subset:
         return f"Subset({self._source!r}, {len(self)} examples)"
 
 
+class Joined:
+    """The examples of two sources, one after the other, as a source."""
+
+    def __init__(self, first: Any, second: Any):
+        """Appends `second`, unless it is the same examples once more, as of sources with very few."""
+        same = len(first) == len(second) and np.array_equal(first[0]["image"], second[0]["image"])
+        self._sources = (first,) if same else (first, second)
+        self.noted: Noted = first.noted
+
+    def __len__(self) -> int:
+        return sum(map(len, self._sources))
+
+    def __getitem__(self, index: int) -> Example:
+        first = len(self._sources[0])
+        return self._sources[0][index] if index < first else self._sources[1][index - first]
+
+    def __repr__(self) -> str:  # grain's saved states and error messages hold it
+        return f"Joined({', '.join(map(repr, self._sources))})"
+
+
+class Scored:
+    """The images of one source with the targets of another, of the same examples at the size to be scored at."""
+
+    def __init__(self, images: Any, targets: Any):
+        self._images, self._targets = images, targets
+        self.noted: Noted = targets.noted
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Example:
+        return {"image": self._images[index]["image"], "targets": self._targets[index]["targets"]}
+
+    def __repr__(self) -> str:
+        return f"Scored({self._images!r}, {self._targets!r})"
+
+
+class Padded:
+    """The examples of a source with padding around them, which counts nowhere."""
+
+    def __init__(self, source: Any, specs: Mapping[str, TargetSpec], size: tuple[int, int]):
+        """Pads to `size` = (height, width), see `augmentation.pad`."""
+        self._source, self._specs, self._size = source, dict(specs), size
+        self.noted: Noted = source.noted
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Example:
+        return augmentation.pad(self._source[index], self._specs, self._size)
+
+    def __repr__(self) -> str:
+        return f"Padded({self._source!r}, {self._size})"
+
+
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
@@ -146,6 +202,7 @@ def _not_from_tfds(record: logging.LogRecord) -> bool:
 
 
 def feature(spec: TargetSpec, image_size: tuple[int, int]) -> tfds.features.FeatureConnector:
+    """Returns how TFDS stores a target of images of (height, width)."""
     target = spec.missing(image_size)
     if not target.shape:
         return tfds.features.Scalar(dtype=target.dtype.type)
@@ -155,6 +212,7 @@ def feature(spec: TargetSpec, image_size: tuple[int, int]) -> tfds.features.Feat
 
 
 def encode(example: Example, specs: Mapping[str, TargetSpec]) -> Example:
+    """Returns an example (see `specs`) as it is stored: normals as int16."""
     targets = {
         name: np.round(target * _NORMAL_SCALE).astype(np.int16) if specs[name].kind == "normals" else target
         for name, target in example["targets"].items()
@@ -165,6 +223,5 @@ def encode(example: Example, specs: Mapping[str, TargetSpec]) -> Example:
 def _decode(spec: TargetSpec, stored: Any) -> np.ndarray:
     if spec.kind == "normals":
         return np.multiply(stored, np.float32(1 / _NORMAL_SCALE), dtype=np.float32)
-    if spec.kind == "attribute":
-        return np.array(stored, np.int8)
-    return stored
+    missing = spec.missing((1, 1))
+    return stored if missing.shape else np.array(stored, missing.dtype)

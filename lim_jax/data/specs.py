@@ -10,6 +10,8 @@ and metrics:
 | depth        | H×W             | float32 | metres, > 0                                  | 0             |
 | normals      | H×W×3           | float32 | unit vectors: x right, y into the scene, z up | (0, 0, 0)    |
 | attribute    | scalar          | int8    | 0 or 1                                       | -1            |
+| category     | scalar          | int16   | class index, 0 .. len(class_names)-1         | -1            |
+| number       | scalar          | float32 | the target's own                             | NaN           |
 """
 
 import dataclasses
@@ -20,7 +22,8 @@ import numpy as np
 
 IGNORE = 255
 Example = dict[str, Any]  # {"image": uint8 H×W×3, "targets": {name: array}}
-KINDS = ("segmentation", "depth", "normals", "attribute")
+KINDS = ("segmentation", "depth", "normals", "attribute", "category", "number")
+_WITH_CLASSES = ("segmentation", "category")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,24 +33,31 @@ class TargetSpec:
     Attributes:
       name: the task's name, as in `config.tasks`.
       kind: one of `KINDS`.
-      class_names: segmentation only: the classes in the order of their indices.
+      class_names: segmentation and category only: the classes in the order of their indices.
       colors: segmentation only: one (red, green, blue) triple of 0..255 per class; empty = chosen by the task.
+      unit: number only: of what, for people; may be empty.
     """
 
     name: str
     kind: str
     class_names: tuple[str, ...] = ()
     colors: tuple[tuple[int, int, int], ...] = ()
+    unit: str = ""
 
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"target {self.name!r} has kind {self.kind!r}; kinds are {', '.join(KINDS)}")
-        if (self.kind == "segmentation") != bool(self.class_names):
-            raise ValueError(f"target {self.name!r}: class names belong to segmentation, and only there")
+        if (self.kind in _WITH_CLASSES) != bool(self.class_names):
+            raise ValueError(
+                f"target {self.name!r}: class names belong to {' and '.join(_WITH_CLASSES)}, and only there"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON-serialisable dict; `from_json` is its inverse."""
-        return dataclasses.asdict(self)
+        fields = dataclasses.asdict(self)
+        if not self.unit:
+            del fields["unit"]  # as it was before there were units: a run knows its targets again by this
+        return fields
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "TargetSpec":
@@ -57,6 +67,7 @@ class TargetSpec:
             kind=fields["kind"],
             class_names=tuple(fields["class_names"]),
             colors=tuple(tuple(color) for color in fields["colors"]),
+            unit=fields.get("unit", ""),
         )
 
     def missing(self, image_size: tuple[int, int]) -> np.ndarray:
@@ -68,4 +79,6 @@ class TargetSpec:
             return np.zeros((height, width), np.float32)
         if self.kind == "normals":
             return np.zeros((height, width, 3), np.float32)
-        return np.array(-1, np.int8)
+        if self.kind == "number":
+            return np.array(np.nan, np.float32)
+        return np.array(-1, np.int16 if self.kind == "category" else np.int8)

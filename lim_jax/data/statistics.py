@@ -40,9 +40,10 @@ def describe(source: Source, specs: Mapping[str, TargetSpec], limit: int | None 
       Per task "examples" (looked at), "labelled" (have a label anywhere) and, over the labelled ones: "invalid"
       (share of pixels), "classes" ({name: share of valid pixels}), "depth" ([smallest, median, largest], metres),
       "mean_normal" ([x, y, z]), "away" (share of normals that point away from the camera), "positive" (share of
-      attributes). What the losses' cells see of dense tasks: "seen" (examples with a valid cell) and "seen_classes"
-      ({name: cells}). "far": examples whose largest depth is beyond `_FAR` times the 99th percentile. "noted": what
-      was noted of the whole split's files when the records were prepared ({what: {"examples": n, "pixels": n}}).
+      attributes), "categories" ({class: share of the labelled examples}), "numbers" ([smallest, median, largest]).
+      What the losses' cells see of dense tasks: "seen" (examples with a valid cell) and "seen_classes" ({name:
+      cells}). "far": examples whose largest depth is beyond `_FAR` times the 99th percentile. "noted": what was noted
+      of the whole split's files when the records were prepared ({what: {"examples": n, "pixels": n}}).
     """
     indices = pipeline.evenly_spaced(source, limit)
     kinds = {name: _KINDS.get(spec.kind, _ANY_KIND) for name, spec in specs.items()}
@@ -59,7 +60,7 @@ def describe(source: Source, specs: Mapping[str, TargetSpec], limit: int | None 
         for name, rows in measured.items()
     }
     for name, numbers in described.items():
-        found = noted.get(name, {}) | (noted.get("image", {}) if specs[name].kind != "attribute" else {})
+        found = noted.get(name, {}) | (noted.get("image", {}) if specs[name].missing((1, 1)).shape else {})
         if found:
             numbers["noted"] = found
     return described
@@ -108,6 +109,16 @@ def _measure_attribute(target: np.ndarray, spec: TargetSpec) -> dict[str, Any] |
     return None if target < 0 else {"positive": float(target)}
 
 
+def _measure_category(target: np.ndarray, spec: TargetSpec) -> dict[str, Any] | None:
+    del spec
+    return None if target < 0 else {"class": int(target)}
+
+
+def _measure_number(target: np.ndarray, spec: TargetSpec) -> dict[str, Any] | None:
+    del spec
+    return {"number": float(target)} if np.isfinite(target) else None
+
+
 def _mean(rows: list[dict[str, Any]], key: str) -> float | None:
     return float(np.mean([row[key] for row in rows])) if rows else None
 
@@ -149,6 +160,17 @@ def _summarize_attribute(rows: list[dict[str, Any]], spec: TargetSpec) -> dict[s
     return {"positive": _mean(rows, "positive")}
 
 
+def _summarize_category(rows: list[dict[str, Any]], spec: TargetSpec) -> dict[str, Any]:
+    counts = np.bincount([row["class"] for row in rows], minlength=len(spec.class_names))
+    return {"categories": dict(zip(spec.class_names, (counts / max(len(rows), 1)).tolist(), strict=True))}
+
+
+def _summarize_number(rows: list[dict[str, Any]], spec: TargetSpec) -> dict[str, Any]:
+    del spec
+    values = [row["number"] for row in rows]
+    return {"numbers": [min(values), float(np.median(values)), max(values)]} if values else {}
+
+
 def _measure_any(target: np.ndarray, spec: TargetSpec) -> dict[str, Any] | None:
     return None if np.array_equal(target, spec.missing(target.shape[:2] or (1, 1))) else {}
 
@@ -175,6 +197,8 @@ _KINDS = {
     "depth": _Kind(_measure_depth, _summarize_depth),
     "normals": _Kind(_measure_normals, _summarize_normals),
     "attribute": _Kind(_measure_attribute, _summarize_attribute),
+    "category": _Kind(_measure_category, _summarize_category),
+    "number": _Kind(_measure_number, _summarize_number),
 }
 _ANY_KIND = _Kind(_measure_any, _summarize_nothing)  # of those that are not in `_KINDS`, only labels are counted
 

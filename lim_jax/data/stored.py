@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from lim_jax.data import datasets, records
 from lim_jax.errors import UserError
+from lim_jax.runtime.tables import aligned
 
 OLD = "old"  # stands for all records that no run will read again
 _IN_USE = "in use"
@@ -69,7 +70,7 @@ def report(data_dir: str | None, remove: str | None = None) -> str:
         _remove(item)
     kept = [item for item in found if item not in chosen]
     lines = [f"prepared records in {records.data_dir(data_dir)}: {_bytes(sum(item.size for item in kept))}"]
-    lines += _table(kept)
+    lines += [_table(kept)] if kept else []
     if remove:
         lines.append(f"removed {len(chosen)}: {_bytes(sum(item.size for item in chosen))}")
     elif any(map(_is_old, found)):
@@ -104,7 +105,7 @@ def _state(folder: pathlib.Path, current: pathlib.Path) -> str:
 
 
 def _damage(directory: pathlib.Path) -> str:
-    for split in ("train", "validation", "test"):
+    for split in datasets.SPLITS:
         try:
             records.RecordSource(directory, split, {})
         except UserError:
@@ -144,7 +145,7 @@ def _remove(item: Stored) -> None:
         raise UserError(f"cannot remove {item.folder} ({error.strerror}): remove it by hand") from error
 
 
-def _table(items: Sequence[Stored]) -> list[str]:
+def _table(items: Sequence[Stored]) -> str:
     rows = [
         (
             item.name,
@@ -154,8 +155,7 @@ def _table(items: Sequence[Stored]) -> list[str]:
         )
         for item in items
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return aligned(rows, left=range(4))
 
 
 def _bytes(number: int) -> str:

@@ -6,10 +6,10 @@
 
 What the room offers:
 
-    Program, build_program(network, weights, size)  the function that is exported: images in, predictions or logits out
-    FORMATS, Format                                 StableHLO and ONNX: how a program becomes a file, how a file runs
-    differences(program, run, network, weights)     by how much a file's outputs differ from the network's, per task
-    describe(format, content, program, ...)         the model card: what goes in, what comes out, where it is from
+    Program, build_program(network, variables, ...)  what is exported: images in, predictions or logits out
+    FORMATS, Format                                  StableHLO and ONNX: how a program becomes a file, how a file runs
+    differences(program, run, network, variables)    by how much a file's outputs differ from the network's, per task
+    describe(format, content, program, ...)          the model card: what goes in, what comes out, where it is from
 """
 
 from lim_jax.exporting.card import describe

@@ -68,15 +68,15 @@ class Program:
 
 
 def build_program(
-    network: Network, weights: PyTree, image_size: tuple[int, int], *, normalises: bool = True, predicts: bool = True
+    network: Network, variables: PyTree, image_size: tuple[int, int], *, normalises: bool = True, predicts: bool = True
 ) -> Program:
     """Returns the program of a trained network, dense or compact.
 
     Args:
       network: as it was trained.
-      weights: its `{"params", "batch_stats"}`.
+      variables: its `{"params", "batch_stats"}`.
       image_size: (height, width) of the images that the program takes.
       normalises, predicts: attributes of `Program`.
     """
-    model, folded = compaction.fold_batch_norm(models.with_dtype(network.model, "float32"), weights)
+    model, folded = compaction.fold_batch_norm(models.with_dtype(network.model, "float32"), variables)
     return Program(dataclasses.replace(network, model=model), folded, image_size, normalises, predicts)

@@ -16,7 +16,7 @@ from lim_jax.runtime import platforms
 PyTree = Any
 
 
-def differences(program: Program, run: Run, network: Network, weights: PyTree) -> dict[str, float]:
+def differences(program: Program, run: Run, network: Network, variables: PyTree) -> dict[str, float]:
     """Compares a file's outputs with those of the network as it was trained, in float32 with its batch norms.
 
     Rounding decides which of two equal classes wins, and where a normal points whose vector has hardly any length.
@@ -29,7 +29,7 @@ def differences(program: Program, run: Run, network: Network, weights: PyTree) -
       program: that was exported.
       run: the exported file.
       network: the network that the program was built from.
-      weights: its `{"params", "batch_stats"}`.
+      variables: its `{"params", "batch_stats"}`.
 
     Returns:
       By task, the largest difference, as a share of the largest logit; infinite if shapes or dtypes are not those of
@@ -40,7 +40,7 @@ def differences(program: Program, run: Run, network: Network, weights: PyTree) -
     given = images if program.normalises else np.asarray(models.normalize_images(jnp.asarray(images)))
     worst = dict.fromkeys(network.tasks, 0.0)
     with jax.default_device(_cpu()):
-        logits = jax.device_get(jax.jit(exact.logits)(weights, images))
+        logits = jax.device_get(jax.jit(exact.logits)(variables, images))
         for batch in (1, len(images)):
             found = run(given[:batch])
             for name, task in network.tasks.items():

@@ -21,15 +21,19 @@ _MOST_SINGLE_BARS = 60  # epochs: bars of more of them touch
 
 
 def loss_curves(tasks: Mapping[str, Task], history: History) -> "Figure":
-    """Draws the loss of training and validation per task and in total, and marks the best epoch of each."""
+    """Draws the loss of training and validation per task and in total, and marks the best epoch of each.
+
+    Without a validation split it is the test split's, in which no epoch is the best.
+    """
+    split = _split(history)
     panels = [(name, task.loss_label, *_losses(history, name)) for name, task in tasks.items()]
     panels.append(("total", "weighted sum", *_losses(history, None)))
     figure, all_axes = style.grid(len(panels), height=1.8)
     for axes, (name, label, train, validation) in zip(all_axes, panels, strict=True):
         style.curve(axes, train, style.ORANGE, "training")
-        style.curve(axes, validation, style.BLUE, "validation")
+        style.curve(axes, validation, style.BLUE, split)
         axes.set(title=name, xlabel="epoch", ylabel=label)
-        if validation:
+        if validation and split == "validation":
             _mark_lowest(axes, name, *_lowest(validation))
         style.logarithmic_where_wide(axes, [value for _, value in [*train, *validation]])
     style.legend_above(figure, all_axes[0], 3)
@@ -37,17 +41,18 @@ def loss_curves(tasks: Mapping[str, Task], history: History) -> "Figure":
 
 
 def metric_curves(tasks: Mapping[str, Task], history: History) -> "Figure":
-    """Draws every metric of the validation split; metrics of a task with the same unit share their axes.
+    """Draws every metric of the validation split, or of the one in its place; those of a task with one unit share axes.
 
     The legend gives each metric's value in the epoch with the task's lowest validation loss, the dotted line.
     """
+    split = _split(history)
     panels = [(name, *panel) for name, task in tasks.items() for panel in _by_unit(task)]
     figure, all_axes = style.grid(len(panels), height=1.7)
     for axes, (name, unit, metrics) in zip(all_axes, panels, strict=True):
         validation = _losses(history, name)[1]
-        best = _lowest(validation)[0] if validation else 0
+        best = _lowest(validation)[0] if validation and split == "validation" else 0
         for color, (key, metric) in zip(style.COLORS, metrics.items(), strict=False):
-            points = _known([(r["epoch"], r["validation"][name][key]) for r in history if "validation" in r])
+            points = _known([(r["epoch"], r[split][name][key]) for r in history if split in r])
             at_best = dict(points).get(best)
             style.curve(axes, points, color, metric.label if at_best is None else f"{metric.label}\n{at_best:#.3g}")
         if best:
@@ -122,15 +127,20 @@ def _mark_lowest(axes: "Axes", name: str, epoch: int, value: float) -> None:
 
 
 def _losses(history: History, task: str | None) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-    """Returns (epoch, loss) of training and of validation, of one task or (None) of their weighted sum."""
+    """Returns (epoch, loss) of training and of evaluations, of one task or (None) of their weighted sum."""
     both = []
-    for split in ("train", "validation"):
+    for split in ("train", _split(history)):
         points = []
         for record in history:
             losses = record["total"] if task is None else record.get(split, {}).get(task, {})
             points.append((record["epoch"], losses.get(split if task is None else "loss")))
         both.append(_known(points))
     return both[0], both[1]
+
+
+def _split(history: History) -> str:
+    """Returns the split on which the run was evaluated: "test" where it had no validation split."""
+    return "test" if any("test" in record for record in history) else "validation"
 
 
 def _sparsity(history: History, key: str) -> list[tuple[int, float]]:

@@ -1,12 +1,13 @@
 """The figures of a run and of a compaction, as PNG files: plain data in, files out."""
 
+import functools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lim_jax.figures import compaction, curves, examples, style
+from lim_jax.figures import compaction, confusion, curves, examples, style
 from lim_jax.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def write_report(
     layers: compaction.Layers,
     batch: Mapping[str, Any],
     predictions: Mapping[str, np.ndarray],
+    details: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[pathlib.Path]:
     """Writes all figures of a run.
 
@@ -32,6 +34,7 @@ def write_report(
       batch: the examples to show, `{"image": uint8 (N, H, W, 3), "targets": {task: array (N, ...)}}`; N of 3 to 6 is
         good.
       predictions: `Task.predict`'s results for that batch, by task.
+      details: `Task.details` on the test split, of the tasks that have any.
 
     Returns:
       The files written.
@@ -44,6 +47,8 @@ def write_report(
         "speed": lambda: curves.speed_curves(history),
         "predictions": lambda: examples.prediction_panel(tasks, batch, predictions),
     }
+    for name, found in (details or {}).items():
+        figures[f"confusion_{name}"] = functools.partial(confusion.confusion_matrix, name, found)
     directory.mkdir(parents=True, exist_ok=True)
     return [_write(directory / f"{name}.png", draw) for name, draw in figures.items()]
 

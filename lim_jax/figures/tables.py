@@ -17,10 +17,15 @@ def results(content: Mapping[str, Any], tasks: Mapping[str, Task]) -> str:
       tasks: of the run, by name.
     """
     zeros = content["sparsity"]
+    columns = {"test": content["test"], "constant": content["test_constant"]}
+    last = content.get("test_last_epochs", {"epochs": 0})
+    if last["epochs"]:
+        columns = {"last epoch": content["test"], f"mean of {last['epochs']}": last["mean"]} | columns
+        del columns["test"]
     return "\n".join(
         [
             "results on the test split (constant: the best prediction that ignores the image)",
-            metrics(tasks, {"test": content["test"], "constant": content["test_constant"]}),
+            metrics(tasks, columns),
             f"{zeros['group_percent']:.1f} % of the backbone's groups and {zeros['parameter_percent']:.1f} % of its "
             f"convolution weights are zero (epoch {content['best_epoch']} of {content['epochs']})",
         ]

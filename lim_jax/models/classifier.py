@@ -4,6 +4,7 @@ Names: `conv`, `fc1`, `fc2`, each `kernel` and `bias`.
 """
 
 import functools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,8 @@ class Classifier(nn.Module):
       inputs, constant: of the convolution, as of `layers.Conv`.
       forms: how everything is computed.
     """
+
+    last_layer: ClassVar[str] = "fc2"  # whose bias is added to the logits
 
     num_outputs: int = 1
     channels: int = 64

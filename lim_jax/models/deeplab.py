@@ -4,6 +4,8 @@ Names: `aspp_pointwise`, `aspp_dilated1..`, `aspp_pooled`, `project`, `refine` (
 `logits` (`kernel` and `bias`).
 """
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -27,6 +29,8 @@ class DeepLab(nn.Module):
       folded: batch norm is folded into the convolutions, for inference only.
       forms: how everything is computed.
     """
+
+    last_layer: ClassVar[str] = "logits"  # whose bias is added to the logits
 
     num_outputs: int
     channels: int = 256

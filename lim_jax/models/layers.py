@@ -86,8 +86,7 @@ class ConvNorm(nn.Module):
         Args:
           x: the input.
           train: normalise by the moments of this batch, and update the running ones (in `batch_stats`).
-          axis_name: the axis over which the batch is distributed, if it is; the moments are the global
-          batch's.
+          axis_name: the axis over which the batch is distributed, if it is; the moments are the global batch's.
         """
         x = _products(self, x)
         if self.folded or not self.features:

@@ -76,8 +76,16 @@ class MultiTaskModel(nn.Module):
           Raw logits, float32, per task: (N, ceil(H / 8), ceil(W / 8), outputs) of a deeplab head, (N,
           outputs) of a classifier.
         """
-        features = self.backbone(images, train, axis_name)
-        return {task: module(features, train, axis_name) for task, module in self.heads.items()}
+        features = self.features(images, train, axis_name)
+        return {task: self.output(features, task, train, axis_name) for task in self.heads}
+
+    def features(self, images: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
+        """Returns what the heads read, (N, h, w, channels); for the arguments see `__call__`."""
+        return self.backbone(images, train, axis_name)
+
+    def output(self, features: jax.Array, task: str, train: bool = False, axis_name: str | None = None) -> jax.Array:
+        """Returns one task's logits, given `features`; for the arguments see `__call__`."""
+        return self.heads[task](features, train, axis_name)
 
 
 def with_dtype(model: MultiTaskModel, dtype: str) -> MultiTaskModel:

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-import jax
 import numpy as np
 
 from lim_jax.errors import UserError
 from lim_jax.models import torch_weights
+from lim_jax.sparsity.groups import leaves_by_path
 
 PyTree = Any
 
@@ -92,13 +92,11 @@ def _backbone_of(path: pathlib.Path, name: str) -> dict[str, PyTree]:
 
 def _check_shapes(path: pathlib.Path, given: PyTree, wanted: PyTree) -> None:
     """Raises `UserError` unless both trees, which have the same names, have the same shapes."""
-    shapes = {jax.tree_util.keystr(key): leaf.shape for key, leaf in jax.tree_util.tree_leaves_with_path(wanted)}
-    for key, leaf in jax.tree_util.tree_leaves_with_path(given):
-        expected = shapes[jax.tree_util.keystr(key)]
-        if leaf.shape != expected:
-            where = jax.tree_util.keystr(key, simple=True, separator="/")
+    shapes = {path: leaf.shape for path, leaf in leaves_by_path(wanted).items()}
+    for where, leaf in leaves_by_path(given).items():
+        if leaf.shape != shapes[where]:
             raise UserError(
-                f"{path} is of another width: {where} is {leaf.shape} there and {expected} in this network: set "
+                f"{path} is of another width: {where} is {leaf.shape} there and {shapes[where]} in this network: set "
                 "config.model.width_multiplier to that of the file, 1 for published weights"
             )
 

@@ -8,14 +8,13 @@
 * Sums over groups in rows of 16 lanes: XLA makes vector instructions of them, 0.2 instead of 2 ns an element.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from lim_jax.ops import reference
 from lim_jax.ops.forms import REFERENCE, Form, Forms
+from lim_jax.ops.group_sums import add, inside
 from lim_jax.ops.taps import BY_TAPS, OP_WITH_TAPS, Shape, choosing, visible_share
 
 TAPS_BELOW = 0.78  # the op takes a dilated convolution where at least this share of its products sees the image
@@ -74,14 +73,14 @@ def normalize_batch_gradients(
     return reference.without_sums(gradient, standard, scale * rate, sums, axis_name).astype(x.dtype), *sums
 
 
-def sum_groups_in_lanes(quantities: tuple[jax.Array, ...], kept: reference.Axes) -> tuple[jax.Array, ...]:
+def sum_groups_in_lanes(quantities: tuple[jax.Array, ...], group_axes: reference.Axes) -> tuple[jax.Array, ...]:
     """`reference.sum_groups`, all quantities in one pass, in rows of neighbours.
 
     Of all forms of several sums in one pass that were tried, XLA makes vector instructions of this one only, and for
     products of few factors.
     """
     shape = quantities[0].shape
-    axes = tuple(axis for axis in range(len(shape)) if axis not in kept)
+    axes = inside(quantities[0], group_axes)
     lanes = LANES if axes and axes[-1] == len(shape) - 1 else 1  # otherwise the groups themselves are neighbours
     units = shape[axes[-1]] // lanes if axes else 0
     if units < 2:
@@ -99,7 +98,7 @@ def sum_groups_in_lanes(quantities: tuple[jax.Array, ...], kept: reference.Axes)
     if whole == shape[axis]:
         return sums
     rest = tuple(lax.slice_in_dim(array, whole, shape[axis], axis=axis) for array in quantities)
-    return _add(sums, _reduce(rest, axes))
+    return add(sums, _reduce(rest, axes))
 
 
 def _sum_each(parts: tuple[jax.Array, ...], axes: reference.Axes) -> tuple[jax.Array, ...]:
@@ -109,11 +108,7 @@ def _sum_each(parts: tuple[jax.Array, ...], axes: reference.Axes) -> tuple[jax.A
 
 def _reduce(quantities: tuple[jax.Array, ...], axes: reference.Axes) -> tuple[jax.Array, ...]:
     """Sums arrays of one shape over `axes`, all at once."""
-    return tuple(lax.reduce(quantities, tuple(jnp.zeros((), x.dtype) for x in quantities), _add, axes))
-
-
-def _add(left: Any, right: Any) -> tuple[jax.Array, ...]:
-    return tuple(x + y for x, y in zip(left, right, strict=True))
+    return tuple(lax.reduce(quantities, tuple(jnp.zeros((), x.dtype) for x in quantities), add, axes))
 
 
 CPU = Forms(

@@ -14,14 +14,14 @@ from lim_jax.ops.forms import SumGroups
 from lim_jax.ops.reference import Axes
 
 
-def inside(array: jax.Array, kept: Axes) -> Axes:
+def inside(array: jax.Array, group_axes: Axes) -> Axes:
     """Returns the axes of `array` that lie inside its groups."""
-    return tuple(axis for axis in range(array.ndim) if axis not in kept)
+    return tuple(axis for axis in range(array.ndim) if axis not in group_axes)
 
 
-def spread(per_group: jax.Array, array: jax.Array, kept: Axes) -> jax.Array:
+def spread(per_group: jax.Array, array: jax.Array, group_axes: Axes) -> jax.Array:
     """Shapes one value per group so that it broadcasts against `array`."""
-    return jnp.expand_dims(per_group, inside(array, kept))
+    return jnp.expand_dims(per_group, inside(array, group_axes))
 
 
 def totals(
@@ -44,10 +44,10 @@ def totals(
       One array of a value per group for each quantity.
     """
     parts = []
-    for together, kept in zip(arrays, axes, strict=True):
-        quantities = terms(*together, *(spread(value, together[0], kept) for value in per_group))
-        parts.append(sum_groups(quantities, kept))
-    return functools.reduce(_add, parts)
+    for together, group_axes in zip(arrays, axes, strict=True):
+        quantities = terms(*together, *(spread(value, together[0], group_axes) for value in per_group))
+        parts.append(sum_groups(quantities, group_axes))
+    return functools.reduce(add, parts)
 
 
 def unit(arrays: Sequence[jax.Array], axes: Sequence[Axes]) -> jax.Array:
@@ -55,7 +55,7 @@ def unit(arrays: Sequence[jax.Array], axes: Sequence[Axes]) -> jax.Array:
 
     Dividing by it is exact.
     """
-    maxima = [jnp.max(x, axis=inside(x, kept), initial=0.0) for x, kept in zip(arrays, axes, strict=True)]
+    maxima = [jnp.max(x, axis=inside(x, group_axes), initial=0.0) for x, group_axes in zip(arrays, axes, strict=True)]
     largest = functools.reduce(jnp.maximum, maxima)
     limits = jnp.finfo(largest.dtype)
     # Infinity has the bits of the exponent set and no others.
@@ -65,5 +65,6 @@ def unit(arrays: Sequence[jax.Array], axes: Sequence[Axes]) -> jax.Array:
     return jnp.where(largest > 0, power, 1.0)
 
 
-def _add(left: tuple[jax.Array, ...], right: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+def add(left: tuple[jax.Array, ...], right: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    """Adds several sums at once."""
     return tuple(x + y for x, y in zip(left, right, strict=True))

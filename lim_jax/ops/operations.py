@@ -39,8 +39,8 @@ def _convolve_forward(x: jax.Array, kernel: jax.Array, stride: int, dilation: in
     return _convolve(x, kernel, stride, dilation, form), (x, kernel)
 
 
-def _convolve_backward(stride: int, dilation: int, form: Form, kept: Any, gradient: jax.Array) -> tuple:
-    return form.gradients(*kept, gradient, stride, dilation)
+def _convolve_backward(stride: int, dilation: int, form: Form, residuals: Any, gradient: jax.Array) -> tuple:
+    return form.gradients(*residuals, gradient, stride, dilation)
 
 
 _convolve.defvjp(_convolve_forward, _convolve_backward)
@@ -97,8 +97,8 @@ def _normalize_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, axis_nam
     return outputs, (x, scale, *outputs[1:])
 
 
-def _normalize_backward(axis_name: str | None, form: Form, kept: Any, gradients: tuple[jax.Array, ...]):
-    return form.gradients(*kept, gradients[0], axis_name)
+def _normalize_backward(axis_name: str | None, form: Form, residuals: Any, gradients: tuple[jax.Array, ...]):
+    return form.gradients(*residuals, gradients[0], axis_name)
 
 
 _normalize_batch.defvjp(_normalize_forward, _normalize_backward)

@@ -99,7 +99,7 @@ def without_sums(
     return (gradient - along_bias - standard * along_scale) * factor
 
 
-def sum_groups(quantities: tuple[jax.Array, ...], kept: Axes) -> tuple[jax.Array, ...]:
-    """Sums arrays of one shape over all axes but `kept`, which index their groups; see `ops.group_sums`."""
-    axes = tuple(axis for axis in range(quantities[0].ndim) if axis not in kept)
+def sum_groups(quantities: tuple[jax.Array, ...], group_axes: Axes) -> tuple[jax.Array, ...]:
+    """Sums arrays of one shape over all axes but `group_axes`, which index their groups; see `ops.group_sums`."""
+    axes = tuple(axis for axis in range(quantities[0].ndim) if axis not in group_axes)
     return tuple(jnp.sum(array, axes) for array in quantities)

@@ -62,9 +62,16 @@ class Evaluator:
           variables: `{"params", "batch_stats"}`.
           batches: from `split_batches`.
         """
+        return self.with_details(variables, batches)[0]
+
+    def with_details(self, variables: PyTree, batches: Iterable[Batch]) -> tuple[Results, dict[str, dict[str, Any]]]:
+        """Returns the same, and per task what else there is to say of the same sums (`Task.details`), if there is."""
         variables = devices.replicate(variables, self._devices)
         sums = accumulate(self._step(variables, batch) for batch in batches)
-        return {name: _summarize(task, sums[name]) for name, task in self.network.tasks.items()}
+        tasks = self.network.tasks
+        details = {name: task.details(sums[name]["metrics"]) for name, task in tasks.items()}
+        results = {name: _summarize(task, sums[name]) for name, task in tasks.items()}
+        return results, {name: found for name, found in details.items() if found}
 
 
 def baseline(
@@ -91,7 +98,6 @@ def accumulate(batches: Iterable[PyTree]) -> PyTree:
 
 def predictor(network: Network, image_size: tuple[int, int]) -> Callable[[PyTree, jax.Array], dict[str, jax.Array]]:
     """Returns a compiled function (variables, uint8 images) -> {task: prediction at the images' size}."""
-
     computed = network.on(platforms.default())
 
     def predict(variables: PyTree, images: jax.Array) -> dict[str, jax.Array]:

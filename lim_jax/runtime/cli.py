@@ -8,6 +8,7 @@ so does Ctrl-C at once, with 130. Training answers signals in its own way while 
 import io
 import logging
 import os
+import pathlib
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from lim_jax.runtime.suggestions import nearest
 from lim_jax.runtime.verbs import VERBS, Verb
 
 EXIT_USER_ERROR = 2
+SMALLEST_SIDE = 16  # pixels, of an image that a network sees, as in configurations
+TRAINED = "DIR, the folder of a training run"  # what --workdir is of verbs that use a trained network
 HELP_FLAGS = ("--help", "-help", "--helpshort", "-h", "-?")
 _WIDTH = 100
 
@@ -47,10 +50,25 @@ def run(main: Callable[[Sequence[str]], object], define_flags: Callable[[], None
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow would announce that it is on
     with signals.Answered(signals.leave):
+        takes_arguments = any(verb.takes_arguments for verb in VERBS.values() if verb.module == name)
         app.run(
-            lambda argv: _exit_clearly(main, argv),
+            lambda argv: _exit_clearly(main, argv, takes_arguments),
             flags_parser=lambda argv: _parse_flags(argv, own, f"{command} --help lists the flags"),
         )
+
+
+def required_path(name: str, what: str) -> pathlib.Path:
+    """Returns the path that a flag gives; raises `UserError` if it is not given, with `what` after "add --name="."""
+    value = getattr(flags.FLAGS, name)
+    if value is None:
+        raise UserError(f"no {name}: add --{name}={what}")
+    return pathlib.Path(value)
+
+
+def height_and_width(text: str) -> tuple[int, int] | None:
+    """Returns what `HEIGHT,WIDTH` says; None if it is something else, or less than `SMALLEST_SIDE`."""
+    sides = [int(side) if side.strip().isdecimal() else 0 for side in text.split(",")]
+    return (sides[0], sides[1]) if len(sides) == 2 and min(sides) >= SMALLEST_SIDE else None
 
 
 def help_text(command: str, module: str, doc: str, own: Sequence[str]) -> str:
@@ -121,10 +139,10 @@ def drop_output_that_nobody_reads() -> None:
         setattr(sys, name, replacement)
 
 
-def _exit_clearly(main: Callable[[Sequence[str]], object], argv: Sequence[str]) -> None:
+def _exit_clearly(main: Callable[[Sequence[str]], object], argv: Sequence[str], takes_arguments: bool = False) -> None:
     _start_logging()
     try:
-        if len(argv) > 1:
+        if len(argv) > 1 and not takes_arguments:
             raise UserError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
         with full_disk.HeldBack():
             main(argv)
@@ -162,13 +180,10 @@ def _complaint(error: Exception, own: Sequence[str], where_to_look: str) -> str:
     if isinstance(error, flags.UnrecognizedFlagError):
         if error.flagname.startswith("config.") and "config" in own:
             return f"--{error.flagname} needs a configuration to change: add --config=configs/rooms.py before it"
-        return _suggestion(f"there is no flag --{error.flagname}", "--", error.flagname, own, where_to_look)
+        meant = nearest(error.flagname, own)
+        hint = f": did you mean --{meant}?" if meant else ""
+        return f"there is no flag --{error.flagname}{hint} ({where_to_look})"
     return f"{_last_line(error)} ({where_to_look})"
-
-
-def _suggestion(problem: str, prefix: str, word: str, words: Sequence[str], otherwise: str) -> str:
-    meant = nearest(word, words)
-    return f"{problem}: did you mean {prefix}{meant}? ({otherwise})" if meant else f"{problem} ({otherwise})"
 
 
 def _last_line(error: Exception) -> str:

@@ -11,11 +11,13 @@ class Verb:
       module: with `main(argv)` and `define_flags()`; `python -m MODULE` runs it, too.
       summary: what it does, in one line.
       examples: what may follow the verb, one command each.
+      takes_arguments: whether it takes words that are no flags.
     """
 
     module: str
     summary: str
     examples: tuple[str, ...]
+    takes_arguments: bool = False
 
 
 VERBS = {
@@ -32,6 +34,15 @@ VERBS = {
         "lim_jax.evaluate",
         "measure a trained network on a split of its data set again",
         ("--workdir=runs/rooms", "--workdir=runs/rooms/compact --split=validation", "--workdir=runs/rooms --verify"),
+    ),
+    "compare": Verb(
+        "lim_jax.compare",
+        "put runs side by side: metrics, size, latency, gain over a baseline",
+        (
+            "runs/rooms runs/rooms_dense",
+            "runs/all runs/sparse --baseline=runs/depth,runs/normals --format=latex",
+        ),
+        takes_arguments=True,
     ),
     "predict": Verb(
         "lim_jax.predict",

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import optax
 
 from lim_jax.errors import UserError
+from lim_jax.ops.group_sums import inside
 from lim_jax.ops.reference import Axes
 from lim_jax.runtime.tables import aligned
 from lim_jax.sparsity.proximal import normalize_axes
@@ -88,6 +89,11 @@ class Layer:
         """The number of elements of all groups."""
         return sum(math.prod(shape) for shape in self.shapes)
 
+    @property
+    def group_size(self) -> int:
+        """The number of elements of one group."""
+        return self.num_parameters // max(self.num_groups, 1)
+
 
 class LayerSize(NamedTuple):
     """How large a layer is.
@@ -109,10 +115,7 @@ def layer_sizes(params: PyTree, groups: Groups) -> dict[str, LayerSize]:
 
     Where groups are removed from a network while it trains, the sizes from before say what the rest is a part of.
     """
-    return {
-        layer.name: LayerSize(layer.num_groups, layer.num_parameters // max(layer.num_groups, 1))
-        for layer in layers(groups, params)
-    }
+    return {layer.name: LayerSize(layer.num_groups, layer.group_size) for layer in layers(groups, params)}
 
 
 def match_groups(params: PyTree, rules: Rules) -> PyTree:
@@ -161,7 +164,7 @@ def layers(groups: Groups, params: PyTree) -> list[Layer]:
             axes = normalize_axes(axis.axes, len(shape))
         except ValueError as error:
             raise UserError(f"groups: {path} has shape {shape}: {error}") from error
-        members.setdefault(axis.joint or _layer_name(path), []).append((index, axes))
+        members.setdefault(axis.joint or path.removesuffix("/kernel"), []).append((index, axes))
     return [_layer(name, found, paths, shapes) for name, found in members.items()]
 
 
@@ -174,8 +177,7 @@ def zero_groups(layer: Layer, leaves: Sequence[jax.Array] | Mapping[int, jax.Arr
     """
     parts = []
     for index, axes in zip(layer.leaves, layer.axes, strict=True):
-        leaf = leaves[index]
-        parts.append(jnp.all(leaf == 0, axis=tuple(axis for axis in range(leaf.ndim) if axis not in axes)))
+        parts.append(jnp.all(leaves[index] == 0, axis=inside(leaves[index], axes)))
     return functools.reduce(jnp.logical_and, parts)
 
 
@@ -187,16 +189,8 @@ def leaves_by_path(tree: PyTree) -> dict[str, Any]:
 
 def describe(found: Sequence[Layer]) -> str:
     """Returns a table, one line per layer: name, number of groups, elements of a group, parameters that it spans."""
-    rows = [
-        (
-            layer.name,
-            str(layer.num_groups),
-            str(layer.num_parameters // max(layer.num_groups, 1)),
-            ", ".join(layer.paths),
-        )
-        for layer in found
-    ]
-    rows.insert(0, ("layer", "groups", "size", "parameters"))
+    rows = [("layer", "groups", "size", "parameters")]
+    rows += [(layer.name, str(layer.num_groups), str(layer.group_size), ", ".join(layer.paths)) for layer in found]
     return aligned(rows, left=(0, 3))
 
 
@@ -247,7 +241,3 @@ def _paths(params: PyTree) -> tuple[list[str], Any]:
 def _path_string(path: tuple) -> str:
     # NNX keeps each array in the field `value` of a variable; its path is that of the variable.
     return jax.tree_util.keystr(path, simple=True, separator="/").removesuffix("/value")
-
-
-def _layer_name(path: str) -> str:
-    return path.removesuffix("/kernel")

@@ -77,7 +77,9 @@ class Block(NamedTuple):
     def group_size(self) -> int:
         """The number of elements of one group, over all arrays."""
         parts = zip(self.arrays, self.axes, strict=True)
-        return sum(math.prod(array.shape[axis] for axis in group_sums.inside(array, kept)) for array, kept in parts)
+        return sum(
+            math.prod(array.shape[axis] for axis in group_sums.inside(array, group_axes)) for array, group_axes in parts
+        )
 
     @property
     def penalized_size(self) -> int:
@@ -216,9 +218,9 @@ def group_lasso(block: Block, threshold: jax.Array | float) -> list[jax.Array]:
         theta = _secular_root(problem, problem.metrics, t, norm, problem.moment, problem.array_norm, from_above=True)
     theta = jnp.where(survives, theta, 0.0)
     solution = []
-    for u, d, kept in zip(problem.arrays, problem.metrics, axes, strict=True):
-        force = d * group_sums.spread(theta, u, kept)
-        solution.append(u * (force / (force + group_sums.spread(t, u, kept))))
+    for u, d, group_axes in zip(problem.arrays, problem.metrics, axes, strict=True):
+        force = d * group_sums.spread(theta, u, group_axes)
+        solution.append(u * (force / (force + group_sums.spread(t, u, group_axes))))
     return _finish(block, problem, solution)
 
 
@@ -251,14 +253,14 @@ def group_mcp(
     safe = jnp.where(to_zero | (t <= 0), 1.0, t)
     norm = jnp.where(to_zero, 2.0, problem.gradient_norm)
     triples = zip(problem.arrays, problem.metrics, axes, strict=True)
-    slopes = [d - group_sums.spread(curvature, u, kept) for u, d, kept in triples]
+    slopes = [d - group_sums.spread(curvature, u, group_axes) for u, d, group_axes in triples]
     upper = jnp.minimum(jnp.where(to_zero, 1.0, flat_from), problem.array_norm)
     moment = problem.moment - curvature * problem.gradient_norm**2
     theta = _secular_root(problem, slopes, safe, norm, moment, upper, from_above=False)
     between = []
-    for u, d, e, kept in zip(problem.arrays, problem.metrics, slopes, axes, strict=True):
-        root = group_sums.spread(theta, u, kept)
-        between.append(u * _ratio(d * root, e * root + group_sums.spread(safe, u, kept)))
+    for u, d, e, group_axes in zip(problem.arrays, problem.metrics, slopes, axes, strict=True):
+        root = group_sums.spread(theta, u, group_axes)
+        between.append(u * _ratio(d * root, e * root + group_sums.spread(safe, u, group_axes)))
 
     def objective(arrays: Sequence[jax.Array]) -> jax.Array:
         parts = list(zip(arrays, problem.arrays, problem.metrics, strict=True))
@@ -270,9 +272,9 @@ def group_mcp(
     other = jnp.where(to_zero, objective(zero), objective(between))
     flat = (problem.array_norm >= flat_from) & (0.5 * t * flat_from <= other)
     solution = []
-    for u, w, kept in zip(problem.arrays, between, axes, strict=True):
-        w = jnp.where(group_sums.spread(to_zero, u, kept), 0.0, w)
-        solution.append(jnp.where(group_sums.spread(flat, u, kept), u, w))
+    for u, w, group_axes in zip(problem.arrays, between, axes, strict=True):
+        w = jnp.where(group_sums.spread(to_zero, u, group_axes), 0.0, w)
+        solution.append(jnp.where(group_sums.spread(flat, u, group_axes), u, w))
     return _finish(block, problem, solution)
 
 
@@ -302,14 +304,19 @@ def _scale(block: Block, threshold: jax.Array | float) -> _Problem:
     array_scale = group_sums.unit([jnp.abs(u) for u in arrays], axes)
     # Multiplying by the inverse of a power of two is exact, and cheap enough to be repeated in every pass instead of
     # stored.
-    arrays = [u * group_sums.spread(1.0 / array_scale, u, kept) for u, kept in zip(arrays, axes, strict=True)]
+    arrays = [
+        u * group_sums.spread(1.0 / array_scale, u, group_axes) for u, group_axes in zip(arrays, axes, strict=True)
+    ]
     if block.metrics is None:
         metrics = [jnp.ones((), u.dtype) for u in arrays]
         metric_scale = jnp.ones_like(array_scale)
     else:
         metrics = [_wide(d) for d in block.metrics]
         metric_scale = group_sums.unit(metrics, axes)
-        metrics = [d * group_sums.spread(1.0 / metric_scale, d, kept) for d, kept in zip(metrics, axes, strict=True)]
+        metrics = [
+            d * group_sums.spread(1.0 / metric_scale, d, group_axes)
+            for d, group_axes in zip(metrics, axes, strict=True)
+        ]
     gradient, moment, array = group_sums.totals(
         lambda u, d: ((u * d) ** 2, (u * d) ** 2 * d, u * u),
         list(zip(arrays, metrics, strict=True)),
@@ -324,9 +331,9 @@ def _scale(block: Block, threshold: jax.Array | float) -> _Problem:
 def _finish(block: Block, problem: _Problem, solution: Sequence[jax.Array]) -> list[jax.Array]:
     """Returns to the caller's units and dtypes, and to u itself where nothing is penalised."""
     result = []
-    for w, u, kept in zip(solution, block.arrays, problem.axes, strict=True):
-        w = (w * group_sums.spread(problem.array_scale, w, kept)).astype(u.dtype)
-        result.append(jnp.where(group_sums.spread(problem.threshold > 0, u, kept), w, u))
+    for w, u, group_axes in zip(solution, block.arrays, problem.axes, strict=True):
+        w = (w * group_sums.spread(problem.array_scale, w, group_axes)).astype(u.dtype)
+        result.append(jnp.where(group_sums.spread(problem.threshold > 0, u, group_axes), w, u))
     return result
 
 

@@ -5,6 +5,7 @@ report that people and files get.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lim_jax.ops.group_sums import inside
 from lim_jax.runtime.tables import aligned
 from lim_jax.sparsity import groups as groups_lib
 from lim_jax.sparsity.groups import Groups, Layer, Sizes
@@ -110,7 +112,7 @@ def sparsity_summary(params: PyTree, groups: Groups, original: Sizes | None = No
       The counts, as a dataclass of Python numbers.
     """
     found = tuple(groups_lib.layers(groups, params))
-    zeros, nonzero = jax.device_get(jax.jit(_count, static_argnums=1)(params, found))
+    zeros, nonzero = jax.device_get(_count(params, found))
     result = {}
     for layer in found:
         zero = int(np.sum(zeros[layer.name]))
@@ -118,7 +120,7 @@ def sparsity_summary(params: PyTree, groups: Groups, original: Sizes | None = No
             groups=layer.num_groups,
             zero_groups=zero,
             parameters=layer.num_parameters,
-            parameters_in_zero_groups=zero * (layer.num_parameters // max(layer.num_groups, 1)),
+            parameters_in_zero_groups=zero * layer.group_size,
             zero_parameters=layer.num_parameters - int(nonzero[layer.name]),
         )
     return SparsitySummary(result if original is None else _in_original(result, original))
@@ -153,7 +155,7 @@ def count_zero_groups(params: PyTree, groups: Groups) -> tuple[jax.Array, jax.Ar
     for layer in groups_lib.layers(groups, params):
         zeros = jnp.sum(groups_lib.zero_groups(layer, leaves), dtype=jnp.int32)
         number += zeros
-        parameters += zeros * (layer.num_parameters // max(layer.num_groups, 1))
+        parameters += zeros * layer.group_size
     return number, parameters
 
 
@@ -177,12 +179,12 @@ def group_norms(params: PyTree, groups: Groups) -> dict[str, jax.Array]:
     for layer in groups_lib.layers(groups, params):
         squares = jnp.zeros(layer.group_shape, jnp.float32)
         for index, axes in zip(layer.leaves, layer.axes, strict=True):
-            inside = tuple(axis for axis in range(leaves[index].ndim) if axis not in axes)
-            squares += jnp.sum(jnp.square(leaves[index].astype(jnp.float32)), axis=inside)
+            squares += jnp.sum(jnp.square(leaves[index].astype(jnp.float32)), axis=inside(leaves[index], axes))
         norms[layer.name] = jnp.sqrt(squares * (layer.num_groups / layer.num_parameters))
     return norms
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def _count(params: PyTree, found: tuple[Layer, ...]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     leaves = jax.tree.leaves(params)
     zeros = {layer.name: groups_lib.zero_groups(layer, leaves) for layer in found}

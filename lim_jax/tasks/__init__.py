@@ -11,6 +11,8 @@ Everything above this package asks a task what it needs to know and never which 
     task.loss(logits, target) -> (sum, valid_count)          float32 scalars; both 0 when nothing is valid
     task.metrics(logits, target) -> {name: sums}    add up over batches and devices; host: in float64
     task.summarize(sums) -> {metric: float | None}  None: nothing valid defines it
+    task.details(sums) -> {...}              what else results.json has of them: per class, a confusion matrix
+    task.fitted(sums) -> Task                with what it takes from the train split; `is_fitted` says whether it has
     task.published_metric -> name            the metric of the paper's tables
     task.metric_info -> {name: Metric}       label, unit, higher_is_better; task.loss_label
     task.predict(logits, (H, W)) -> array    classes uint8 (B, H, W), depth (B, H, W),
@@ -40,14 +42,18 @@ from typing import Any
 from lim_jax.data.specs import TargetSpec
 from lim_jax.tasks.attribute import AttributeTask
 from lim_jax.tasks.base import DenseTask, ImageTask, Metric, Metrics, Sums, Task, dense_tasks, image_tasks
+from lim_jax.tasks.category import CategoryTask
 from lim_jax.tasks.depth import DepthTask
+from lim_jax.tasks.gain import delta_m
 from lim_jax.tasks.interpolation import resize_predictions, sample_target
 from lim_jax.tasks.metres import MetricDepthTask
 from lim_jax.tasks.normals import NormalsTask
+from lim_jax.tasks.number import NumberTask
 from lim_jax.tasks.segmentation import SegmentationTask
 
 __all__ = [
     "AttributeTask",
+    "CategoryTask",
     "DenseTask",
     "DepthTask",
     "ImageTask",
@@ -55,10 +61,12 @@ __all__ = [
     "MetricDepthTask",
     "Metrics",
     "NormalsTask",
+    "NumberTask",
     "SegmentationTask",
     "Sums",
     "Task",
     "create",
+    "delta_m",
     "dense_tasks",
     "from_config",
     "image_tasks",
@@ -68,8 +76,10 @@ __all__ = [
 
 _TASKS: dict[str, type[Task]] = {
     "attribute": AttributeTask,
+    "category": CategoryTask,
     "depth": DepthTask,
     "normals": NormalsTask,
+    "number": NumberTask,
     "segmentation": SegmentationTask,
 }
 

@@ -57,6 +57,8 @@ class Task(abc.ABC):
       head_name: the head of `lim_jax.models` that the task takes.
       loss_label: the loss in words.
       metric_info: the metrics of `summarize`, the published one first.
+      starts_at_constant: whether a new head's bias is the best constant prediction, because logits near 0, which all
+        others start with, would be far from any target.
       is_continuous: whether predictions are numbers that may be averaged; indices of classes are not.
       prediction_meaning: what an exported file's predictions are.
       logits_meaning: what an exported file's logits are, and how predictions are made of them.
@@ -66,6 +68,7 @@ class Task(abc.ABC):
     head_name: ClassVar[str]
     loss_label: ClassVar[str]
     metric_info: ClassVar[Mapping[str, Metric]]
+    starts_at_constant: ClassVar[bool] = False
     is_continuous: ClassVar[bool] = True
     prediction_meaning: ClassVar[str]
     logits_meaning: ClassVar[str]
@@ -133,6 +136,21 @@ class Task(abc.ABC):
 
         A metric that nothing valid defines is None, which JSON writes as null.
         """
+
+    def details(self, sums: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Returns what `summarize` leaves out of the same sums, JSON-serialisable: figures per class, a confusion."""
+        del sums
+        return {}
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether nothing of the task depends on training examples that it has not seen yet."""
+        return True
+
+    def fitted(self, sums: Mapping[str, np.ndarray]) -> "Task":
+        """Returns the task with what it takes from training examples, given their `baseline_statistics`."""
+        del sums
+        return self
 
     @abc.abstractmethod
     def activate(self, logits: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ from lim_jax.data.specs import TargetSpec
 from lim_jax.tasks.base import DenseTask, Metric, Metrics, Sums, Task
 from lim_jax.tasks.legends import ColorScale
 from lim_jax.tasks.palette import INVALID_COLOR
-from lim_jax.tasks.sums import count, histogram, histogram_median, ratio
+from lim_jax.tasks.sums import count, histogram, histogram_median, ratio, root_mean
 
 LOWEST = 0.1  # relative depth below this is clipped (as published)
 CLIPPED_SHARE = 0.01  # share of an image's valid pixels above which relative depth is clipped (as published)
@@ -107,7 +107,7 @@ class DepthTask(DenseTask):
 
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Errors summed over the valid cells; see `Task.loss`."""
-        error, valid = self._errors(logits, relative_depth(target))
+        error, valid = self._errors(logits, self.prepare_target(target))
         return jnp.sum(ERRORS[self.error].of(error)), count(valid).astype(jnp.float32)
 
     def metrics(self, logits: jax.Array, target: jax.Array) -> Sums:
@@ -124,10 +124,9 @@ class DepthTask(DenseTask):
 
     def summarize(self, sums: Mapping[str, np.ndarray]) -> Metrics:
         """See the class docstring for what each metric is, `Task.summarize` for the contract."""
-        mean_square = ratio(sums["squared"], sums["pixels"])
         return {
             "mae": ratio(sums["absolute"], sums["cells"]),
-            "rmse": None if mean_square is None else mean_square**0.5,
+            "rmse": root_mean(sums["squared"], sums["pixels"]),
         }
 
     def activate(self, logits: jax.Array) -> jax.Array:

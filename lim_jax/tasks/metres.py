@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lim_jax.tasks.base import Metric, Metrics, Sums
-from lim_jax.tasks.depth import ERRORS, DepthTask
+from lim_jax.tasks.depth import DepthTask
 from lim_jax.tasks.legends import ColorScale
 from lim_jax.tasks.palette import INVALID_COLOR
-from lim_jax.tasks.sums import count, histogram, histogram_median, ratio
+from lim_jax.tasks.sums import count, histogram, histogram_median, ratio, root_mean
 
 NEAREST = 1e-3  # metres: ratios and logarithms take no prediction as nearer
 OVERFLOW = 65535.0  # what 16 bits hold where nothing was measured
@@ -25,6 +25,8 @@ _BINS = 2000
 @dataclasses.dataclass(frozen=True)
 class MetricDepthTask(DepthTask):
     """Error between the logit and the depth in metres.
+
+    A new head starts at the median depth of some training images.
 
     A pixel without a depth (0, not finite, 65535) or beyond `most` is invalid. Of a network that has a limit,
     predictions are clipped to 1 mm .. `most`; otherwise they are what the head gives.
@@ -44,6 +46,7 @@ class MetricDepthTask(DepthTask):
 
     target: str = "metres"
     most: float = 0.0
+    starts_at_constant: ClassVar[bool] = True
     metric_info: ClassVar[Mapping[str, Metric]] = {
         "abs_err": Metric("mean error", "m", False),
         "rmse": Metric("RMSE", "m", False),
@@ -63,11 +66,6 @@ class MetricDepthTask(DepthTask):
     @property
     def prediction_range(self) -> tuple[float, float]:
         return (NEAREST, self.most) if self.most else (-float("inf"), float("inf"))
-
-    def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Errors summed over the valid cells; see `Task.loss`."""
-        error, valid = self._errors(logits, self.prepare_target(target))
-        return jnp.sum(ERRORS[self.error].of(error)), count(valid).astype(jnp.float32)
 
     def metrics(self, logits: jax.Array, target: jax.Array) -> Sums:
         """Sums of the errors of the valid pixels, and counts; see `Task.metrics`."""
@@ -89,10 +87,9 @@ class MetricDepthTask(DepthTask):
 
     def summarize(self, sums: Mapping[str, np.ndarray]) -> Metrics:
         """See the class docstring for what each metric is, `Task.summarize` for the contract."""
-        mean_square = ratio(sums["squared"], sums["pixels"])
         return {
             "abs_err": ratio(sums["absolute"], sums["pixels"]),
-            "rmse": None if mean_square is None else mean_square**0.5,
+            "rmse": root_mean(sums["squared"], sums["pixels"]),
             "rel_err": ratio(sums["relative"], sums["pixels"]),
             "log10": ratio(sums["log10"], sums["pixels"]),
             **{name: ratio(sums[name], sums["pixels"]) for name in DELTAS},

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,9 @@ from lim_jax.tasks.base import DenseTask, Metric, Metrics, Sums
 from lim_jax.tasks.legends import ColorKey, Entry
 from lim_jax.tasks.sums import count, histogram, histogram_median, ratio
 
+ERRORS = {"cosine": "1 − cosine", "l1": "absolute error"}  # and how they are called
 ANGLES = {"within_11.25": 11.25, "within_22.5": 22.5, "within_30": 30.0}
-_MEDIAN_BINS = 3600  # of 0.05 degrees
+_MEDIAN_BINS = 36000  # of 0.005 degrees
 _SHORTEST = 1e-4  # predictions shorter than this are not stretched further, which bounds the gradient
 _SHOWN_DIRECTIONS = {
     "up": (0, 0, 1),
@@ -26,16 +27,19 @@ _SHOWN_DIRECTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class NormalsTask(DenseTask):
-    """1 - cosine between tanh(logits) and the normal; the length of the prediction does not matter.
+    """1 - cosine between tanh(logits) and the normal, or another error; the length of the prediction does not matter.
 
     Metrics:
       cosine_similarity: the paper's. Mean over the valid cells of the split, at 1/8 resolution.
       angle_mean, angle_median: of the angle between prediction and target in degrees, over the valid pixels
-        of the split, at the image's resolution with upsampled predictions; the median from bins of 0.05°.
+        of the split, at the image's resolution with upsampled predictions; the median from bins of 0.005°.
       within_11.25, within_22.5, within_30: share of those pixels, a fraction of 1, whose angle is smaller.
+
+    Attributes:
+      error: how the loss measures errors, one of `ERRORS`: "cosine", or "l1", the sum of the components' differences.
     """
 
-    loss_label: ClassVar[str] = "1 − cosine"
+    error: str = "cosine"
     metric_info: ClassVar[Mapping[str, Metric]] = {
         "cosine_similarity": Metric("cosine similarity", "cosine", True),
         "angle_mean": Metric("mean angle", "degrees", False),
@@ -48,6 +52,15 @@ class NormalsTask(DenseTask):
     logits_meaning: ClassVar[str] = (
         "logits of x right, y into the scene, z up; the tanh, upsampled, over its length is the unit vector"
     )
+
+    @classmethod
+    def settings_from(cls, config: Any) -> dict[str, Any]:
+        """Returns `error`, too; see `DenseTask.settings_from`."""
+        return super().settings_from(config) | {"error": config.normals.loss}
+
+    @property
+    def loss_label(self) -> str:
+        return ERRORS[self.error]
 
     @property
     def num_outputs(self) -> int:
@@ -62,9 +75,15 @@ class NormalsTask(DenseTask):
         return -1.0, 1.0
 
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """1 - cosine summed over the valid cells; see `Task.loss`."""
-        cosine, valid = _cosines(*self.matched(logits, target))
-        return jnp.sum(jnp.where(valid, 1 - cosine, 0)), count(valid).astype(jnp.float32)
+        """Errors summed over the valid cells; see `Task.loss`."""
+        logits, cells = self.matched(logits, target)
+        if self.error == "l1":
+            valid = _is_valid(cells)
+            error = jnp.sum(jnp.abs(_direction(jnp.tanh(logits.astype(jnp.float32))) - _direction(cells)), axis=-1)
+        else:
+            cosine, valid = _cosines(logits, cells)
+            error = 1 - cosine
+        return jnp.sum(jnp.where(valid, error, 0)), count(valid).astype(jnp.float32)
 
     def metrics(self, logits: jax.Array, target: jax.Array) -> Sums:
         """Cosines of the cells; angles of the pixels and their histogram; counts. See `Task.metrics`."""

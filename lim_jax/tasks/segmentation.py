@@ -8,16 +8,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lim_jax.data.specs import IGNORE
+from lim_jax.data.specs import IGNORE, TargetSpec
+from lim_jax.errors import UserError
 from lim_jax.tasks.base import DenseTask, Metric, Metrics, Sums
 from lim_jax.tasks.legends import ColorKey, Entry
 from lim_jax.tasks.palette import INVALID_COLOR, class_colors
-from lim_jax.tasks.sums import count, ratio
+from lim_jax.tasks.sums import confusion_counts, count, ratio
+
+BALANCED = "balanced"
+_TINY = 1e-7
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Returns the numbers of "1,2.5,3", or none of "none"; raises `ValueError` if these are not numbers above 0."""
+    found = tuple(float(part) for part in text.split(",")) if text != "none" else ()
+    if not all(0 < number < float("inf") for number in found):
+        raise ValueError(f"{text!r} has numbers that are not above 0")
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationTask(DenseTask):
-    """Cross entropy with label smoothing; pixels labelled `IGNORE` count nowhere.
+    """Cross entropy with label smoothing; pixels labelled `IGNORE`, or with a class to be ignored, count nowhere.
 
     Metrics, all fractions of 1:
       iou: the paper's. Per image Σ_c tp / Σ_c (tp + fp + fn) over the valid cells, at 1/8 resolution, then
@@ -29,9 +41,17 @@ class SegmentationTask(DenseTask):
 
     Attributes:
       label_smoothing: the share of each target's probability that is spread over all classes.
+      class_weights: by which a pixel's loss counts, by its class; the loss is then the weighted mean. (): all the same.
+        "balanced": inversely to how often a class occurs in the train split, once `fitted` has counted.
+      focal: γ of the focal loss (Lin et al. 2017): a pixel's loss is multiplied by `(1 - p)^γ`, p being the probability
+        of its class. 0: never.
+      ignore: names of classes whose pixels count as not labelled.
     """
 
     label_smoothing: float = 0.1
+    class_weights: tuple[float, ...] | str = ()
+    focal: float = 0.0
+    ignore: tuple[str, ...] = ()
     loss_label: ClassVar[str] = "cross entropy"
     metric_info: ClassVar[Mapping[str, Metric]] = {
         "iou": Metric("IoU, micro", "fraction", True),
@@ -45,8 +65,45 @@ class SegmentationTask(DenseTask):
 
     @classmethod
     def settings_from(cls, config: Any) -> dict[str, Any]:
-        """Returns `label_smoothing`, too; see `DenseTask.settings_from`."""
-        return super().settings_from(config) | {"label_smoothing": config.label_smoothing}
+        """Returns `label_smoothing` and the settings under `config.segmentation`; see `DenseTask.settings_from`."""
+        own = config.segmentation
+        weights = own.class_weights
+        return super().settings_from(config) | {
+            "label_smoothing": config.label_smoothing,
+            "class_weights": weights if weights == BALANCED else numbers(weights),
+            "focal": own.focal,
+            "ignore": tuple(name.strip() for name in own.ignore.split(",") if name.strip()),
+        }
+
+    @classmethod
+    def create(cls, spec: TargetSpec, **settings: Any) -> "SegmentationTask":
+        """See `Task.create`; raises `UserError` if weights or classes to be ignored are not those of the data set."""
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+        task = cls(spec, **given)
+        unknown = [name for name in task.ignore if name not in spec.class_names]
+        if unknown:
+            known = ", ".join(spec.class_names)
+            raise UserError(f"config.segmentation.ignore: {spec.name} has no class {unknown[0]!r}: it has {known}")
+        if len(task.ignore) == len(spec.class_names):
+            raise UserError(f"config.segmentation.ignore leaves no class of {spec.name}")
+        if task.class_weights and task.is_fitted and len(task.class_weights) != task.num_outputs:
+            raise UserError(
+                f"config.segmentation.class_weights has {len(task.class_weights)} numbers, but {spec.name} has "
+                f"{task.num_outputs} classes: give one for each"
+            )
+        return task
+
+    @property
+    def is_fitted(self) -> bool:
+        return self.class_weights != BALANCED
+
+    def fitted(self, sums: Mapping[str, np.ndarray]) -> "SegmentationTask":
+        """Returns the task with weights that give each class that occurs an equal share; see `Task.fitted`."""
+        labelled = np.asarray(sums["labelled"], np.float64)
+        occurs = labelled > 0
+        equal = labelled.sum() / max(occurs.sum(), 1)
+        weights = np.where(occurs, equal / np.maximum(labelled, 1), 1.0)
+        return dataclasses.replace(self, class_weights=tuple(float(f"{weight:.4g}") for weight in weights))
 
     @property
     def num_outputs(self) -> int:
@@ -61,18 +118,28 @@ class SegmentationTask(DenseTask):
         return 0, self.num_outputs - 1
 
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Cross entropy against `(1 - ε) onehot + ε / classes`, summed over valid cells; see `Task.loss`."""
-        logits, labels = self.matched(logits, target)
+        """Cross entropy against `(1 - ε) onehot + ε / classes`, summed over valid cells; see `Task.loss`.
+
+        With weights, the number of cells is the sum of theirs.
+        """
+        logits, labels = self.matched(logits, self._known(target))
         valid = labels != IGNORE
         logits = logits.astype(jnp.float32)
         true_logit = jnp.sum(logits * jax.nn.one_hot(labels, self.num_outputs), axis=-1)
         unsmoothed = 1 - self.label_smoothing
         expected_logit = unsmoothed * true_logit + self.label_smoothing * jnp.mean(logits, axis=-1)
-        losses = jax.nn.logsumexp(logits, axis=-1) - expected_logit
+        normalizer = jax.nn.logsumexp(logits, axis=-1)
+        losses = normalizer - expected_logit
+        if self.focal:
+            losses = losses * (-jnp.expm1(jnp.minimum(true_logit - normalizer, -_TINY))) ** self.focal
+        if self.class_weights:
+            weights = jnp.where(valid, self._weights[jnp.where(valid, labels, 0)], 0)
+            return jnp.sum(jnp.where(valid, weights * losses, 0)), jnp.sum(weights)
         return jnp.sum(jnp.where(valid, losses, 0)), count(valid).astype(jnp.float32)
 
     def metrics(self, logits: jax.Array, target: jax.Array) -> Sums:
         """The images' micro IoU, right and valid cells, pixels per target and prediction; see `Task.metrics`."""
+        target = self._known(target)
         matched, cells = self.matched(logits, target)
         hits = jnp.sum(jnp.argmax(matched, axis=-1) == cells, axis=(1, 2))
         valid = jnp.sum(cells != IGNORE, axis=(1, 2))
@@ -84,8 +151,40 @@ class SegmentationTask(DenseTask):
             "images": count(valid > 0),
             "hits": jnp.sum(hits, dtype=jnp.int32),
             "cells": jnp.sum(valid, dtype=jnp.int32),
-            "confusion": self._confusion(target, prediction),
+            "confusion": confusion_counts(jnp.asarray(target, jnp.uint8), prediction, self.num_outputs),
         }
+
+    def details(self, sums: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Returns the IoU of each class, None where it neither occurs nor is predicted, and the confusion matrix.
+
+        Both are at the image's resolution, rows being labels and columns predictions, in pixels; see `Task.details`.
+        """
+        confusion = np.asarray(sums["confusion"])
+        hits = np.diagonal(confusion)
+        union = confusion.sum(axis=1) + confusion.sum(axis=0) - hits
+        ious = [ratio(hit, pixels) for hit, pixels in zip(hits, union, strict=True)]
+        return {
+            "class_iou": dict(zip(self.spec.class_names, ious, strict=True)),
+            "confusion": confusion.astype(int).tolist(),
+        }
+
+    def prepare_target(self, target: jax.Array) -> jax.Array:
+        """Returns classes, `IGNORE` where they are to be ignored; see `Task.prepare_target`."""
+        return self._known(jnp.asarray(target))
+
+    def _known(self, target: jax.Array) -> jax.Array:
+        """Returns targets without the classes that are to be ignored."""
+        if not self.ignore:
+            return target
+        table = np.arange(256, dtype=np.uint8)
+        table[[self.spec.class_names.index(name) for name in self.ignore]] = IGNORE
+        return jnp.asarray(table)[target]
+
+    @property
+    def _weights(self) -> jax.Array:
+        """The weights of the classes, float32, of a mean of 1."""
+        weights = np.asarray(self.class_weights, np.float64)
+        return jnp.asarray(weights / weights.mean(), jnp.float32)
 
     def summarize(self, sums: Mapping[str, np.ndarray]) -> Metrics:
         """See the class docstring for what each metric is, `Task.summarize` for the contract."""
@@ -152,19 +251,15 @@ class SegmentationTask(DenseTask):
 
     def baseline_statistics(self, target: jax.Array) -> Sums:
         """Counts the pixels of each class."""
-        return {"labelled": jnp.sum(self._confusion(target, target), axis=0)}
+        known = jnp.asarray(self._known(target), jnp.uint8)
+        return {"labelled": jnp.sum(confusion_counts(known, known, self.num_outputs), axis=0)}
 
     def baseline_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
         """The smoothed class frequencies: the most frequent class wins, and no constant has a lower loss."""
         labelled = np.asarray(sums["labelled"], np.float64)
         uniform = np.full(self.num_outputs, 1 / self.num_outputs)
+        if self.class_weights and self.is_fitted:
+            labelled = labelled * np.asarray(self.class_weights)
         frequency = labelled / labelled.sum() if labelled.any() else uniform
         smoothed = (1 - self.label_smoothing) * frequency + self.label_smoothing * uniform
         return np.log(np.maximum(smoothed, 1e-9)).astype(np.float32)
-
-    def _confusion(self, target: jax.Array, prediction: jax.Array) -> jax.Array:
-        """Returns int32 (classes, classes): how many valid pixels have each target (row) and prediction (column)."""
-        pair = target.astype(jnp.int32) * self.num_outputs + prediction
-        # IGNORE is larger than any class, so its pairs lie beyond the end and are dropped.
-        counts = jnp.zeros(self.num_outputs**2, jnp.int32).at[pair.ravel()].add(1, mode="drop")
-        return counts.reshape(self.num_outputs, self.num_outputs)

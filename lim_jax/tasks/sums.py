@@ -10,9 +10,29 @@ def count(condition: jax.Array) -> jax.Array:
     return jnp.sum(condition, dtype=jnp.int32)
 
 
+def confusion_counts(target: jax.Array, answer: jax.Array, classes: int) -> jax.Array:
+    """Returns int32 (classes, classes): how often each target (row) got each answer (column).
+
+    Args:
+      target: class indices, of any integer type; what is no class, negative or too large, counts nowhere.
+      answer: class indices of the same shape.
+      classes: their number.
+    """
+    target = target.astype(jnp.int32)
+    pair = jnp.where(target < 0, classes**2, target * classes + answer)  # beyond the end, where it is dropped
+    counts = jnp.zeros(classes**2, jnp.int32).at[pair.ravel()].add(1, mode="drop")
+    return counts.reshape(classes, classes)
+
+
 def ratio(numerator: float | np.ndarray, denominator: float | np.ndarray) -> float | None:
     """Returns the quotient as a Python float, None when the denominator is 0."""
     return float(numerator) / float(denominator) if denominator else None
+
+
+def root_mean(total: float | np.ndarray, number: float | np.ndarray) -> float | None:
+    """Returns the root of the mean of `number` squares that add up to `total`, None for none."""
+    mean = ratio(total, number)
+    return None if mean is None else mean**0.5
 
 
 def histogram(values: jax.Array, valid: jax.Array, upper: float, bins: int) -> jax.Array:
@@ -22,11 +42,16 @@ def histogram(values: jax.Array, valid: jax.Array, upper: float, bins: int) -> j
 
 
 def histogram_median(counts: np.ndarray, upper: float) -> float | None:
-    """Returns the median of what `histogram` counted, interpolated inside its bin; None if that is nothing."""
+    """Returns the median of what `histogram` counted; None if that is nothing.
+
+    Values are taken to lie evenly in their bins. Of an even number of them it is the mean of the two in the middle,
+    which may be in bins that are far apart.
+    """
     cumulative = np.cumsum(counts, dtype=np.float64)
-    half = cumulative[-1] / 2
-    if not half:
+    number = cumulative[-1]
+    if not number:
         return None
-    index = int(np.searchsorted(cumulative, half))
-    before = cumulative[index - 1] if index else 0.0
-    return float((index + (half - before) / counts[index]) * upper / len(counts))
+    ranks = np.array([(number + 1) // 2, (number + 2) // 2])  # counted from 1
+    bins = np.searchsorted(cumulative, ranks)
+    before = cumulative[bins] - counts[bins]
+    return float(np.mean(bins + (ranks - before - 0.5) / counts[bins]) * upper / len(counts))

@@ -8,7 +8,8 @@ among the newest, what only training needs is removed (`_keep_weights_alone`). S
 and a checkpoint appears whole or not at all, so a run that is killed at any moment finds a good one; `stored` reads
 them, and notices what the disk has changed.
 
-On disk `params` has a branch for the loss weights (`loss_weighting.join`), which are apart from it everywhere else.
+Of a run with a moving average, `weights` is the average, and `training` has what is trained, too. On disk `params` has
+a branch for the loss weights (`loss_weighting.join`), which are apart from it everywhere else.
 """
 
 import concurrent.futures
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 PyTree = Any
 _NEWEST_KEPT = 2  # should the last one turn out to be damaged
+_TRAINED = "trained"  # in `training`: the variables, where `weights` has their moving average
 _SET_ASIDE = "damaged"  # the folder in a workdir for checkpoints that were found so
 
 
@@ -77,9 +79,8 @@ class Checkpoints:
             directory,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=_Kept(self._losses, (stored.TOTAL, *tasks)),
-                best_fn=lambda losses: (
-                    0.0
-                ),  # makes the manager write the losses, for older versions; the policy decides
+                # Makes the manager write the losses, for older versions; the policy decides.
+                best_fn=lambda losses: 0.0,
                 cleanup_tmp_directories=True,
                 lightweight_initialize=True,  # it would read the losses, and stumble over damaged ones
             ),
@@ -113,7 +114,7 @@ class Checkpoints:
           UnusableError: the network, or a moment of the optimizer, is not finite; nothing was saved.
         """
         host = jax.device_get(state)
-        weights = _stored_variables(host.variables, host.log_variances)
+        weights = _stored_variables(host.evaluated, host.log_variances)
         training = _training(host)
         if name := digests.first_not_finite(digests.by_name(weights) | digests.by_name(training)):
             raise UnusableError(f"not finite ({name})")
@@ -179,7 +180,7 @@ class Checkpoints:
           UnusableError: something is not as it was saved.
           UserError: it holds another network.
         """
-        wanted = {"weights": _stored_variables(state.variables, state.log_variances), "training": _training(state)}
+        wanted = {"weights": _stored_variables(state.evaluated, state.log_variances), "training": _training(state)}
         found = {"weights": checkpoint.weights(), "training": checkpoint.arrays("training")}
         position = checkpoint.position()
         trees = {item: self._filled(checkpoint, tree, found[item]) for item, tree in wanted.items()}
@@ -188,7 +189,10 @@ class Checkpoints:
         except Exception as error:  # whatever grain makes of a state that is none
             raise stored.damaged("iterator", error) from error
         variables, log_variances = _split_variables(trees["weights"])
-        return dataclasses.replace(state, **variables, log_variances=log_variances, **trees["training"])
+        training = dict(trees["training"])
+        if state.average:
+            training["average"], variables = variables, training.pop(_TRAINED)
+        return dataclasses.replace(state, **variables, log_variances=log_variances, **training)
 
     def set_aside(self, steps: Sequence[int]) -> None:
         """Moves damaged checkpoints out of the way of new ones, to the folder `damaged` of the workdir."""
@@ -389,4 +393,9 @@ def _split_variables(item: Mapping[str, PyTree]) -> tuple[dict[str, PyTree], PyT
 
 
 def _training(state: TrainState) -> PyTree:
-    return {"step": state.step, "opt_state": state.opt_state, "active": state.active}
+    training = {"step": state.step, "opt_state": state.opt_state, "active": state.active}
+    if state.balancing:
+        training["balancing"] = state.balancing
+    if state.average:
+        training[_TRAINED] = state.variables
+    return training

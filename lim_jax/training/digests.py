@@ -20,7 +20,7 @@ Arrays = Mapping[str, np.ndarray]
 
 def leaves_by_name(tree: PyTree) -> dict[str, Any]:
     """Returns the leaves of a tree by their paths, `"params/backbone/..."`, whatever kinds of nodes lead to them."""
-    return {"/".join(map(_text, path)): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def by_name(tree: PyTree) -> dict[str, np.ndarray]:
@@ -30,7 +30,7 @@ def by_name(tree: PyTree) -> dict[str, np.ndarray]:
 
 def like(tree: PyTree, arrays: Arrays) -> PyTree:
     """Returns the arrays as a tree of the structure of `tree`; the inverse of `leaves_by_name`."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: arrays["/".join(map(_text, path))], tree)
+    return jax.tree_util.tree_map_with_path(lambda path, _: arrays[_name(path)], tree)
 
 
 def of_arrays(arrays: Arrays) -> dict[str, str]:
@@ -71,9 +71,5 @@ def _is_finite(array: np.ndarray) -> bool:
     return not np.issubdtype(array.dtype, np.inexact) or bool(np.isfinite(array).all())
 
 
-def _text(key: Any) -> str:
-    """Returns a step of a path without saying whether it was a key, an index or an attribute."""
-    for attribute in ("key", "idx", "name"):
-        if hasattr(key, attribute):
-            return str(getattr(key, attribute))
-    raise TypeError(f"no name for {key!r}")
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -7,23 +7,27 @@ that a resumed run takes the same decisions. A record holds
      "total": {"train": x, "validation": x, "balanced": x}, "bad_steps": n,
      "sparsity": {"group_percent": x, "parameter_percent": x, "died": n, "revived": n, "off_target": x},
      "strength": x, "learning_rate": x, "network": {"parameters": n, "channels": n},
-     "seconds": x, "compile_seconds": {"training": x, "evaluation": x}}
+     "gradient_cosines": {"depth normals": x, ...}, "seconds": x, "compile_seconds": {"training": x, "evaluation": x}}
 
 `network` is the size of the network that the epoch trained (`channels` are those of its backbone), `seconds` what its
 steps took, `compile_seconds["training"]` of it included.
+`gradient_cosines` are between the gradients of two tasks (`task_gradients.group_cosines`), where they are asked for.
 `died` and `revived` count groups over the epoch; `off_target` is how many percentage points sparsity is away from
 `config.sparsity.target`, and missing without one. Where it is more than `TARGET_TOLERANCE` the epoch does not count
 as progress: the best network is the best of those with the sparsity that was asked for.
 `bad_steps` is the number of steps that were skipped because something was not finite (`lim_jax.training.bad_steps`).
-`validation` and the totals of it are missing in epochs without evaluation; a loss is None when the split has no
-label of the task, and one that is not finite counts as none.
+`validation` and the totals of it are missing in epochs without evaluation. A run without a validation split
+(`config.dataset.validation_share=0`) never has them; it has `test`, of the same form, which decides nothing: its last
+network counts as its best. A loss is None when the split has no label of the task, and one that is not finite counts
+as none.
 
 `total["balanced"]` is what epochs are judged by under uncertainty weighting: the geometric mean of the task losses. The
 loss that is trained, `total["validation"]`, falls as long as its weights move, even where every task gets worse. At the
 weights that are best for the losses of an epoch it would be their sum of `1 + log L_t`, and this orders epochs as the
 geometric mean does: a per cent of one task's loss weighs as much as a per cent of another's, whatever their scales.
-With fixed weights (`loss_weighting="uniform"`) the total itself is what epochs are judged by, and there is no
-`balanced`; nor has it a run that began before there was: it is judged by one measure from its beginning to its end.
+The same holds for all methods whose weights move. With fixed weights (`loss_weighting=equal|fixed`) the total itself
+is what epochs are judged by, and there is no `balanced`; nor has it a run that began before there was: it is judged
+by one measure from its beginning to its end.
 
 Everything below is a pure function of the history.
 """
@@ -32,11 +36,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lim_jax import balancing
 from lim_jax.config import Config
 
 Record = Mapping[str, Any]
 
 TARGET_TOLERANCE = 2.0  # percentage points
+LAST_EPOCHS = 10  # over which results on the test split are averaged where there is no validation split
 _SMALLEST = 1e-12  # a loss that has a logarithm
 
 
@@ -52,7 +58,8 @@ def validation_loss(record: Record, task: str | None = None) -> float | None:
 def is_balanced(history: Sequence[Record], config: Config) -> bool:
     """Whether the epoch after these is judged by `total["balanced"]`."""
     totals = [record["total"] for record in history if "validation" in record["total"]]
-    return config.loss_weighting == "uncertainty" and all("balanced" in total for total in totals)
+    moves = balancing.create(config.loss_weighting, config.tasks, config.loss_weights).weights_move
+    return moves and all("balanced" in total for total in totals)
 
 
 def balanced(losses: Iterable[float | None]) -> float | None:
@@ -128,9 +135,31 @@ def learning_rate(history: Sequence[Record], config: Config) -> float:
     return config.learning_rate
 
 
+def evaluated_split(config: Config) -> str:
+    """Returns the split on which epochs are evaluated."""
+    return "validation" if config.dataset.validation_share else "test"
+
+
 def is_evaluated(epoch: int, config: Config) -> bool:
-    """Whether an epoch, counted from 1, ends with an evaluation on the validation split: the last one always does."""
-    return epoch % config.eval_every_epochs == 0 or epoch == config.num_epochs
+    """Whether an epoch, counted from 1, ends with an evaluation: the last does, or those whose results are averaged."""
+    last = 1 if evaluated_split(config) == "validation" else LAST_EPOCHS
+    return epoch % config.eval_every_epochs == 0 or epoch > config.num_epochs - last
+
+
+def mean_of_last(history: Sequence[Record]) -> dict[str, Any]:
+    """Returns the mean results on the test split over the last epochs that were evaluated, `LAST_EPOCHS` at most.
+
+    `{"epochs": their number, "mean": {task: {"loss": x, metric: x}}}`; None for what one of them has not.
+    """
+    last = [record["test"] for record in history if "test" in record][-LAST_EPOCHS:]
+
+    def mean(values: list[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return math.fsum(known) / len(known) if len(known) == len(values) else None
+
+    tasks = last[-1] if last else {}
+    means = {task: {name: mean([test[task][name] for test in last]) for name in tasks[task]} for task in tasks}
+    return {"epochs": len(last), "mean": means}
 
 
 def is_saved(history: Sequence[Record], config: Config) -> bool:

@@ -20,10 +20,13 @@ from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
 from lim_jax.models import layers, pretrained
 from lim_jax.network import Network
+from lim_jax.tasks.base import Task
 
 logger = logging.getLogger(__name__)
 
 PyTree = Any
+_LOOKED_AT = 32  # training examples, for the constant that a head starts at
+_COUNTED = 2000  # training examples, for what tasks take from them
 
 
 def network_of(config: Config, specs: Mapping[str, TargetSpec]) -> Network:
@@ -104,13 +107,61 @@ def _parts(numbers: jax.Array, shapes: Sequence[tuple[int, ...]]) -> list[jax.Ar
     ]
 
 
-def variables_of(config: Config, initializer: VariableInitializer) -> PyTree:
+def fitted(network: Network, source: Any) -> Network:
+    """Returns the network whose tasks have taken from the training examples what they take from them, if any does."""
+    waiting = {name: task for name, task in network.tasks.items() if not task.is_fitted}
+    if not waiting:
+        return network
+    sums = _statistics(waiting, source, _COUNTED)
+    tasks = {name: task.fitted(sums[name]) if name in waiting else task for name, task in network.tasks.items()}
+    return dataclasses.replace(network, tasks=tasks)
+
+
+def _statistics(tasks: Mapping[str, Task], source: Any, number: int) -> dict[str, Any]:
+    """Returns the sums of the tasks' `baseline_statistics` over some training examples, evenly spaced."""
+    from lim_jax.data import pipeline
+    from lim_jax.prediction import evaluation
+
+    def of_example(index: int) -> dict[str, Any]:
+        targets = source[index]["targets"]
+        return {name: task.baseline_statistics(jnp.asarray(targets[name])[None]) for name, task in tasks.items()}
+
+    return evaluation.accumulate(of_example(index) for index in pipeline.evenly_spaced(source, number))
+
+
+def constants_of(network: Network, source: Any) -> dict[str, tuple[str, np.ndarray]]:
+    """Returns where the heads of tasks with `starts_at_constant` start: `{task: (last layer, bias)}`.
+
+    Args:
+      network: a network.
+      source: the training examples, some of which are looked at if need be.
+    """
+    starting = {name: task for name, task in network.tasks.items() if task.starts_at_constant}
+    if not starting:
+        return {}
+    sums = _statistics(starting, source, _LOOKED_AT)
+    return {
+        name: (network.model.heads[name].last_layer, task.baseline_logits(sums[name]))
+        for name, task in starting.items()
+    }
+
+
+def variables_of(
+    config: Config, initializer: VariableInitializer, constants: Mapping[str, tuple[str, np.ndarray]] | None = None
+) -> PyTree:
     """Returns `{"params", "batch_stats"}`: newly drawn, but for a pretrained backbone, or what `config.init_from` has.
+
+    Args:
+      config: of the run.
+      initializer: of the model.
+      constants: what `constants_of` returns; none by default.
 
     Raises:
       UserError: nothing there fits.
     """
     variables = initializer.init(config.seed)
+    for task, (layer, bias) in (constants or {}).items():
+        variables["params"][f"heads_{task}"][layer]["bias"] = jnp.asarray(bias, jnp.float32)
     if config.model.pretrained:
         logger.info("the backbone starts from %s", config.model.pretrained)
         return pretrained.with_backbone(variables, config.model.backbone, config.model.pretrained)

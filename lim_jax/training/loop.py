@@ -28,6 +28,7 @@ from lim_jax.training.interruption import Interruption
 from lim_jax.training.profiling import Profile
 from lim_jax.training.resuming import save, start_or_resume
 from lim_jax.training.run import Run, Standing, make_programs, make_run
+from lim_jax.training.state import method_of
 
 logger = logging.getLogger(__name__)
 
@@ -107,12 +108,16 @@ def begin_epoch(run: Run, standing: Standing) -> None:
     opt_state = state.opt_state
     if config.published.reset_optimizer_every_epoch and not is_resumed:
         opt_state = jax.jit(standing.programs.optimizer.init)(state.learned)
+    balancing = state.balancing
+    if balancing and not is_resumed:
+        balancing = method_of(config).begin_epoch(jax.device_get(balancing))
     rate = history_lib.learning_rate(standing.history, config)
     hyperparams = dict(opt_state.hyperparams, learning_rate=np.float32(rate))
     frozen = history_lib.frozen_tasks(standing.history, config.tasks, config.early_stopping_patience)
     state = dataclasses.replace(
         state,
         opt_state=opt_state._replace(hyperparams=hyperparams),
+        balancing=balancing,
         active={task: np.bool_(task not in frozen) for task in config.tasks},
     )
     standing.state = devices.replicate(state, run.local_devices)
@@ -164,12 +169,14 @@ def end_epoch(run: Run, standing: Standing, seconds: float, compile_seconds: flo
     """Records the epoch, lets the network shrink and evaluates it where it is time to, and saves it."""
     config, epoch = run.config, standing.epoch
     new = record.of_training(run, standing, seconds, compile_seconds)
+    if config.log_gradient_cosines:
+        new["gradient_cosines"] = record.gradient_cosines(run, standing)
     zeros = group_watch.zeros(standing.state.params, run.groups)
     shrink(run, standing, zeros)
     shares = group_watch.shares(standing.state.params, run.groups, config, standing.shrinking.original)
     new["sparsity"] = shares | group_watch.changes(standing.zero_groups, group_watch.pattern(zeros))
     if history_lib.is_evaluated(epoch, config):
-        new = record.with_validation(new, run, standing)
+        new = record.with_evaluation(new, run, standing)
     standing.history.append(new)
     standing.epoch_sums = None
     if history_lib.is_saved(standing.history, config):

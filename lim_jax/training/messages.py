@@ -47,12 +47,14 @@ def describe(run: Run, standing: Standing) -> None:
 def epoch_line(record: Mapping[str, Any], network: Network, config: Config) -> str:
     """Returns the line that tells how an epoch went."""
     parts = [f"epoch {record['epoch']}/{config.num_epochs}: loss {record['total']['train']:.4g}"]
-    if "validation" in record:
+    split = "test" if "test" in record else "validation"
+    if split in record:
         metrics = [
-            f"{name} {task.published_metric} {number(record['validation'][name][task.published_metric])}"
+            f"{name} {task.published_metric} {number(record[split][name][task.published_metric])}"
             for name, task in network.tasks.items()
         ]
-        parts.append(f"validation {number(record['total']['validation'])} ({', '.join(metrics)})")
+        total = f" {number(record['total'][split])}" if split in record["total"] else ""
+        parts.append(f"{split}{total} ({', '.join(metrics)})")
     zero = record["sparsity"]["group_percent"]
     parts.append(f"{zero:.1f} % of groups zero")
     if record.get("bad_steps"):

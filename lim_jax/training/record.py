@@ -7,12 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from lim_jax import balancing
 from lim_jax import network as network_lib
+from lim_jax.data import pipeline
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import compile_time
-from lim_jax.training import bad_steps, divergence, history, loss_weighting
+from lim_jax.training import bad_steps, divergence, history
 from lim_jax.training.run import Run, Standing
-from lim_jax.training.state import last_strength
+from lim_jax.training.state import last_learning_rate, last_strength, method_of
 
 PyTree = Any
 
@@ -71,7 +73,7 @@ def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: f
         "total": {"train": total / steps},
         "bad_steps": standing.epoch_sums.get("bad_steps", 0),
         "strength": last_strength(standing.state.opt_state),
-        "learning_rate": float(standing.state.opt_state.hyperparams["learning_rate"]),
+        "learning_rate": last_learning_rate(standing.state.opt_state, run.config, run.steps_per_epoch),
         "network": {
             "parameters": network_lib.num_parameters(standing.state.params),
             "channels": network_lib.num_channels(standing.network),
@@ -81,25 +83,44 @@ def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: f
     }
 
 
-def with_validation(record: Mapping[str, Any], run: Run, standing: Standing) -> dict[str, Any]:
-    """Returns the record with the results of an evaluation on the validation split."""
+def with_evaluation(record: Mapping[str, Any], run: Run, standing: Standing) -> dict[str, Any]:
+    """Returns the record with the results of an evaluation on the validation split, or on what is in its place."""
     started = time.monotonic()
-    batches = evaluation.split_batches(run.dataset, "validation", run.config)
-    validation = standing.programs.evaluate(standing.state.variables, batches)
-    uncertainty = run.config.loss_weighting == "uncertainty"
-    total = {"validation": validation_total(validation, standing.state.log_variances if uncertainty else None)}
-    if history.is_balanced(standing.history, run.config):
-        total["balanced"] = history.balanced(values["loss"] for values in validation.values())
+    split = history.evaluated_split(run.config)
+    found = standing.programs.evaluate(
+        standing.state.evaluated, evaluation.split_batches(run.dataset, split, run.config)
+    )
     return {
         **record,
-        "validation": validation,
-        "total": {**record["total"], **total},
+        split: found,
+        "total": {**record["total"], **(_totals(found, run, standing) if split == "validation" else {})},
         "compile_seconds": {**record["compile_seconds"], "evaluation": compile_time.since(started)},
     }
 
 
-def validation_total(validation: evaluation.Results, log_variances: Mapping[str, jax.Array] | None) -> float | None:
-    """Returns the loss over all tasks, weighted as in training; None if the split has no label of any task."""
+def gradient_cosines(run: Run, standing: Standing) -> dict[str, float]:
+    """Returns the cosine between the gradients of each pair of tasks, on a batch from all over the training split."""
+    source = run.dataset.sources["train"]
+    number = max(run.config.batch_size // jax.process_count(), len(run.local_devices))
+    examples = [source[index] for index in pipeline.evenly_spaced(source, number)]  # a batch is never larger
+    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
+    found = jax.device_get(standing.programs.cosines(standing.state, batch))
+    tasks = list(enumerate(sorted(run.config.tasks)))
+    return {f"{one} {other}": float(found[i, j]) for i, one in tasks for j, other in tasks if i < j}
+
+
+def _totals(validation: evaluation.Results, run: Run, standing: Standing) -> dict[str, float | None]:
+    """Returns the losses over all tasks by which an epoch is judged, given those of each on the validation split."""
+    total = {"validation": validation_total(validation, method_of(run.config), standing.state.log_variances)}
+    if history.is_balanced(standing.history, run.config):
+        total["balanced"] = history.balanced(values["loss"] for values in validation.values())
+    return total
+
+
+def validation_total(
+    validation: evaluation.Results, method: balancing.Balancing, log_variances: Mapping[str, jax.Array]
+) -> float | None:
+    """Returns the loss over all tasks that a method judges by; None if the split has no label of any task."""
     losses = {task: np.float32(values["loss"] or 0) for task, values in validation.items()}
     labelled = {task: np.float32(values["loss"] is not None) for task, values in validation.items()}
-    return float(loss_weighting.combine(losses, labelled, log_variances)) if any(labelled.values()) else None
+    return float(method.judged(losses, labelled, log_variances)) if any(labelled.values()) else None

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from lim_jax.figures import report, tables
 from lim_jax.network import Network, Trained
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import whole_files
-from lim_jax.training import checkpoints
+from lim_jax.training import checkpoints, history
 from lim_jax.training.run import Run, Standing
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def finish(run: Run, standing: Standing) -> dict[str, Any]:
     content = measure(run, standing, best)
     if jax.process_index() == 0:
         whole_files.write_json(run.workdir / _FILE, content)
-        _draw_report(run, standing, best, content["sparsity"]["layers"])
+        _draw_report(run, standing, best, content)
     table = tables.results(content, best.network.tasks)
     logger.info("%s\nalso in %s; figures in %s", table, run.workdir / _FILE, run.workdir / "report")
     _warn_of_useless_tasks(content, best.network)
@@ -42,20 +42,24 @@ def measure(run: Run, standing: Standing, best: Trained) -> dict[str, Any]:
     """Returns the content of `results.json`, given the best network; those of the checkpoints may differ in size."""
     evaluators = {_key(standing.network): standing.programs.evaluate}  # compiled already
 
-    def evaluate(trained: Trained, split: str) -> evaluation.Results:
+    def evaluator_of(trained: Trained) -> evaluation.Evaluator:
         key = _key(trained.network)
         if key not in evaluators:
             evaluators[key] = evaluation.Evaluator(trained.network, run.local_devices)
-        return evaluators[key](trained.variables, evaluation.split_batches(run.dataset, split, run.config))
+        return evaluators[key]
 
-    def of_task(task: str) -> Trained:
-        return checkpoints.load_network(run.workdir, task)
+    def evaluate(trained: Trained, split: str) -> evaluation.Results:
+        batches = evaluation.split_batches(run.dataset, split, run.config)
+        return evaluator_of(trained)(trained.variables, batches)
+
+    batches = evaluation.split_batches(run.dataset, "test", run.config)
+    test, details = evaluator_of(best).with_details(best.variables, batches)
 
     params = best.variables["params"]
     return {
-        "test": evaluate(best, "test"),
-        "validation": evaluate(best, "validation"),
-        "test_best_per_task": {task: evaluate(of_task(task), "test")[task] for task in best.network.tasks},
+        "test": test,
+        **({"test_details": details} if details else {}),
+        **_by_validation(run, standing, best, evaluate),
         "test_constant": _baseline(run, best.network),
         "sparsity": sparsity.sparsity_summary(params, run.groups, standing.shrinking.original).to_json(),
         "parameters": network_lib.num_parameters(params),
@@ -76,15 +80,32 @@ def _baseline(run: Run, network: Network) -> evaluation.Results:
     return evaluation.baseline(network, train, test, run.local_devices)
 
 
-def _draw_report(run: Run, standing: Standing, best: Trained, layers: Mapping[str, Any]) -> None:
-    """Writes the figures; `layers` is the sparsity of each layer."""
+def _by_validation(
+    run: Run, standing: Standing, best: Trained, evaluate: Callable[[Trained, str], evaluation.Results]
+) -> dict[str, Any]:
+    """Returns the results that a validation split decides; without one, the mean of the last epochs' instead."""
+    if history.evaluated_split(run.config) == "test":
+        return {"validation": {}, "test_last_epochs": history.mean_of_last(standing.history)}
+
+    def of_task(task: str) -> Trained:
+        return checkpoints.load_network(run.workdir, task)
+
+    return {
+        "validation": evaluate(best, "validation"),
+        "test_best_per_task": {task: evaluate(of_task(task), "test")[task] for task in best.network.tasks},
+    }
+
+
+def _draw_report(run: Run, standing: Standing, best: Trained, content: Mapping[str, Any]) -> None:
+    """Writes the figures; `content` is that of `results.json`."""
     batch = _examples(run.dataset, "test")
     predict = evaluation.predictor(best.network, batch["image"].shape[1:3])
     report.write_report(
         run.workdir / "report",
         tasks=best.network.tasks,
         history=standing.history,
-        layers=layers,
+        layers=content["sparsity"]["layers"],
+        details=content.get("test_details", {}),
         batch=batch,
         predictions=jax.device_get(predict(best.variables, batch["image"])),
     )

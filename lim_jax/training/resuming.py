@@ -16,7 +16,7 @@ from lim_jax.errors import UserError
 from lim_jax.network import Network
 from lim_jax.training import checkpoints, divergence, initialization, shrinking, stored
 from lim_jax.training.run import Run, Standing, make_programs
-from lim_jax.training.state import TrainState, create_train_state, make_optimizer
+from lim_jax.training.state import TrainState, first_state, make_optimizer
 from lim_jax.training.stored import Stored, UnusableError
 
 logger = logging.getLogger(__name__)
@@ -89,11 +89,13 @@ def described(dataset: Dataset) -> dict[str, Any]:
 def _start(run: Run) -> Standing:
     """Makes a new network; its programs are compiled while its parameters are drawn."""
     network = initialization.network_of(run.config, run.dataset.specs)
+    network = initialization.fitted(network, run.dataset.sources["train"])
     initializer, shapes = _shapes(run, network)
     original = shrinking.begin(shapes.params, run.groups, run.config)
     programs = make_programs(run, network, shapes, original)
-    variables = initialization.variables_of(run.config, initializer)
-    state = create_train_state(variables, run.config.tasks, programs.optimizer)
+    constants = initialization.constants_of(network, run.dataset.sources["train"])
+    variables = initialization.variables_of(run.config, initializer, constants)
+    state = first_state(variables, programs.optimizer, run.config)
     return Standing(network, programs, state, history=[], shrinking=original)
 
 
@@ -173,5 +175,5 @@ def _shapes(run: Run, network: Network) -> tuple[initialization.VariableInitiali
     """Returns what makes the variables of a network, and the shapes of the state before its first step."""
     initializer = initialization.VariableInitializer(network.model, run.config.dataset.image_size)
     optimizer = make_optimizer(run.config, run.groups, run.steps_per_epoch)
-    create = functools.partial(create_train_state, tasks=run.config.tasks, optimizer=optimizer)
+    create = functools.partial(first_state, optimizer=optimizer, config=run.config)
     return initializer, jax.eval_shape(create, initializer.shapes)

@@ -1,6 +1,7 @@
 """What a run is made of: what stays the same, where it stands, and what is compiled for its network."""
 
 import dataclasses
+import functools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from lim_jax.network import Network
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import compilation, devices, platforms
 from lim_jax.sparsity.groups import Groups
+from lim_jax.training import task_gradients
 from lim_jax.training.checkpoints import Checkpoints
 from lim_jax.training.shrinking import Shrinking
 from lim_jax.training.state import TrainState, make_optimizer, sparse_groups
@@ -73,11 +75,12 @@ def make_run(
 
 
 class Programs(NamedTuple):
-    """What trains and evaluates one network."""
+    """What trains and evaluates one network; `cosines` is `task_gradients.group_cosines`, None where nobody asks."""
 
     optimizer: optax.GradientTransformation
     train_step: TrainStep
     evaluate: evaluation.Evaluator
+    cosines: Any
 
 
 @dataclasses.dataclass
@@ -125,6 +128,14 @@ def make_programs(
     optimizer = make_optimizer(run.config, run.groups, run.steps_per_epoch, shrinking.original, platform)
     train_step = TrainStep(network, optimizer, run.config, run.local_devices)
     if trains and jax.process_count() == 1:  # with several, pmap turns each one's batch into its share of an array
-        example = run.dataset.sources["train"][0]
+        changes = augmentation.create(run.config.augmentation, run.dataset.specs)
+        example = pipeline.example_shapes(run.dataset.sources["train"], changes)
         train_step.compile_ahead(state, compilation.batch_shapes(example, run.config.batch_size))
-    return Programs(optimizer, train_step, evaluation.Evaluator(network, run.local_devices))
+    cosines = None
+    if run.config.log_gradient_cosines:
+        computed = network.on(platforms.of(run.local_devices))
+        of_groups = functools.partial(
+            task_gradients.group_cosines, network=computed, config=run.config, groups=run.groups
+        )
+        cosines = devices.data_parallel(of_groups, run.local_devices, num_replicated=1)
+    return Programs(optimizer, train_step, evaluation.Evaluator(network, run.local_devices), cosines)

@@ -104,6 +104,9 @@ def shrink(
         params=compacted.variables["params"],
         batch_stats=compacted.variables["batch_stats"],
         opt_state=_take_moments(state, compacted.cuts),
+        average={name: compaction.take(tree, compacted.cuts) for name, tree in state.average.items()}
+        if state.average
+        else (),
     )
     zero_epochs = _take_counts(shrinking.zero_epochs, layers, compacted.cuts)
     return (

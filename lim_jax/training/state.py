@@ -4,6 +4,7 @@ The optimizer is `lim_jax.sparsity.proximal_adam` behind
 `optax.inject_hyperparams`, so that learning rate and strength are data in the state, not compiled constants.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lim_jax import models, sparsity
+from lim_jax import balancing, models, sparsity
 from lim_jax.config import Config
 from lim_jax.runtime import platforms
 from lim_jax.sparsity.groups import Groups
-from lim_jax.training import loss_weighting
+from lim_jax.training import loss_weighting, schedules
 
 PyTree = Any
+_EPS, _B2 = 1e-8, 0.999  # of Adam
 
 
 @flax.struct.dataclass
@@ -33,6 +35,8 @@ class TrainState:
       batch_stats: float32 pytree: running means and variances of the batch norms.
       opt_state: the optimizer's state.
       active: {task: bool scalar}; the head of a task that is not active stays as it is.
+      balancing: the state of the method that balances the tasks (`lim_jax.balancing`); {} for most.
+      average: the moving average of `variables` (`averaging`); () if the run has none.
     """
 
     step: jax.Array
@@ -41,11 +45,18 @@ class TrainState:
     batch_stats: PyTree
     opt_state: PyTree
     active: Mapping[str, jax.Array]
+    balancing: PyTree = dataclasses.field(default_factory=dict)
+    average: PyTree = ()
 
     @property
     def variables(self) -> dict[str, PyTree]:
         """What the model is applied with: `{"params", "batch_stats"}`."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def evaluated(self) -> dict[str, PyTree]:
+        """What is evaluated and kept as the network: the moving average, if there is one."""
+        return self.average or self.variables
 
     @property
     def learned(self) -> dict[str, PyTree]:
@@ -59,6 +70,11 @@ def sparse_groups(config: Config) -> Groups:
     A run makes it once: what is compiled for these groups is found again by this object.
     """
     return functools.partial(models.backbone_groups, scope=config.sparsity.scope)
+
+
+def method_of(config: Config) -> balancing.Balancing:
+    """Returns the method by which the tasks are balanced."""
+    return balancing.create(config.loss_weighting, config.tasks, config.loss_weights)
 
 
 def make_optimizer(
@@ -80,32 +96,63 @@ def make_optimizer(
     platform = platform or platforms.default().name
     wanted = config.sparsity
     sparse = wanted.penalty != "none" and (wanted.strength > 0 or wanted.target > 0)
-    start = wanted.start_epoch * steps_per_epoch
-    coupled = config.published.coupled_weight_decay_when_dense and not sparse
+    start = schedules.num_steps(wanted.start_epoch, config, steps_per_epoch)
+    total = schedules.num_steps(config.num_epochs, config, steps_per_epoch)
+    as_published = config.published.coupled_weight_decay_when_dense and not sparse
+    factor = schedules.factor(config, steps_per_epoch)
 
     def build(learning_rate, strength):
-        if coupled:
-            decay = optax.add_decayed_weights(config.weight_decay, _is_decayed)
-            return optax.chain(decay, optax.adam(learning_rate))
-        if wanted.target > 0:
-            strength = sparsity.TargetSparsity(wanted.target, config.num_epochs * steps_per_epoch, start)
-        elif start > 0:
-            strength = functools.partial(_from_step, start, strength)
-        return sparsity.proximal_adam(
-            learning_rate,
-            strength,
-            groups,
-            weight_decay=config.weight_decay,
-            weight_decay_mask=_is_decayed,
-            penalty=wanted.penalty if sparse else "none",
-            metric=wanted.metric,
-            bias_corrected=wanted.bias_corrected,
-            original=original,
-            platform=platform,
-        )
+        rate = learning_rate if factor is None else functools.partial(_scaled, factor, learning_rate)
+        inner = _adam(config, rate, coupled=as_published or config.weight_decay_form == "coupled")
+        if not as_published:
+            if wanted.target > 0:
+                strength = sparsity.TargetSparsity(wanted.target, total, start)
+            elif start > 0:
+                strength = functools.partial(_from_step, start, strength)
+            inner = sparsity.proximal(
+                inner,
+                rate,
+                strength,
+                groups,
+                penalty=wanted.penalty if sparse else "none",
+                metric=wanted.metric,
+                eps=_EPS,
+                bias_correction=_B2 if wanted.bias_corrected else None,
+                original=original,
+                platform=platform,
+            )
+        if config.accumulation_steps > 1:
+            return optax.MultiSteps(inner, config.accumulation_steps).gradient_transformation()
+        return inner
 
     strength = float(wanted.strength) if sparse else 0.0
     return optax.inject_hyperparams(build)(learning_rate=config.learning_rate, strength=strength)
+
+
+def _adam(config: Config, rate: optax.ScalarOrSchedule, *, coupled: bool) -> optax.GradientTransformation:
+    """Returns Adam with weight decay in its step (decoupled) or in the gradient (coupled), of gradients as clipped."""
+    if coupled:
+        decay = optax.add_decayed_weights(config.weight_decay, _is_decayed)
+        adam = optax.chain(decay, optax.adam(rate, b2=_B2, eps=_EPS))
+    else:
+        adam = optax.adamw(rate, b2=_B2, eps=_EPS, weight_decay=config.weight_decay, mask=_is_decayed)
+    if config.gradient_clipping:
+        return optax.chain(optax.clip_by_global_norm(config.gradient_clipping), adam)
+    return adam
+
+
+def last_learning_rate(opt_state: PyTree, config: Config, steps_per_epoch: int) -> float:
+    """Returns the learning rate of the last step, or of the one whose gradients are being accumulated."""
+    base, factor = float(opt_state.hyperparams["learning_rate"]), schedules.factor(config, steps_per_epoch)
+    if factor is None:
+        return base
+    return base * float(factor(max(int(opt_state.count) - 1, 0) // config.accumulation_steps))
+
+
+def completed_steps(opt_state: PyTree) -> jax.Array | None:
+    """Returns how many steps the optimizer has completed, each of several accumulated batches; None if of one each."""
+    state = opt_state.inner_state
+    return state.gradient_step if isinstance(state, optax.MultiStepsState) else None
 
 
 def last_strength(opt_state: PyTree) -> float:
@@ -126,8 +173,33 @@ def _from_step(start: int, value: jax.Array, count: jax.typing.ArrayLike) -> jax
     return jnp.where(jnp.greater_equal(count, start), value, 0.0)
 
 
-def create_train_state(variables: PyTree, tasks: Sequence[str], optimizer: optax.GradientTransformation) -> TrainState:
-    """Returns the state before the first step, with the model's `variables`."""
+def _scaled(factor: optax.Schedule, base: jax.Array, count: jax.Array) -> jax.Array:
+    return base * factor(count)
+
+
+def first_state(variables: PyTree, optimizer: optax.GradientTransformation, config: Config) -> TrainState:
+    """Returns the state before the first step of the run that `config` describes."""
+    method, averages = method_of(config), config.ema_decay > 0
+    return create_train_state(variables, config.tasks, optimizer, method=method, averages=averages)
+
+
+def create_train_state(
+    variables: PyTree,
+    tasks: Sequence[str],
+    optimizer: optax.GradientTransformation,
+    *,
+    method: balancing.Balancing | None = None,
+    averages: bool = False,
+) -> TrainState:
+    """Returns the state before the first step.
+
+    Args:
+      variables: of the model.
+      tasks: their names.
+      optimizer: of the run.
+      method: that balances the tasks; None: one without a state.
+      averages: whether there is a moving average of the variables.
+    """
     log_variances = loss_weighting.initial_log_variances(tasks)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -136,4 +208,10 @@ def create_train_state(variables: PyTree, tasks: Sequence[str], optimizer: optax
         batch_stats=variables["batch_stats"],
         opt_state=jax.jit(optimizer.init)(loss_weighting.join(variables["params"], log_variances)),
         active={task: jnp.ones((), bool) for task in tasks},
+        balancing={} if method is None else method.init(len(tasks)),
+        average=jax.tree.map(jnp.copy, _variables(variables)) if averages else (),
     )
+
+
+def _variables(variables: PyTree) -> dict[str, PyTree]:
+    return {name: variables[name] for name in ("params", "batch_stats")}

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lim_jax import models
+from lim_jax import balancing, models
 from lim_jax.config import Config
 from lim_jax.network import Network
 from lim_jax.runtime import compilation, devices, platforms
-from lim_jax.training import bad_steps, loss_weighting
+from lim_jax.training import averaging, bad_steps, loss_weighting, task_gradients
 from lim_jax.training.interruption import ASKED, DUE
-from lim_jax.training.state import TrainState
+from lim_jax.training.state import TrainState, completed_steps, method_of
 
 PyTree = Any
 Batch = Mapping[str, Any]
@@ -49,6 +49,9 @@ def batch_gradients(state: TrainState, batch: Batch, *, network: Network, config
     Losses are means over the valid pixels or examples of the *global* batch, and batch norm uses its moments,
     so the result does not depend on the number of devices.
     """
+    method = method_of(config)
+    if isinstance(method, balancing.GradientBalancing):
+        return _balanced_gradients(state, batch, method, network=network, config=config)
     axis = devices.reduction_axis()
     model = models.recomputing(network.model) if config.recompute else network.model
     images = models.normalize_images(batch["image"])
@@ -68,21 +71,40 @@ def batch_gradients(state: TrainState, batch: Batch, *, network: Network, config
         sums = devices.total(sums, axis)
         losses = {name: total / jnp.maximum(count, 1) for name, (total, count) in sums.items()}
         valid_counts = {name: count for name, (_, count) in sums.items()}
-        weighting = log_variances if config.loss_weighting == "uncertainty" else None
-        return loss_weighting.combine(losses, valid_counts, weighting), (updated["batch_stats"], sums)
+        total = method.total(losses, valid_counts, log_variances, state.balancing, dropout_key)
+        return total, (updated["batch_stats"], sums)
 
     (total, (batch_stats, sums)), gradients = jax.value_and_grad(objective, has_aux=True)(state.learned)
     # Every device differentiated the global loss with respect to its own copy of what is learned.
     gradients, batch_stats = devices.mean((gradients, batch_stats), axis)
-    sums = {"losses": sums, "total": (total, jnp.float32(1))}
+    return BatchGradients(gradients, batch_stats, _sums_of(sums, total, batch))
+
+
+def _balanced_gradients(
+    state: TrainState, batch: Batch, method: balancing.GradientBalancing, *, network: Network, config: Config
+) -> BatchGradients:
+    """Returns the gradients of a batch as a method weighs those of the tasks; see `batch_gradients`."""
+    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    found = task_gradients.separate(state, batch, network, config, key)
+    of_params = task_gradients.balanced(found, method, key, at_features=config.rep_grad)
+    gradients = {name: of_params[name] for name in state.params}
+    gradients, batch_stats = devices.mean((gradients, found.batch_stats), devices.reduction_axis())
+    learned = loss_weighting.join(gradients, jax.tree.map(jnp.zeros_like, state.log_variances))
+    total = sum((loss / jnp.maximum(count, 1) for loss, count in found.sums.values()), jnp.float32(0))
+    return BatchGradients(learned, batch_stats, _sums_of(found.sums, total, batch))
+
+
+def _sums_of(losses: Mapping[str, Any], total: jax.Array, batch: Batch) -> PyTree:
+    """Returns `BatchGradients.sums`."""
+    sums = {"losses": losses, "total": (total, jnp.float32(1))}
     for wish in (ASKED, DUE):
         if wish in batch:
-            sums[wish] = devices.total(jnp.sum(batch[wish]), axis)
-    return BatchGradients(gradients, batch_stats, sums)
+            sums[wish] = devices.total(jnp.sum(batch[wish]), devices.reduction_axis())
+    return sums
 
 
 def update(
-    state: TrainState, batch_gradients: BatchGradients, *, optimizer: optax.GradientTransformation
+    state: TrainState, batch_gradients: BatchGradients, *, optimizer: optax.GradientTransformation, config: Config
 ) -> tuple[TrainState, PyTree]:
     """Takes a step of `optimizer` along the gradients of a batch; heads that are not active stay as they are.
 
@@ -101,14 +123,18 @@ def update(
         updates = _only_active(state.active, updates, jax.tree.map(jnp.zeros_like, updates))
         learned: Any = optax.apply_updates(state.learned, updates)
         params, log_variances = loss_weighting.split(learned)
-        new = TrainState(
+        new = dataclasses.replace(
+            state,
             step=state.step + 1,
             params=params,
             log_variances=log_variances,
             batch_stats=_only_active(state.active, batch_stats, state.batch_stats),
             opt_state=opt_state,
-            active=state.active,
         )
+        if state.balancing:
+            new = dataclasses.replace(new, balancing=_after_step(state.balancing, sums["losses"], config))
+        if config.ema_decay:
+            new = dataclasses.replace(new, average=_averaged(state, new, config.ema_decay))
         return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, state)  # a computation may be in float64
 
     def passed_over() -> TrainState:
@@ -119,11 +145,51 @@ def update(
     return jax.lax.cond(jnp.all(finite) & has_label, taken, passed_over), sums | {bad_steps.FINITE: finite}
 
 
+def _after_step(before: balancing.State, sums: Mapping[str, Any], config: Config) -> balancing.State:
+    """Returns the state of the method of balancing after a step along a batch with these sums."""
+    return method_of(config).after_step(before, *_stacked(sums))
+
+
+def _stacked(sums: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
+    """Returns the tasks' losses and which tasks have labels, as methods of balancing have them."""
+    losses = {task: total / jnp.maximum(count, 1) for task, (total, count) in sums.items()}
+    return balancing.stacked(losses, {task: count for task, (_, count) in sums.items()})
+
+
+def measured_again(state: TrainState, batch: Batch, *, network: Network, config: Config) -> TrainState:
+    """Returns the state after a look at the losses of the batch that the last step was along, on one device's share."""
+    axis = devices.reduction_axis()
+    key = jax.random.fold_in(jax.random.key(config.seed), state.step - 1)  # the dropout of that step
+    logits, _ = network.model.apply(
+        state.variables,
+        models.normalize_images(batch["image"]),
+        train=True,
+        axis_name=axis,
+        mutable=["batch_stats"],
+        rngs={"dropout": key},
+    )
+    sums = {name: task.loss(logits[name], batch["targets"][name]) for name, task in network.tasks.items()}
+    found = method_of(config).after_measuring(state.balancing, *_stacked(devices.total(sums, axis)))
+    return dataclasses.replace(state, balancing=found)
+
+
+def _averaged(state: TrainState, new: TrainState, limit: float) -> PyTree:
+    """Returns the moving average after a step; batches whose gradients are only added up leave it as it is."""
+    before, after = completed_steps(state.opt_state), completed_steps(new.opt_state)
+    moved = averaging.moved(state.average, new.variables, new.step if after is None else after, limit)
+    moved = {name: _only_active(state.active, tree, state.average[name]) for name, tree in moved.items()}
+    if after is None:
+        return moved
+    return jax.tree.map(functools.partial(jnp.where, after > before), moved, state.average)
+
+
 def whole_step(
     state: TrainState, batch: Batch, *, network: Network, config: Config, optimizer: optax.GradientTransformation
 ) -> tuple[TrainState, PyTree]:
     """`batch_gradients` and `update` as one function, for platforms that run them as one program."""
-    return update(state, batch_gradients(state, batch, network=network, config=config), optimizer=optimizer)
+    return update(
+        state, batch_gradients(state, batch, network=network, config=config), optimizer=optimizer, config=config
+    )
 
 
 class TrainStep:
@@ -147,14 +213,20 @@ class TrainStep:
             self._whole = devices.data_parallel(whole, local_devices, num_replicated=1, donate_first=True)
         gradients_of = functools.partial(batch_gradients, network=network, config=config)
         self._gradients: Any = devices.data_parallel(gradients_of, local_devices, num_replicated=1)
-        updated = functools.partial(update, optimizer=optimizer)
+        updated = functools.partial(update, optimizer=optimizer, config=config)
         self._update: Any = devices.replicated(updated, local_devices, donate_first=True)
+        self._measured: Any = None
+        if method_of(config).measures_again:
+            measured = functools.partial(measured_again, network=network, config=config)
+            self._measured = devices.data_parallel(measured, local_devices, num_replicated=1, donate_first=True)
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, PyTree]:
         """Takes a step."""
         if self._whole is not None:
-            return self._whole(state, batch)
-        return self._update(state, self._gradients(state, batch))
+            state, sums = self._whole(state, batch)
+        else:
+            state, sums = self._update(state, self._gradients(state, batch))
+        return (state if self._measured is None else self._measured(state, batch)), sums
 
     def compile_ahead(self, state: TrainState, batch: Batch) -> None:
         """Starts compiling for a state and a batch of these shapes; they, or anything with shapes and dtypes."""

@@ -119,11 +119,7 @@ def _compiled_backbones(networks: dict[str, Any], dtype: str, images: jax.Array)
 
     Networks of the same widths share a program.
     """
-    forms = platforms.default().forms
-    folded = {
-        name: compaction.fold_batch_norm(models.with_implementation(model, forms), variables)
-        for name, (model, variables) in networks.items()
-    }
+    folded = {name: _folded(*network) for name, network in networks.items()}
     backbones = {name: models.with_dtype(model, dtype).backbone for name, (model, _) in folded.items()}
     weights = {name: {"params": jax.device_put(found["params"]["backbone"])} for name, (_, found) in folded.items()}
     names = {backbone.architecture: name for name, backbone in backbones.items()}
@@ -138,11 +134,15 @@ def _compiled_backbones(networks: dict[str, Any], dtype: str, images: jax.Array)
 
 def _folded_backbone(model: Any, variables: Any, images: jax.Array) -> Any:
     """Returns a function that runs the backbone on `images`, batch norm folded into the convolutions."""
-    model = models.with_implementation(model, platforms.default().forms)
-    folded, weights = compaction.fold_batch_norm(model, variables)
-    params = jax.device_put(weights["params"]["backbone"])
+    folded, variables = _folded(model, variables)
+    params = jax.device_put(variables["params"]["backbone"])
     forward = jax.jit(folded.backbone.apply)
     return lambda: forward({"params": params}, images)
+
+
+def _folded(model: Any, variables: Any) -> tuple[Any, dict[str, Any]]:
+    """Returns a network with its batch norms folded, computed as suits this machine."""
+    return compaction.fold_batch_norm(models.with_implementation(model, platforms.default().forms), variables)
 
 
 def _zero_groups(variables: Any) -> float:

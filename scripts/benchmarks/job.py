@@ -28,6 +28,7 @@ class Job:
       image_size: height and width in pixels.
       dtype: of the computation.
       strength: the strength λ of the group lasso.
+      loss_weighting: as in a configuration; with ":features" after it, `rep_grad`.
       torch_reference: checkout of the paper's public code, for the contenders that run it.
     """
 
@@ -40,6 +41,7 @@ class Job:
     image_size: int = 128
     dtype: str = "float32"
     strength: float = 1e-5
+    loss_weighting: str = "uncertainty"
     torch_reference: str = ""
 
     def sizes(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from lim_jax.ops import gpu, taps
 from lim_jax.runtime import devices, memory, platforms
 from lim_jax.training import initialization
 from lim_jax.training import step as train_step
-from lim_jax.training.state import create_train_state, make_optimizer, sparse_groups
+from lim_jax.training.state import create_train_state, make_optimizer, method_of, sparse_groups
 
 _SGD = optax.sgd(1e-6)
 
@@ -81,7 +81,7 @@ def convolution_forms(kernel_size: int, dilation: int) -> dict[str, Callable[[ja
 
 
 def _first_state(job: Job, config: Any, variables: Any) -> Any:
-    return create_train_state(variables, config.tasks, _optimizer_of(job, config))
+    return create_train_state(variables, config.tasks, _optimizer_of(job, config), method=method_of(config))
 
 
 def _optimizer_of(job: Job, config: Any) -> Any:

@@ -20,23 +20,23 @@ def run(arguments: argparse.Namespace) -> None:
 
 def render(lines: Sequence[Line]) -> str:
     """Returns the tables for which there are lines, the goals first."""
-    parts = [_machines(lines), _table("what | beside | measured | ratio | goal", _goals(lines))]
+    parts = [_machines(lines), table("what | beside | measured | ratio | goal", _goals(lines))]
     sections = {
-        "All times": _table(
+        "All times": table(
             "what | contender | dtype | ms: median (smallest to largest) | peak GPU memory | first run after s | cache",
             _times(lines),
         ),
-        "Compact backbones": _table(
+        "Compact backbones": table(
             "network | dtype | batch | ms in a row | ms of a single call | times faster | GMACs", _compact(lines)
         ),
         "Forms of convolutions": _convolutions(lines),
-        "Programs": _table(
+        "Programs": table(
             "what | contender | dtype | program | fusions | custom calls | GFLOP | GB accessed | MB held | temporary",
             _programs(lines),
         ),
     }
-    parts += [f"### {title}\n\n{table}" for title, table in sections.items() if table]
-    parts += [f"### Where the time goes: {title}\n\n{table}" for title, table in _profiles(lines).items()]
+    parts += [f"### {title}\n\n{text}" for title, text in sections.items() if text]
+    parts += [f"### Where the time goes: {title}\n\n{text}" for title, text in _profiles(lines).items()]
     parts.append("\n".join(_missing(lines)))
     return "\n\n".join(part for part in parts if part)
 
@@ -132,7 +132,7 @@ def _convolutions(lines: Sequence[Line]) -> str:
         shape = f"{line['cells']}², {line['inputs']}→{line['outputs']}"
         kernel = f"{line['kernel_size']}×{line['kernel_size']}, {line['dilation']}"
         rows.append((shape, kernel, line["dtype"], f"{line['gflops']:.0f}", *(cell(line, name) for name in names)))
-    return _table(" | ".join(("map, channels", "kernel, rate", "dtype", "GFLOP", *names)), rows)
+    return table(" | ".join(("map, channels", "kernel, rate", "dtype", "GFLOP", *names)), rows)
 
 
 def _programs(lines: Sequence[Line]) -> Iterable[Sequence[str]]:
@@ -152,7 +152,7 @@ def _profiles(lines: Sequence[Line]) -> dict[str, str]:
             kernel = line["kernel"].replace("|", "\\|")
             cells = (f"`{kernel}`", f"{line['ms']:.3f}", f"{line['calls']:.0f}", f"{100 * line['share']:.1f} %")
             rows.setdefault(title, []).append(cells)
-    return {title: _table("kernel | ms a step | calls a step | share", found) for title, found in rows.items()}
+    return {title: table("kernel | ms a step | calls a step | share", found) for title, found in rows.items()}
 
 
 def _missing(lines: Sequence[Line]) -> Iterable[str]:
@@ -163,7 +163,8 @@ def _missing(lines: Sequence[Line]) -> Iterable[str]:
                 yield f"- {reason.replace('_', ' ')}: {name}: {str(line[reason]).strip().splitlines()[-1]}"
 
 
-def _table(header: str, rows: Iterable[Sequence[str]]) -> str:
+def table(header: str, rows: Iterable[Sequence[str]]) -> str:
+    """Returns a table of cells, its header with " | " between them; nothing where there are no rows."""
     found = [f"| {' | '.join(row)} |" for row in rows]
     rule = "|".join("---" for _ in header.split(" | "))
     return "\n".join([f"| {header} |", f"|{rule}|", *found]) if found else ""

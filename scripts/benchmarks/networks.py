@@ -19,6 +19,8 @@ def configuration(job: Job) -> Config:
     config.model.backbone, config.model.width_multiplier = job.backbone, job.width_multiplier
     config.model.head_channels = job.head_channels
     config.batch_size, config.dtype, config.sparsity.strength = job.batch_size, job.dtype, job.strength
+    config.loss_weighting, _, at = job.loss_weighting.partition(":")
+    config.rep_grad = at == "features"
     config.dataset.image_size = (job.image_size, job.image_size)
     return config
 

@@ -1,7 +1,8 @@
 """The same network as anybody would write it in Flax: `nn.Conv`, `nn.BatchNorm`, `nn.max_pool`, `optax.adamw`.
 
 The baseline that comes with the benchmarks. `from_lim_jax` renames lim_jax's parameters to this module's, with which
-both compute the same outputs (tests/test_benchmark.py). Losses and their weighting are lim_jax's own, few operations.
+both compute the same outputs (tests/scripts/test_benchmark.py). Losses and their weighting are lim_jax's own, few
+operations.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from benchmarks.job import OUTPUTS, Job
 from benchmarks.lim_jax_code import Repeated
 from benchmarks.random_batch import batch
 from lim_jax import models
+from lim_jax.balancing import Uncertainty
 from lim_jax.models import resnet
 from lim_jax.training import loss_weighting
 
@@ -161,7 +163,7 @@ def train_step(
         sums = {name: task.loss(logits[name], batch["targets"][name]) for name, task in tasks.items()}
         losses = {name: total / jnp.maximum(weight, 1) for name, (total, weight) in sums.items()}
         weights = {name: weight for name, (_, weight) in sums.items()}
-        return loss_weighting.combine(losses, weights, params["loss_weighting"]), updated["batch_stats"]
+        return Uncertainty().judged(losses, weights, params["loss_weighting"]), updated["batch_stats"]
 
     (loss, batch_stats), gradients = jax.value_and_grad(objective, has_aux=True)(params)
     updates, opt_state = tx.update(gradients, opt_state, params)

@@ -82,9 +82,8 @@ def _start(command: list[str]) -> tuple[float, float]:
             if _FIRST_STEP in line:
                 elapsed = time.perf_counter() - started
                 break
-        os.kill(
-            process.pid, signal.SIGKILL
-        )  # not process.kill(): that would reap one that has ended, without its memory
+        # Not process.kill(): that would reap one that has ended, without its memory.
+        os.kill(process.pid, signal.SIGKILL)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if elapsed is None:

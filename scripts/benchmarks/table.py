@@ -2,11 +2,11 @@
 
 import argparse
 
-from benchmarks import comparison, startup
+from benchmarks import comparison, markdown, startup
 from benchmarks.comparison import ratio
 from benchmarks.job import job_from
 
-_HEADER = "| what | against | medians | ratio | target |\n|---|---|---|---|---|"
+_HEADER = "what | against | medians | ratio | target"
 
 # (what, baseline): how many times faster than it lim_jax is to be.
 _TARGETS = {
@@ -23,23 +23,21 @@ def run(arguments: argparse.Namespace) -> None:
     kinds = ("step", "optimizer", "inference")
     measured = {what: comparison.compare(job_from(arguments, what), arguments.rounds) for what in kinds}
     started = startup.measure(arguments)
-    rows = [_HEADER]
+    rows = []
     for what, contenders in measured.items():
         for baseline in list(contenders)[1:]:
             rows.append(_row(what, baseline, contenders))
     if "paper" in measured["step"]:
         memory = 1 / ratio(measured["step"], "paper")["memory"]
         sizes = " / ".join(f"{measured['step'][name].memory['peak_memory_mb']:.0f}" for name in ("lim_jax", "paper"))
-        rows.append(f"| memory of training | paper | {sizes} MB | {memory:.2f} | ≤ 0.8 |")
-    rows.append(
-        f"| first step after start | empty cache | {started['filled_s']:.1f} / {started['empty_s']:.1f} s "
-        f"| {started['time']:.1f} | ≥ 3, ≤ 15 s |"
-    )
-    print("\n" + "\n".join(rows))
+        rows.append(("memory of training", "paper", f"{sizes} MB", f"{memory:.2f}", "≤ 0.8"))
+    seconds = f"{started['filled_s']:.1f} / {started['empty_s']:.1f} s"
+    rows.append(("first step after start", "empty cache", seconds, f"{started['time']:.1f}", "≥ 3, ≤ 15 s"))
+    print("\n" + markdown.table(_HEADER, rows))
 
 
-def _row(what: str, baseline: str, contenders: dict[str, comparison.Measured]) -> str:
+def _row(what: str, baseline: str, contenders: dict[str, comparison.Measured]) -> tuple[str, ...]:
     medians = " / ".join(f"{contenders[name].median:.3g}" for name in ("lim_jax", baseline))
     times = ratio(contenders, baseline)["time"]
     target = f"≥ {_TARGETS[what, baseline]:g}" if (what, baseline) in _TARGETS else ""
-    return f"| {what} | {baseline} | {medians} s | {times:.2f} | {target} |"
+    return what, baseline, f"{medians} s", f"{times:.2f}", target

@@ -1,4 +1,4 @@
-"""Writes small data sets in the two layouts of NYU-v2, with frames whose contents are known."""
+"""Writes small data sets in the layouts of NYU-v2, with frames whose contents are known."""
 
 import json
 import pathlib
@@ -6,7 +6,11 @@ import pathlib
 import cv2
 import numpy as np
 
+from lim_jax.data import nyu40
+from lim_jax.data.specs import IGNORE
+
 SIZE = (24, 32)
+PNG_VOIDS = (0, 127, 255, (127, 128, 127))
 
 
 def frame(index: int) -> dict[str, np.ndarray]:
@@ -61,4 +65,35 @@ def write_nyud_mt(root: pathlib.Path, splits: dict[str, list[int]], image_type: 
             np.save(root / f"normals/{number:04d}.npy", f["normals"])
             np.save(root / f"depth/{number:04d}.npy", f["depth"])
         (root / "gt_sets" / f"{split}.txt").write_text("".join(f"{number:04d}\n" for number in numbers))
+    return root
+
+
+def write_nyudv2_png(root: pathlib.Path, splits: dict[str, list[int]]) -> pathlib.Path:
+    """Writes frames as NYUDv2.tar.gz has them: as in `write_nyud_mt`, but normals as PNG with any kind of void."""
+    write_nyud_mt(root, splits)
+    for numbers in splits.values():
+        for number in numbers:
+            normals = frame(number)["normals"]
+            stored = np.round((normals + 1) * 127.5).astype(np.uint8)
+            stored[~normals.any(-1)] = PNG_VOIDS[number % len(PNG_VOIDS)]
+            cv2.imwrite(str(root / f"normals/{number:04d}.png"), stored[..., ::-1])
+            (root / f"normals/{number:04d}.npy").unlink()
+    return root
+
+
+def write_mtan(root: pathlib.Path, splits: dict[str, list[int]]) -> pathlib.Path:
+    """Writes frames in the layout of MTAN and LibMTL; `splits` has "train" and "val"."""
+    for split, numbers in splits.items():
+        for position, number in enumerate(numbers):
+            f = frame(number)
+            labels = np.where(f["classes"] == IGNORE, -1, nyu40.to_13(f["classes"]).astype(np.float32))
+            arrays = {
+                "image": f["image"] / 255.0,
+                "label": labels,
+                "depth": f["depth"][..., None],
+                "normal": f["normals"],
+            }
+            for part, array in arrays.items():
+                (root / split / part).mkdir(parents=True, exist_ok=True)
+                np.save(root / split / part / f"{position}.npy", array)
     return root

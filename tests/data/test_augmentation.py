@@ -1,5 +1,6 @@
 """Augmentation: image and targets of rooms, where geometry is exact, stay true to each other."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -135,6 +136,76 @@ def test_image_and_labels_are_cropped_alike():
         assert np.mean(zoomed["image"][..., 0].astype(int) - zoomed["targets"]["segmentation"] * 20.0) < 2
 
 
+def test_what_a_small_image_does_not_fill_counts_nowhere(room):
+    example = room[0]
+    small = augmentation.zoom(example, SPECS, 0.5, -24, -32, "keep", (48, 64))
+    inside = (slice(12, 36), slice(16, 48))
+    for name, spec in SPECS.items():
+        target, missing = small["targets"][name], spec.missing(SIZE)
+        if spec.kind == "attribute":
+            assert target == 1
+            continue
+        np.testing.assert_array_equal(target[inside], example["targets"][name][1::2, 1::2])
+        target[inside] = missing[inside]
+        np.testing.assert_array_equal(target, missing)
+    assert np.all(small["image"][:12] == augmentation.PADDING) and np.all(
+        small["image"][:, 48:] == augmentation.PADDING
+    )
+
+
+def test_padding_puts_the_example_into_the_middle(room):
+    example = room[0]
+    padded = augmentation.pad(example, SPECS, (53, 64))
+    np.testing.assert_array_equal(padded["image"][2:50], example["image"])
+    np.testing.assert_array_equal(padded["targets"]["normals"][2:50], example["targets"]["normals"])
+    assert not padded["targets"]["depth"][:2].any() and not padded["targets"]["depth"][50:].any()
+
+
+def test_scales_come_from_the_set_or_the_range(room):
+    example = room[0]
+    example["targets"]["depth"] = np.full(SIZE, 6, np.float32)
+    depths = {}
+    for name, settings in {"set": {"scales": (1, 1.2, 1.5)}, "range": {"min_scale": 0.5, "max_scale": 2.0}}.items():
+        changes = augmentation.Augmentation(SPECS, crop_size=(40, 48), **settings)
+        made = [changes.random_map(example, np.random.default_rng(seed)) for seed in range(40)]
+        assert {each["image"].shape for each in made} == {(40, 48, 3)}
+        assert {each["targets"]["normals"].shape for each in made} == {(40, 48, 3)}
+        depths[name] = [each["targets"]["depth"].max() for each in made]
+    assert {round(float(depth), 4) for depth in depths["set"]} == {6, 5, 4}
+    assert 3 <= min(depths["range"]) < 3.5 and 10 < max(depths["range"]) <= 12
+
+
+def test_no_class_has_too_large_a_share_of_a_crop():
+    labels = np.zeros((40, 40), np.uint8)
+    labels[:, 30:] = 1
+    labels[:10] = 255  # does not count
+    example = {"image": np.zeros((40, 40, 3), np.uint8), "targets": {"segmentation": labels}}
+    shares = {}
+    for limit in (1.0, 0.75):
+        changes = augmentation.Augmentation({"segmentation": SPECS["segmentation"]}, crop_size=(20, 20))
+        changes = dataclasses.replace(changes, max_class_share=limit)
+        crops = [changes.random_map(example, np.random.default_rng(seed)) for seed in range(60)]
+        shares[limit] = [augmentation.largest_share(crop["targets"]["segmentation"]) for crop in crops]
+    assert np.mean(np.array(shares[1.0]) > 0.75) > 0.5
+    assert np.mean(np.array(shares[0.75]) > 0.75) < 0.05  # ten tries, each with a chance of one in three
+    assert augmentation.largest_share(np.array([1, 1, 2, 255, 255, 255])) == pytest.approx(2 / 3)
+
+
+def test_hue_turns_colours_and_leaves_greys():
+    image = np.array([[[200, 0, 0], [90, 90, 90], [0, 0, 60]]], np.float32)
+    np.testing.assert_allclose(augmentation.recolor(image, 1, 120), [[[0, 200, 0], [90] * 3, [60, 0, 0]]], atol=0.01)
+    np.testing.assert_allclose(augmentation.recolor(image, 0.5, 0)[0, 0], [200, 100, 100], atol=0.01)
+
+
+def test_photometric_distortion_keeps_to_its_bounds():
+    grey = np.full((4, 4, 3), 100, np.uint8)
+    made = [augmentation.distort(grey, np.random.default_rng(seed)) for seed in range(200)]
+    values = np.array([each[0, 0] for each in made], int)
+    assert np.all(values == values[:, :1]), "grey stays grey"
+    assert 34 <= values.min() < 50 and 160 < values.max() <= 198
+    assert 10 < np.sum(values[:, 0] == 100) < 90, "a quarter has neither brightness nor contrast changed"
+
+
 def test_jitter_changes_what_it_says():
     image = np.random.default_rng(0).integers(60, 120, (8, 8, 3)).astype(np.uint8)
     np.testing.assert_array_equal(augmentation.jitter(image, 1, 1, 1), image)
@@ -146,7 +217,9 @@ def test_jitter_changes_what_it_says():
 
 def test_random_changes_come_from_the_generator_alone(room):
     example = room[0]
-    changes = augmentation.Augmentation(SPECS, True, 1.5, 0.3)
+    changes = augmentation.Augmentation(
+        SPECS, True, 1.5, 0.3, min_scale=0.5, max_class_share=0.3, photometric_distortion=True
+    )
     copy = pickle.loads(pickle.dumps(changes))
     results = [made.random_map(example, np.random.default_rng(seed)) for made in (changes, copy) for seed in (1, 2)]
     for name in example["targets"]:
@@ -176,7 +249,14 @@ class Sources:
 
 
 def test_a_restored_iterator_repeats_the_same_changes():
-    changes = augmentation.Augmentation({"depth": SPECS["depth"]}, True, 1.5, 0.3)
+    changes = augmentation.Augmentation(
+        {"depth": SPECS["depth"]},
+        True,
+        color_jitter=0.3,
+        scales=(0.5, 1.5),
+        crop_size=(7, 9),
+        photometric_distortion=True,
+    )
     batches = pipeline.train_iterator(Sources(), batch_size=3, seed=0, augmentation=changes)
     first = [next(batches) for _ in range(2)]
     state = batches.get_state()

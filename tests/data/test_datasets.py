@@ -4,7 +4,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from lim_jax.data import datasets, load
+from lim_jax.data import datasets, load, pipeline
+from lim_jax.data.specs import IGNORE
 from lim_jax.errors import UserError
 
 
@@ -30,6 +31,29 @@ def test_image_size_and_split_sizes_keep_records_apart(tmp_path):
     other = load(_config(tmp_path, image_size=(24, 16), split_sizes=(1, 2, 1)), ("depth",))
     assert other.sources["train"][0]["targets"]["depth"].shape == (24, 16)
     assert len(other.sources["train"]) == 1
+
+
+def test_what_is_scored_may_be_padded_or_of_another_size(tmp_path):
+    tasks = ("depth", "segmentation")
+    plain, padded, scored = (
+        load(_config(tmp_path, **more), tasks) for more in ({}, {"padded_size": (20, 24)}, {"scored_size": (32, 48)})
+    )
+    native = load(_config(tmp_path, image_size=(32, 48)), tasks)
+    for split in datasets.SPLITS:
+        image, targets = plain.sources[split][0].values()
+        of_padded, of_scored = padded.sources[split][0], scored.sources[split][0]
+        if split == "train":
+            assert of_padded["image"].shape == of_scored["image"].shape == (16, 24, 3)
+            continue
+        np.testing.assert_array_equal(of_padded["image"][2:18], image)
+        np.testing.assert_array_equal(of_padded["targets"]["depth"][2:18], targets["depth"])
+        assert np.all(of_padded["targets"]["segmentation"][[0, 1, 18, 19]] == IGNORE)
+        np.testing.assert_array_equal(of_scored["image"], image)
+        np.testing.assert_array_equal(of_scored["targets"]["depth"], native.sources[split][0]["targets"]["depth"])
+    batches = list(pipeline.evaluation_batches(scored.sources["test"], scored.specs, batch_size=2))
+    assert batches[0]["image"].shape == (2, 16, 24, 3)
+    assert batches[0]["targets"]["segmentation"].shape == (2, 32, 48)
+    assert np.all(batches[0]["targets"]["segmentation"][1] == IGNORE)
 
 
 def test_data_dir_defaults_to_that_of_tfds(tmp_path, monkeypatch):

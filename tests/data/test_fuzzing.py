@@ -13,7 +13,7 @@ import pytest
 
 from lim_jax.data import records, rooms
 from lim_jax.data.problems import Problems
-from lim_jax.data.sources import files, folder, nyu, task_file
+from lim_jax.data.sources import files, folder, nyu_layouts, task_file
 from lim_jax.errors import UserError
 from tests.data import folder_trees
 
@@ -158,7 +158,7 @@ def test_damaged_yaml(tmp_path):
 def test_a_damaged_list_of_frames(tmp_path):
     path = tmp_path / "nyu_v2_3task.json"
     content = {split: [[f"{part}/{split}.png" for part in "abcd"]] for split in ("train", "val", "test")}
-    assert _survives(path, json.dumps(content).encode(), lambda: nyu.find_layout(tmp_path)) > 0
+    assert _survives(path, json.dumps(content).encode(), lambda: nyu_layouts.find_layout(tmp_path)) > 0
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,14 @@ import numpy as np
 from lim_jax import tasks
 from lim_jax.data.specs import IGNORE, TargetSpec
 
-KINDS = ("segmentation", "depth", "normals", "attribute")
+IMAGE_KINDS = ("attribute", "category", "number")
+KINDS = ("segmentation", "depth", "normals", *IMAGE_KINDS)
 SIZES = ((72, 104), (75, 101))  # whole cells; cut-off cells
 CLASSES = ("wall", "floor", "chair", "lamp", "void-like class that never occurs")
 
 
 def make_task(kind: str, **settings) -> tasks.Task:
-    return tasks.create(TargetSpec(kind, kind, CLASSES if kind == "segmentation" else ()), **settings)
+    return tasks.create(TargetSpec(kind, kind, CLASSES if kind in ("segmentation", "category") else ()), **settings)
 
 
 def random_target(kind: str, rng: np.random.Generator, batch: int, size: tuple[int, int]) -> np.ndarray:
@@ -30,11 +31,15 @@ def random_target(kind: str, rng: np.random.Generator, batch: int, size: tuple[i
         vectors = rng.standard_normal((batch, *size, 3)) + np.array([0, -1, 0.5])
         vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
         return np.where(invalid[..., None], 0, vectors).astype(np.float32)
+    if kind == "category":
+        return np.where(invalid[:, 0, 0], -1, rng.choice(len(CLASSES) - 1, size=batch)).astype(np.int16)
+    if kind == "number":
+        return np.where(invalid[:, 0, 0], np.nan, rng.normal(1.5, 3, batch)).astype(np.float32)
     return np.where(invalid[:, 0, 0], -1, rng.random(batch) < 0.6).astype(np.int8)
 
 
 def random_logits(task: tasks.Task, rng: np.random.Generator, batch: int, size: tuple[int, int]) -> np.ndarray:
-    cells = () if task.spec.kind == "attribute" else (-(-size[0] // 8), -(-size[1] // 8))
+    cells = () if task.spec.kind in IMAGE_KINDS else (-(-size[0] // 8), -(-size[1] // 8))
     return rng.standard_normal((batch, *cells, task.num_outputs)).astype(np.float32)
 
 

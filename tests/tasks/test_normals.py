@@ -38,6 +38,18 @@ def test_loss_and_gradient(size):
     assert_gradient(task, lambda x: reference_loss(x, target)[0], logits, target)
 
 
+def test_absolute_error_of_unit_vectors():
+    """As InvPT's: summed over the components, a mean over the valid pixels."""
+    task, logits, target = examples.random_case("normals", error="l1")
+    assert task.loss_label == "absolute error"
+    cells = target[:, ::8, ::8].astype(np.float64)
+    valid = cells.any(-1)
+    vectors = np.tanh(np.asarray(logits, np.float64))
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    expected = np.abs(vectors - cells).sum(-1)[valid].sum(), valid.sum()
+    np.testing.assert_allclose(examples.loss(task, logits, target), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("size", examples.SIZES)
 def test_metrics(size):
     task, logits, target = examples.random_case("normals", size=size)

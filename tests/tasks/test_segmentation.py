@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from lim_jax.data.specs import IGNORE, TargetSpec
+from lim_jax.errors import UserError
 from lim_jax.tasks import create
 from lim_jax.tasks.palette import class_colors
 from tests.tasks import examples
@@ -117,3 +118,57 @@ def test_palette(number):
     np.testing.assert_array_equal(colors, class_colors(150)[:number])
     grey = np.array([128, 128, 128])
     assert np.abs(colors.astype(int) - grey).max(axis=1).min() > 30
+
+
+def test_weights_focal_loss_and_classes_to_be_ignored():
+    """Cell by cell in float64; weighted as torch's cross entropy is, by the sum of the weights."""
+    weights, focal, ignored = (1.0, 2.0, 0.5, 4.0, 1.0), 2.0, "floor"
+    settings = {"class_weights": weights, "focal": focal, "ignore": (ignored,), "label_smoothing": 0.1}
+    task, logits, target = examples.random_case("segmentation", **settings)
+    total = weight = 0.0
+    for b, i, j in np.ndindex(logits.shape[:3]):
+        label = target[b, 8 * i, 8 * j]
+        if label == IGNORE or examples.CLASSES[label] == ignored:
+            continue
+        logs = np.float64(logits[b, i, j]) - np.log(np.exp(np.float64(logits[b, i, j])).sum())
+        wanted = np.full(5, 0.1 / 5) + 0.9 * (np.arange(5) == label)
+        total -= weights[label] * (1 - np.exp(logs[label])) ** focal * (wanted @ logs)
+        weight += weights[label]
+    found, number = examples.loss(task, logits, target)
+    assert found / number == pytest.approx(total / weight, rel=1e-4)
+    without = examples.make_task("segmentation")
+    hidden = np.where(target == examples.CLASSES.index(ignored), IGNORE, target)
+    expected = examples.summary(without, (logits, hidden))
+    assert examples.summary(task, (logits, target)) == pytest.approx(expected, rel=1e-6)
+    assert IGNORE in task.prepare_target(np.uint8([[1]]))
+
+
+def test_balanced_weights_give_each_class_that_occurs_the_same_share():
+    task = examples.make_task("segmentation", class_weights="balanced")
+    assert not task.is_fitted
+    labelled = np.array([600, 300, 90, 10, 0])
+    weights = np.array(task.fitted({"labelled": labelled}).class_weights)
+    np.testing.assert_allclose(weights[:4] * labelled[:4], 250, rtol=1e-3)
+    assert weights[4] == 1
+
+
+def test_details_are_the_confusion_and_the_iou_of_each_class():
+    task = examples.make_task("segmentation")
+    confusion = np.zeros((5, 5))
+    confusion[0, 0], confusion[0, 1], confusion[1, 1] = 6, 2, 4
+    details = task.details({"confusion": confusion})
+    assert list(details["class_iou"].values()) == [6 / 8, 4 / 6, None, None, None]
+    assert details["confusion"][0] == [6, 2, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"class_weights": (1.0, 2.0)}, "has 2 numbers, but segmentation has 5 classes"),
+        ({"ignore": ("ceiling",)}, "no class 'ceiling': it has wall, floor"),
+        ({"ignore": examples.CLASSES}, "leaves no class"),
+    ],
+)
+def test_settings_that_do_not_fit_the_classes_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        examples.make_task("segmentation", **settings)

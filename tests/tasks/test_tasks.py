@@ -25,6 +25,8 @@ each_variant = pytest.mark.parametrize(
         ("depth", {"target": "metres", "error": "berhu"}),
         ("depth", {"loss_resolution": "image", "target": "metres", "most": 3.0}),
         ("segmentation", {"loss_resolution": "image"}),
+        ("segmentation", {"class_weights": (1.0, 2.0, 0.5, 3.0, 1.0), "focal": 0.5, "ignore": ("lamp",)}),
+        ("number", {"mean": 1.0, "scale": 2.5}),
         ("normals", {"loss_resolution": "image"}),
     ],
 )
@@ -98,7 +100,7 @@ def test_predictions_and_prepared_targets_have_the_same_terms(kind, size):
     for values in (np.asarray(prediction[0]), np.asarray(prepared[0])):
         picture = task.picture(values)
         assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
-        assert kind == "attribute" or picture.shape[:2] == size
+        assert kind in examples.IMAGE_KINDS or picture.shape[:2] == size
 
 
 @each_kind
@@ -121,6 +123,8 @@ def test_counts_are_integers(kind):
             "depth": {"absolute", "squared"},
             "normals": {"cosine", "angle"},
             "attribute": set(),
+            "category": set(),
+            "number": {"absolute", "squared", "centred", "centred_squared"},
         }[kind]
     )
 
@@ -129,6 +133,7 @@ def test_counts_are_integers(kind):
 def test_published_metric_comes_first(kind):
     assert examples.make_task("depth", target="metres").published_metric == "abs_err"
     published = {"segmentation": "iou", "depth": "mae", "normals": "cosine_similarity", "attribute": "accuracy"}
+    published |= {"category": "accuracy", "number": "mae"}
     assert examples.make_task(kind).published_metric == published[kind]
 
 

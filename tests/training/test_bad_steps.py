@@ -14,6 +14,7 @@ from lim_jax.training.state import TrainState
 from lim_jax.training.step import BatchGradients, update
 
 OPTIMIZER = optax.adamw(0.1, weight_decay=0.1)
+CONFIG = ml_collections.ConfigDict({"ema_decay": 0.0})
 
 
 def state_and_gradients():
@@ -67,7 +68,7 @@ def with_loss(loss, count=6.0):
 def test_what_a_step_does_to_the_state(change, moves, bad):
     state, batch = state_and_gradients()
     change(batch)
-    new, sums = jax.jit(lambda state, batch: update(state, batch, optimizer=OPTIMIZER))(state, batch)
+    new, sums = jax.jit(lambda state, batch: update(state, batch, optimizer=OPTIMIZER, config=CONFIG))(state, batch)
     assert new.step == state.step + 1
     changed = jax.tree.leaves(
         jax.tree.map(
@@ -80,7 +81,7 @@ def test_what_a_step_does_to_the_state(change, moves, bad):
 
 def test_a_step_is_taken_as_without_the_check():
     state, batch = state_and_gradients()
-    new, _ = jax.jit(lambda state, batch: update(state, batch, optimizer=OPTIMIZER))(state, batch)
+    new, _ = jax.jit(lambda state, batch: update(state, batch, optimizer=OPTIMIZER, config=CONFIG))(state, batch)
 
     @jax.jit
     def unchecked(gradients, opt_state, learned):

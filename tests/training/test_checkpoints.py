@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from lim_jax import evaluate
+from lim_jax import balancing, evaluate
 from lim_jax.errors import UserError
 from lim_jax.training import checkpoints, digests, stored
 from lim_jax.training.stored import UnusableError
@@ -131,6 +131,23 @@ def test_what_goes_wrong_in_the_background_is_raised_at_the_next_wait(tmp_path, 
     with pytest.raises(OSError, match="No space left"):
         checkpointer.wait()
     checkpointer.__exit__(None, None, None)
+
+
+def test_an_average_is_the_network_and_what_is_trained_comes_back_beside_it(tmp_path):
+    method = balancing.create("famo")
+
+    def state(step):
+        plain = saved.small_state(step)
+        variables = jax.tree.map(lambda leaf: leaf + step, plain.variables)
+        weighed = jax.tree.map(lambda leaf: np.asarray(leaf + step, leaf.dtype), method.init(1))
+        return dataclasses.replace(plain, average=variables, balancing=weighed)
+
+    saved.save(tmp_path, {4: 0.5}, state)
+    found, _ = resumed(tmp_path, state(8))
+    assert_equal(found, state(4))
+    (checkpoint,) = stored.all_of(tmp_path)
+    kernel = checkpoint.weights()["params/conv/kernel"]
+    np.testing.assert_array_equal(kernel, state(4).average["params"]["conv"]["kernel"])
 
 
 def test_the_two_newest_and_the_best_are_kept(tmp_path):

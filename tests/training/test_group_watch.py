@@ -1,17 +1,15 @@
 """Sparsity in the training loop: a target that resumes exactly, what is reported of the groups."""
 
 import json
-import os
-import signal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from lim_jax import sparsity
 from lim_jax.training import checkpoints, group_watch, loop
 from lim_jax.training.state import create_train_state, last_strength, make_optimizer, sparse_groups
+from tests.training.interrupted import assert_same_variables, history_of, train_in_two_parts
 from tests.training.tiny import tiny_config
 
 pytestmark = pytest.mark.slow
@@ -64,26 +62,9 @@ def test_a_target_survives_an_interruption(data_dir, tmp_path, monkeypatch):
     results = loop.train_and_evaluate(config, tmp_path / "whole")
     assert results["sparsity"]["layers"]["heads"]["groups"] > 0
 
-    step_done = loop.Progress.step_done
-
-    def interrupted(self, step):
-        if step == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step_done(self, step)
-
-    monkeypatch.setattr(loop.Progress, "step_done", interrupted)
-    with pytest.raises(SystemExit):
-        loop.train_and_evaluate(config, tmp_path / "parts")
-    monkeypatch.undo()
-    assert loop.train_and_evaluate(config, tmp_path / "parts") == results
+    assert train_in_two_parts(config, tmp_path / "parts", monkeypatch, step=5) == results
     whole, parts = (history_of(tmp_path / name) for name in ("whole", "parts"))
     assert whole == parts
     assert whole[0]["strength"] != whole[1]["strength"]
     assert whole[1]["sparsity"].keys() >= {"died", "revived", "off_target"}
-    variables = [checkpoints.load_network(tmp_path / name, checkpoints.LATEST).variables for name in ("whole", "parts")]
-    jax.tree.map(np.testing.assert_array_equal, *variables)
-
-
-def history_of(workdir):
-    history = checkpoints.latest_meta(workdir)["history"]
-    return [{key: value for key, value in record.items() if "seconds" not in key} for record in history]
+    assert_same_variables(tmp_path / "whole", tmp_path / "parts", checkpoints.LATEST)

@@ -106,12 +106,28 @@ def settings(**changes):
         "learning_rate_schedule": "constant",
         "plateau_patience": 2,
         "plateau_factor": 0.5,
+        "loss_weighting": "uncertainty",
+        "loss_weights": (),
+        "dataset": types.SimpleNamespace(validation_share=0.1),
     }
     return types.SimpleNamespace(**(values | changes))
 
 
 def test_which_epochs_are_evaluated():
     assert [epoch for epoch in range(1, 6) if history.is_evaluated(epoch, settings(num_epochs=5))] == [2, 4, 5]
+
+
+def test_without_a_validation_split_the_last_epochs_are_evaluated_and_averaged():
+    config = settings(num_epochs=14, dataset=types.SimpleNamespace(validation_share=0))
+    evaluated = [epoch for epoch in range(1, 15) if history.is_evaluated(epoch, config)]
+    assert evaluated == [2, *range(4, 15)]
+    past = [{"epoch": epoch, "total": {"train": 1.0}} for epoch in range(1, 15)]
+    for epoch in evaluated:
+        past[epoch - 1]["test"] = {"depth": {"loss": 1.0, "mae": float(epoch), "f1": None if epoch == 6 else 1.0}}
+    assert history.mean_of_last(past) == {"epochs": 10, "mean": {"depth": {"loss": 1.0, "mae": 9.5, "f1": None}}}
+    assert history.mean_of_last(past[:1]) == {"epochs": 0, "mean": {}}
+    assert not any(history.is_best(past[:end]) for end in range(1, 15))
+    assert not history.should_stop(past, ("depth",), 1)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +187,7 @@ def test_epochs_are_judged_by_the_change_of_every_task_not_by_moving_weights(los
     [
         ([], "uncertainty", True),
         ([], "uniform", False),
+        ([], "famo", True),
         (records([None, None]), "uncertainty", True),
         (balanced_records((1, 2)), "uncertainty", True),
         (records([3.0, None]), "uncertainty", False),  # an older version began it

@@ -3,12 +3,15 @@
 Of those, the distribution is tested, and that no two kernels share any.
 """
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lim_jax import models
+from lim_jax import network as network_lib
 from lim_jax.data.specs import TargetSpec
 from lim_jax.models import resnet, torch_weights
 from lim_jax.training import initialization
@@ -107,3 +110,31 @@ def test_how_a_backbone_is_dilated(backbone, pretrained, dilations, expected):
     config.model.update(backbone=backbone, pretrained=pretrained, dilations=dilations)
     network = initialization.network_of(config, {"depth": TargetSpec("depth", "depth")})
     assert network.model.backbone.architecture == resnet.architecture(backbone, 0.125, expected)
+
+
+def test_tasks_begin_with_what_the_training_examples_say():
+    """A head in metres starts at their median, numbers are standardised, and classes weigh by how rare they are."""
+    specs = {
+        "depth": TargetSpec("depth", "depth"),
+        "age": TargetSpec("age", "number"),
+        "parts": TargetSpec("parts", "segmentation", ("a", "b")),
+    }
+    config = tiny_config("")
+    config.depth.target, config.segmentation.class_weights = "metres", "balanced"
+    labels = np.zeros((32, 40), np.uint8)
+    labels[:8] = 1
+    source = [
+        {"targets": {"depth": np.full((32, 40), 3, np.float32), "age": np.float32(age), "parts": labels}}
+        for age in (10, 30, np.nan)
+    ]
+    network = initialization.fitted(initialization.network_of(config, specs), source)
+    assert (network.tasks["age"].mean, network.tasks["age"].scale) == (20, 10)
+    assert network.tasks["parts"].class_weights == pytest.approx((0.6667, 2.0))
+    assert network_lib.from_json(json.loads(json.dumps(network_lib.to_json(network)))).tasks == network.tasks
+    constants = initialization.constants_of(network, source)
+    assert constants.keys() == {"depth"}
+    initializer = initialization.VariableInitializer(network.model, SIZE)
+    variables = initialization.variables_of(config, initializer, constants)
+    assert variables["params"]["heads_depth"]["logits"]["bias"] == pytest.approx(3, abs=0.1)
+    assert not variables["params"]["heads_age"]["fc2"]["bias"].any()
+    assert initialization.fitted(network, []) is network

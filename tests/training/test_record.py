@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from lim_jax import balancing
 from lim_jax.training import record
 
 
@@ -29,15 +30,15 @@ def test_a_bad_step_is_counted_and_leaves_the_sums_alone():
 
 
 @pytest.mark.parametrize(
-    ("losses", "log_variances", "expected"),
+    ("losses", "method", "log_variances", "expected"),
     [
-        ({"depth": 2.0, "normals": 1.0}, None, 3.0),
-        ({"depth": 2.0, "normals": 1.0}, {"depth": 1.0, "normals": 0.0}, 2 * np.exp(-1) + 1 + 1),
-        ({"depth": 2.0, "normals": None}, {"depth": 1.0, "normals": 5.0}, 2 * np.exp(-1) + 1),
-        ({"depth": None, "normals": None}, None, None),
+        ({"depth": 2.0, "normals": 1.0}, "equal", {}, 3.0),
+        ({"depth": 2.0, "normals": 1.0}, "uncertainty", {"depth": 1.0, "normals": 0.0}, 2 * np.exp(-1) + 1 + 1),
+        ({"depth": 2.0, "normals": None}, "uncertainty", {"depth": 1.0, "normals": 5.0}, 2 * np.exp(-1) + 1),
+        ({"depth": None, "normals": None}, "pcgrad", {}, None),
     ],
 )
-def test_the_total_is_weighted_as_in_training(losses, log_variances, expected):
+def test_the_total_is_what_the_method_judges_by(losses, method, log_variances, expected):
     validation = {task: {"loss": loss} for task, loss in losses.items()}
-    found = record.validation_total(validation, log_variances)
+    found = record.validation_total(validation, balancing.create(method), log_variances)
     assert found == (None if expected is None else pytest.approx(expected))

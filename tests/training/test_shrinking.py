@@ -1,11 +1,8 @@
 """A network that shrinks while it is trained: in the real loop, across interruptions, and what is reported of it."""
 
 import functools
-import itertools
 import json
-import os
 import pathlib
-import signal
 import subprocess
 import sys
 
@@ -19,10 +16,10 @@ from lim_jax import config as config_lib
 from lim_jax import models, network, sparsity
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
-from lim_jax.training import checkpoints, loop, shrinking
+from lim_jax.training import checkpoints, digests, loop, shrinking, stored
 from lim_jax.training.state import create_train_state, make_optimizer, sparse_groups
 from tests.models import reference_weights
-from tests.training.test_group_watch import history_of
+from tests.training.interrupted import assert_same_variables, history_of, train_in_two_parts
 from tests.training.tiny import tiny_config
 
 pytestmark = pytest.mark.slow
@@ -38,6 +35,9 @@ def shrinking_config(data_dir):
     config.sparsity.scope = "backbone_and_heads"
     config.sparsity.compact_every_epochs = 1
     config.sparsity.patience_epochs = 1
+    config.learning_rate_schedule, config.warmup_epochs = "poly", 0.5
+    config.gradient_clipping, config.accumulation_steps, config.ema_decay = 1.0, 2, 0.5
+    config.dataset.validation_share, config.loss_weighting = 0.0, "dwa"
     return config
 
 
@@ -57,8 +57,7 @@ def test_the_network_shrinks_and_is_reported_relative_to_the_original(shrunk):
     sizes = [(record["network"]["parameters"], record["network"]["channels"]) for record in history]
     best, last = (checkpoints.load_network(workdir, which) for which in (checkpoints.BEST, checkpoints.LATEST))
     sizes.append((network.num_parameters(last.variables["params"]), network.num_channels(last.network)))
-    assert all(before > after for before, after in itertools.pairwise(sizes))
-    assert len(sizes) == 3
+    assert sizes[0] > sizes[1] >= sizes[2]
     assert results["parameters"] == network.num_parameters(best.variables["params"]) < sizes[0][0]
     layers = results["sparsity"]["layers"]
     original = network.build(config_lib.load(workdir), {"depth": TargetSpec("depth", "depth")}).model
@@ -79,6 +78,23 @@ def test_the_network_shrinks_and_is_reported_relative_to_the_original(shrunk):
     assert (workdir / "report" / "speed.png").is_file()
 
 
+def test_what_was_averaged_is_as_sparse_as_what_was_trained_and_what_is_evaluated(shrunk):
+    workdir, history, results = shrunk
+    average = checkpoints.load_network(workdir, checkpoints.LATEST).variables["params"]
+    arrays = stored.ranked(workdir, stored.LATEST)[0].arrays("training")
+    trained = {name: array for name, array in arrays.items() if name.startswith("trained/params/backbone")}
+    averaged = digests.by_name({"trained": {"params": average}})
+    assert sum(np.sum(array == 0) for array in trained.values()) > 0
+    for name, array in trained.items():
+        np.testing.assert_array_equal(array == 0, averaged[name] == 0, err_msg=name)
+    assert any(np.any(array != averaged[name]) for name, array in trained.items())
+    assert results["validation"] == {} and results["best_epoch"] == results["epochs"] == 2
+    last = results["test_last_epochs"]
+    assert last["epochs"] == 2 and results["test"]["depth"] == pytest.approx(history[-1]["test"]["depth"])
+    assert last["mean"]["depth"]["mae"] == pytest.approx(np.mean([r["test"]["depth"]["mae"] for r in history]))
+    assert history[0]["learning_rate"] > history[1]["learning_rate"] > 0
+
+
 def test_evaluate_gives_the_same_numbers_again(shrunk):
     workdir, _, results = shrunk
     command = [sys.executable, "-m", "lim_jax.evaluate", f"--workdir={workdir}", "--split=test"]
@@ -88,25 +104,13 @@ def test_evaluate_gives_the_same_numbers_again(shrunk):
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(shrunk, data_dir, tmp_path, monkeypatch):
     """SIGTERM in the middle of the epoch after the network shrank."""
-    step_done = loop.Progress.step_done
-
-    def is_terminated(self, step):
-        if step == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step_done(self, step)
-
-    monkeypatch.setattr(loop.Progress, "step_done", is_terminated)
-    with pytest.raises(SystemExit):
-        loop.train_and_evaluate(shrinking_config(data_dir), tmp_path)
-    monkeypatch.undo()
-    results = loop.train_and_evaluate(shrinking_config(data_dir), tmp_path)
     workdir, history, expected = shrunk
-    assert results == expected
+    assert (
+        train_in_two_parts(shrinking_config(data_dir), tmp_path, monkeypatch, step=4) == expected
+    )  # saved after 5, between two gradients
     assert history_of(tmp_path) == history
     for which in (checkpoints.BEST, checkpoints.LATEST):
-        one, other = (checkpoints.load_network(folder, which) for folder in (workdir, tmp_path))
-        assert one.network.model == other.network.model
-        jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
+        assert_same_variables(workdir, tmp_path, which)
 
 
 def make_network(width=0.05):

@@ -17,6 +17,7 @@ from lim_jax.data import transforms
 from lim_jax.data.sources import arrays, decoding, headers
 from lim_jax.errors import UserError
 
+AXES = ((0, 1), (1, 1), (2, 1))  # index and sign of the component that points right, into the scene, up
 NORMAL_LENGTHS = (0.8, 1.2)  # what counts as unit: PNG rounds, averaging shortens a little
 FEW = 0.01  # share of pixels that may be off without the whole map being wrong
 NO_LABEL = -1  # in arrays of labels, as PyTorch's data sets write it
@@ -160,7 +161,7 @@ def read_depth(
 
 
 def read_normals(
-    path: pathlib.Path, photo: Photo, axes: Sequence[tuple[int, int]] = ((0, 1), (1, 1), (2, 1))
+    path: pathlib.Path, photo: Photo, axes: Sequence[tuple[int, int]] = AXES, *, odd_is_void: bool = False
 ) -> np.ndarray:
     """Reads normals from npy or a TIFF of floats, or from an image that stores n = v / 127.5 - 1.
 
@@ -168,13 +169,16 @@ def read_normals(
       path: the file.
       photo: its image.
       axes: the index and sign of the stored component that points right, into the scene, and up.
+      odd_is_void: whether lengths far from 1 mean in an image, too, that there is no normal, as black and white do in
+        some downloads; else many of them mean that the file is something else.
 
     Returns:
       float32 H×W×3 of length 1; zero where invalid, which in an image is (255, 255, 255), or 127 or 128 per channel.
     """
     picture = _picture(path) if arrays.is_array(path) else decoding.read_color(path)
     normals = picture.values.astype(np.float32)
-    if picture.values.dtype == np.uint8 and normals.ndim == 3 and normals.shape[-1] == 3:
+    is_coded = picture.values.dtype == np.uint8 and normals.ndim == 3 and normals.shape[-1] == 3
+    if is_coded:
         invalid = np.all(normals == 255, axis=-1) | np.all((normals == 127) | (normals == 128), axis=-1)
         normals = np.where(invalid[..., None], np.float32(0), normals / np.float32(127.5) - 1)
     if normals.ndim != 3 or normals.shape[-1] != 3 or not np.isfinite(normals).all():
@@ -184,12 +188,14 @@ def read_normals(
     normals = np.where(np.isfinite(length)[..., None], normals, np.float32(0))
     low, high = NORMAL_LENGTHS
     odd = (length > 0) & ((length < low) | (length > high))
-    if np.mean(odd) > FEW:
+    if is_coded and odd_is_void:
+        normals = np.where(odd[..., None], np.float32(0), normals)
+    elif np.mean(odd) > FEW:
         raise UserError(
             f"{path} holds normals that are not unit, one of length {length[odd][0]:.3g}: "
             "divide each by its length, and write (0, 0, 0) where there is none"
         )
-    if tuple(axes) != ((0, 1), (1, 1), (2, 1)):
+    if tuple(axes) != AXES:
         normals = np.stack([sign * normals[..., index] for index, sign in axes], axis=-1)
     turn = _turn(picture, photo)
     axes_turn = picture.orientation if turn == headers.UPRIGHT else turn  # the directions turn with the pixels

@@ -55,8 +55,8 @@ def read_row(row: Row, targets: Mapping[str, Target], image_size: tuple[int, int
         label = row.labels.get(name)
         if label is None:
             read[name] = target.spec.missing(image_size)
-        elif isinstance(label, int):
-            read[name] = np.array(label, np.int8)
+        elif not isinstance(label, pathlib.Path):
+            read[name] = np.array(label, target.spec.missing(image_size).dtype)
         elif photo is not None:
             with problems.gathered():
                 read[name], noted[name] = _READERS[target.spec.kind](label, target, photo, image_size)

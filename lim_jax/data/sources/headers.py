@@ -94,6 +94,7 @@ def most_pixels(data: bytes) -> float:
 
 
 def parse(path: pathlib.Path, file: BinaryIO) -> Header:
+    """Returns the header of an opened image; raises `UserError`, naming `path`, if there is none that can be read."""
     start = file.read(12)
     if start[4:8] == b"ftyp" and start[8:12] in _UNSUPPORTED:
         raise UserError(
@@ -149,4 +150,5 @@ def opened(file: BinaryIO) -> PIL.Image.Image:
 
 
 def damaged(path: pathlib.Path) -> str:
+    """Returns the sentence for a file that is no image, or only a part of one."""
     return f"{path} is not a readable image: it may be cut short; {raw.REPAIR}"

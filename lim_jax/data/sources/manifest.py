@@ -11,17 +11,20 @@ left out; folders in paths may be separated by backslashes.
 import csv
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 
 from lim_jax.data.problems import Problems
 from lim_jax.data.sources import overlap, paths, raw
 from lim_jax.data.sources.task_file import Target
+from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
 
 NAMES = ("manifest.csv", "manifest.jsonl")
 _SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 _ANSWERS = {"1": 1, "1.0": 1, "yes": 1, "true": 1, "0": 0, "0.0": 0, "no": 0, "false": 0}
+_LARGEST = 1e15  # number of a label: its square is still one
 
 Entry = tuple[int, dict[str, str]]  # the number of the line, and the cells by column
 
@@ -32,7 +35,7 @@ class Row:
 
     image: pathlib.Path
     split: str
-    labels: Mapping[str, pathlib.Path | int]
+    labels: Mapping[str, pathlib.Path | float]
 
 
 def read(path: pathlib.Path, targets: Mapping[str, Target], follow_links: bool = False) -> list[Row]:
@@ -113,6 +116,34 @@ def _json_cells(where: str, line: str) -> dict[str, str]:
     return {name.strip().lower(): "" if value is None else str(value).strip() for name, value in entry.items()}
 
 
+def _answer(what: str, cell: str, spec: TargetSpec) -> int:
+    del spec
+    if cell.lower() not in _ANSWERS:
+        raise UserError(f"{what}: write yes or no (1 or 0), or nothing where it is not known")
+    return _ANSWERS[cell.lower()]
+
+
+def _class_index(what: str, cell: str, spec: TargetSpec) -> int:
+    names = [name.lower() for name in spec.class_names]
+    if cell.lower() not in names:
+        raise UserError(f"{what}: write one of {', '.join(spec.class_names)}, or nothing where it is not known")
+    return names.index(cell.lower())
+
+
+def _number(what: str, cell: str, spec: TargetSpec) -> float:
+    del spec
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.inf
+    if not math.isfinite(value) or abs(value) > _LARGEST:
+        raise UserError(f"{what}: write a number such as 31.5, or nothing where it is not known")
+    return value
+
+
+_VALUES = {"attribute": _answer, "category": _class_index, "number": _number}  # kinds whose label stands in the cell
+
+
 def _row(
     where: str,
     root: pathlib.Path,
@@ -125,15 +156,13 @@ def _row(
     split = _SPLITS.get(cells.get("split", "").lower())
     if split is None:
         raise UserError(f"{where}: split is {cells.get('split', '')!r}: write train, validation or test")
-    labels: dict[str, pathlib.Path | int] = {}
+    labels: dict[str, pathlib.Path | float] = {}
     for name, target in targets.items():
         cell = cells.get(name, "")
         if not cell:
             continue
-        if target.spec.kind != "attribute":
-            labels[name] = paths.inside(root, cell, where, resolve)
-        elif cell.lower() in _ANSWERS:
-            labels[name] = _ANSWERS[cell.lower()]
+        if target.spec.kind in _VALUES:
+            labels[name] = _VALUES[target.spec.kind](f"{where}: {name} is {cell!r}", cell, target.spec)
         else:
-            raise UserError(f"{where}: {name} is {cell!r}: write yes or no (1 or 0), or nothing where it is not known")
+            labels[name] = paths.inside(root, cell, where, resolve)
     return Row(paths.inside(root, cells["image"], where, resolve), split, labels)

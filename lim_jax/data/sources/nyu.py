@@ -1,137 +1,51 @@
-"""`nyu`: NYU-v2's 1449 labelled frames with 40 classes, depth and normals, from the layouts in which people have them.
+"""`nyu`: NYU-v2's 1449 labelled frames with classes, depth and normals, from all `nyu_layouts` in which people have it.
 
-`source_dir` is recognised by looking:
-
-* the download of three-task papers (AdaShare and others): `nyu_v2_3task.json` lists, per split, (image, labels,
-  normals, depth); labels 0..39 and 255 = void; normals as PNG, n = v / 127.5 - 1, with
-  (255, 255, 255) and (127, 127, 127) invalid;
-* NYUD-MT of multi-task benchmarks: `gt_sets/{train,val}.txt`, `images`, `segmentation` (0 = void, 1..40),
-  `normals` and `depth` as npy (or normals as PNG); its "val" is the official test split.
-
-Both use the official 795 training and 654 test frames, and the same axes for normals (see
+All of them use the official 795 training and 654 test frames, and the same axes for normals (see
 `lim_jax.data.rooms.rendering`). Where the source has no validation split, a share of the training frames becomes it,
 drawn by a fixed seed; of sources with very few frames, which can only be meant for a trial, training and validation
 are the same frames.
+
+There are 40 classes or 13. A source that has 40 gives both; MTAN's has 13. Records hold the chosen tasks' targets,
+and those of the others whose files are all there.
 """
 
-import dataclasses
 import functools
-import json
 import logging
 import os
 import pathlib
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from lim_jax.data import nyu40, preparation, transforms
 from lim_jax.data.problems import Problems
-from lim_jax.data.sources import files, fingerprints, overlap, paths, raw
+from lim_jax.data.sources import files, fingerprints, nyu_layouts, overlap
+from lim_jax.data.sources.nyu_layouts import Frame, Layout
 from lim_jax.data.specs import IGNORE, Example
 from lim_jax.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 
-SPECS = nyu40.SPECS
+CLASSES = {40: nyu40.SPECS, 13: nyu40.SPECS_13}  # the targets by the number of classes
 VALIDATION_SHARE = 0.1  # of the training frames
 SPLIT_SEED = 0
 FEWEST_TO_SPLIT = 10  # with fewer training frames validation uses all of them
 
-_HOW_TO_GET = (
-    "download it (three-task archive: github.com/sunxm2357/AdaShare; NYUD-MT archive NYUDv2.tar.gz: "
-    "github.com/prismformore/Multi-Task-Transformer), unpack it, and pass --config.dataset.source_dir=FOLDER"
-)
-_THREE_TASK_FILE = "nyu_v2_3task.json"
 
-
-@dataclasses.dataclass(frozen=True)
-class Frame:
-    """The files of one frame."""
-
-    image: pathlib.Path
-    segmentation: pathlib.Path
-    normals: pathlib.Path
-    depth: pathlib.Path
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """The frames of each split ("train", "test", perhaps "validation"), and how labels are stored."""
-
-    name: str
-    splits: dict[str, list[Frame]]
-    void: int  # the stored value of "no class"
-    first_class: int  # the stored value of class 0
-
-
-def find_layout(source_dir: pathlib.Path, follow_links: bool = False) -> Layout:
-    """Recognises the layout of `source_dir` and lists its frames.
+def num_classes(source_dir: str | None, wanted: int = 0) -> int:
+    """Returns how many classes there are: 40 or 13.
 
     Args:
-      source_dir: the folder.
-      follow_links: whether its lists and links may lead out of it.
+      source_dir: the data set as downloaded, if that is known.
+      wanted: 0 for as many as the source has, 40 where there is none.
 
     Raises:
-      UserError: no such folder, no known layout in it, or a list of frames that cannot be read.
+      UserError: the source has fewer than wanted.
     """
-    if not source_dir.is_dir():
-        raise UserError(f"dataset.source_dir={source_dir} is not a folder; {_HOW_TO_GET}")
-    resolve = None if follow_links else paths.resolver()
-    if (source_dir / _THREE_TASK_FILE).is_file():
-        return Layout("3-task", _three_task_splits(source_dir, resolve), void=IGNORE, first_class=0)
-    if (source_dir / "gt_sets").is_dir():
-        return Layout("NYUD-MT", _nyud_mt_splits(source_dir, resolve), void=0, first_class=1)
-    raise UserError(
-        f"dataset.source_dir={source_dir} holds neither {_THREE_TASK_FILE} (3-task layout) "
-        "nor gt_sets/ (NYUD-MT layout): point it to the folder that does"
-    )
-
-
-def _three_task_splits(source_dir: pathlib.Path, resolve: paths.Resolve | None) -> dict[str, list[Frame]]:
-    listing = source_dir / _THREE_TASK_FILE
-    try:
-        entries = json.loads(raw.read_text(listing))
-        splits: dict[str, list[Frame]] = {
-            split: [Frame(*(paths.inside(source_dir, p, str(listing), resolve) for p in row)) for row in rows]
-            for split, rows in entries.items()
-        }
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(
-            f"{listing} is not {{split: [[image, labels, normals, depth], ...]}} ({error}): download it again"
-        ) from error
-    names: dict[str, str] = {"val": "validation"}
-    return _complete({names.get(split, split): frames for split, frames in splits.items()}, listing)
-
-
-def _nyud_mt_splits(source_dir: pathlib.Path, resolve: paths.Resolve | None) -> dict[str, list[Frame]]:
-    splits = {}
-    for split, file in (("train", "train.txt"), ("test", "val.txt")):
-        listing = source_dir / "gt_sets" / file
-        if not listing.is_file():
-            raise UserError(f"{listing} is missing: unpack the archive again")
-        names = raw.read_text(listing).split()
-        splits[split] = [_nyud_mt_frame(source_dir, name, str(listing), resolve) for name in names]
-    return _complete(splits, source_dir / "gt_sets")
-
-
-def _nyud_mt_frame(source_dir: pathlib.Path, name: str, where: str, resolve: paths.Resolve | None) -> Frame:
-    def file(folder: str, *endings: str) -> pathlib.Path:
-        """The first that there is, or the first."""
-        found = [paths.inside(source_dir, f"{folder}/{name}{ending}", where, resolve) for ending in endings]
-        return next(filter(os.path.exists, found), found[0])
-
-    return Frame(
-        image=file("images", ".jpg", ".png"),
-        segmentation=file("segmentation", ".png"),
-        normals=file("normals", ".npy", ".png"),
-        depth=file("depth", ".npy"),
-    )
-
-
-def _complete(splits: dict[str, list[Frame]], listing: pathlib.Path) -> dict[str, list[Frame]]:
-    for split in ("train", "test"):
-        if not splits.get(split):
-            raise UserError(f"{listing} lists no frames of the {split} split: download it again")
-    return {split: frames for split, frames in splits.items() if split in ("train", "validation", "test")}
+    is_mtan = bool(source_dir) and nyu_layouts.is_mtan(pathlib.Path(str(source_dir)).expanduser())
+    if wanted == 40 and is_mtan:
+        raise UserError(f"dataset.source_dir={source_dir} has 13 classes: set dataset.classes to 13")
+    return wanted or (13 if is_mtan else 40)
 
 
 def with_validation(splits: dict[str, list[Frame]], share: float) -> dict[str, list[Frame]]:
@@ -158,35 +72,40 @@ def with_validation(splits: dict[str, list[Frame]], share: float) -> dict[str, l
     }
 
 
-def read_frame(frame: Frame, layout: Layout, image_size: tuple[int, int]) -> Example:
-    """Reads one frame and brings it to `image_size`, as an example with all `SPECS`.
+def read_frame(
+    frame: Frame, layout: Layout, image_size: tuple[int, int], targets: Collection[str] = tuple(nyu40.SPECS), classes=40
+) -> Example:
+    """Reads one frame and brings it to `image_size`.
+
+    Args:
+      frame: its files.
+      layout: that it is from.
+      image_size: (height, width) of the result.
+      targets: those to read; the files of others need not be there.
+      classes: 40 or 13.
 
     Raises:
       UserError: a file is missing, unreadable, of another size than the image, or holds values that it should not.
     """
     problems = Problems()
     photo = files.read_photo(frame.image)
-    targets: dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {}
     noted = {"image": files.noted_of(photo)}
-    with problems.gathered():
-        labels = files.read_labels(frame.segmentation, photo)
-        files.check_same_size(photo, labels, frame.segmentation)
-        classes = _class_indices(labels, layout, frame.segmentation)
-        targets["segmentation"] = transforms.resize_labels(classes, image_size)
-    with problems.gathered():
-        depth = files.read_depth(frame.depth, photo)
-        files.check_same_size(photo, depth.metres, frame.depth)
-        targets["depth"], noted["depth"] = transforms.resize_depth(depth.metres, image_size), dict(depth.noted)
-    with problems.gathered():
-        normals = files.read_normals(frame.normals, photo)
-        files.check_same_size(photo, normals, frame.normals)
-        targets["normals"] = transforms.resize_normals(normals, image_size)
+    for name in targets:
+        with problems.gathered():
+            path = frame.labels[name]
+            target, noted[name] = _READERS[name](path, photo, layout, classes)
+            files.check_same_size(photo, target, path)
+            found[name] = _RESIZERS[name](target, image_size)
     problems.raise_any()
-    return {"image": transforms.resize_image(photo.pixels, image_size), "targets": targets, "noted": noted}
+    return {"image": transforms.resize_image(photo.pixels, image_size), "targets": found, "noted": noted}
 
 
-def _class_indices(labels: np.ndarray, layout: Layout, path: pathlib.Path) -> np.ndarray:
-    last = layout.first_class + len(nyu40.CLASS_NAMES) - 1
+def _read_segmentation(
+    path: pathlib.Path, photo: files.Photo, layout: Layout, classes: int
+) -> tuple[np.ndarray, dict[str, int]]:
+    labels = files.read_labels(path, photo)
+    last = layout.first_class + layout.num_classes - 1
     void = (labels == layout.void) | (labels == files.NO_LABEL)
     wrong = ~void & ((labels < layout.first_class) | (labels > last))
     if wrong.any():
@@ -194,11 +113,46 @@ def _class_indices(labels: np.ndarray, layout: Layout, path: pathlib.Path) -> np
             f"{path} holds the label {labels[wrong][0]}: the {layout.name} layout has {layout.first_class}..{last} "
             f"and {layout.void} for void"
         )
-    return np.where(void, IGNORE, labels - layout.first_class).astype(np.uint8)
+    indices = np.where(void, IGNORE, labels - layout.first_class).astype(np.uint8)
+    return indices if classes == layout.num_classes else nyu40.to_13(indices), {}
+
+
+def _read_depth(
+    path: pathlib.Path, photo: files.Photo, layout: Layout, classes: int
+) -> tuple[np.ndarray, dict[str, int]]:
+    del layout, classes
+    depth = files.read_depth(path, photo)
+    return depth.metres, dict(depth.noted)
+
+
+def _read_normals(
+    path: pathlib.Path, photo: files.Photo, layout: Layout, classes: int
+) -> tuple[np.ndarray, dict[str, int]]:
+    del layout, classes
+    return files.read_normals(path, photo, odd_is_void=True), {}
+
+
+_READERS = {"segmentation": _read_segmentation, "depth": _read_depth, "normals": _read_normals}
+_FINGERPRINTED = ("segmentation", "normals", "depth")  # in the order that the names of earlier records were made of
+_RESIZERS = {
+    "segmentation": transforms.resize_labels,
+    "depth": transforms.resize_depth,
+    "normals": transforms.resize_normals,
+}
+
+
+def available_targets(splits: Mapping[str, list[Frame]], tasks: Collection[str]) -> tuple[str, ...]:
+    """Returns the targets to read, in the order of `nyu40.SPECS`: `tasks`, and others whose files are all there."""
+    frames = [frame for split in splits.values() for frame in split]
+
+    def is_there(name: str) -> bool:
+        return all(os.path.exists(frame.labels[name]) for frame in frames)
+
+    return tuple(name for name in nyu40.SPECS if name in tasks or is_there(name))
 
 
 class Nyu(preparation.SourceBuilder, skip_registration=True):
-    """NYU-v2 with 40 classes, depth and normals."""
+    """NYU-v2 with 40 or 13 classes, depth and normals."""
 
 
 def prepare(
@@ -207,6 +161,9 @@ def prepare(
     image_size: tuple[int, int],
     validation_share: float = VALIDATION_SHARE,
     follow_links: bool = False,
+    *,
+    tasks: Collection[str] = tuple(nyu40.SPECS),
+    classes: int = 0,
 ) -> pathlib.Path:
     """Returns the directory of the prepared records, which it prepares from `source_dir` if need be.
 
@@ -219,23 +176,28 @@ def prepare(
       image_size: (height, width).
       validation_share: of the training frames, see `with_validation`.
       follow_links: whether the source's lists and links may lead out of its folder.
+      tasks: the targets that are needed.
+      classes: 40 or 13; 0 for as many as the source has.
 
     Raises:
       UserError: there is no data, or something is wrong with it.
     """
+    classes = num_classes(source_dir, classes)
+    variant = "" if classes == 40 else f"x{classes}"
     if not source_dir:
-        return preparation.prepared(Nyu, data_dir, image_size, _HOW_TO_GET)
+        return preparation.prepared(Nyu, data_dir, image_size, nyu_layouts.HOW_TO_GET, variant)
     folder = pathlib.Path(source_dir).expanduser().resolve()
-    layout = find_layout(folder, follow_links)
+    layout = nyu_layouts.find_layout(folder, follow_links)
     images = [(frame.image, split) for split, frames in layout.splits.items() for frame in frames]
     overlap.refuse_listed_twice(images)
     splits = with_validation(layout.splits, validation_share)
+    targets = available_targets(layout.splits, tasks)
     config = preparation.SourceConfig(
         name="",  # `prepare_source` gives it one
         image_size=image_size,
-        specs=SPECS,
+        specs={name: CLASSES[classes][name] for name in targets},
         splits=splits,
-        read=functools.partial(read_frame, layout=layout, image_size=image_size),
+        read=functools.partial(read_frame, layout=layout, image_size=image_size, targets=targets, classes=classes),
         check=functools.partial(overlap.refuse_copies_between_splits, images),
         source=str(folder),
     )
@@ -243,7 +205,8 @@ def prepare(
         (f"{layout.name} {split} {path.parent.name}/{path.name}", path)
         for split, frames in sorted(splits.items())
         for frame in frames
-        for path in dataclasses.astuple(frame)
+        for path in (frame.image, *(frame.labels[name] for name in _FINGERPRINTED if name in targets))
     ]
     former = functools.partial(fingerprints.former_digest, named)
-    return preparation.prepare_source(Nyu, config, data_dir, fingerprints.fingerprint(named), former)
+    fingerprint = fingerprints.fingerprint(named)
+    return preparation.prepare_source(Nyu, config, data_dir, fingerprint, former, variant)

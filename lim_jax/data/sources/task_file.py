@@ -10,6 +10,8 @@
     depth: {type: depth, scale: 0.001, range: [0.3, 10]}    # metres per stored unit; metres beyond are invalid
     normals: {type: normals, axes: [x, z, -y]}              # what points right, into the scene, up (default x, y, z)
     smiling: {type: attribute}
+    weather: {type: category, classes: [sunny, rain, snow]}
+    age: {type: number, unit: years}                        # the unit is for people, and optional
 
 A class that is only a name stands for its own index.
 """
@@ -37,6 +39,8 @@ _OPTIONS = {
     "depth": {"scale", "range"},
     "normals": {"axes"},
     "attribute": set(),
+    "category": {"classes"},
+    "number": {"unit"},
 }
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
@@ -61,7 +65,7 @@ class Target:
     ignores_by_default: bool = False
     scale: float = 1.0
     range: tuple[float, float] = (0.0, float("inf"))
-    axes: tuple[tuple[int, int], ...] = ((0, 1), (1, 1), (2, 1))
+    axes: tuple[tuple[int, int], ...] = files.AXES
 
     def meaning(self) -> dict[str, Any]:
         """Returns all that the task's records depend on, as JSON can hold it."""
@@ -155,11 +159,30 @@ def _attribute_target(name: str, fields: Mapping[str, Any]) -> Target:
     return Target(TargetSpec(name, "attribute"))
 
 
+def _category_target(name: str, fields: Mapping[str, Any]) -> Target:
+    classes = _list(fields, "classes", '"classes: [sunny, rain]"')
+    names = tuple(_class(entry)["name"].strip() for entry in classes)
+    if len(names) < 2 or any(isinstance(entry, dict) for entry in classes):
+        raise ValueError("classes are two names or more, such as [sunny, rain]")
+    if len({each.lower() for each in names}) < len(names):
+        raise ValueError("two classes have the same name")
+    return Target(TargetSpec(name, "category", names))
+
+
+def _number_target(name: str, fields: Mapping[str, Any]) -> Target:
+    unit = fields.get("unit", "")
+    if not isinstance(unit, str):
+        raise ValueError(f"unit is {_shown(unit)}: write a word, such as years")
+    return Target(TargetSpec(name, "number", unit=unit))
+
+
 _READERS = {
     "segmentation": segmentation_target,
     "depth": _depth_target,
     "normals": _normals_target,
     "attribute": _attribute_target,
+    "category": _category_target,
+    "number": _number_target,
 }
 
 

@@ -101,6 +101,28 @@ def test_changed_tasks_are_prepared_again(tmp_path):
     np.testing.assert_allclose(second[2:], 1000 * first[2:], rtol=1e-6)
 
 
+def _with_values(root, weather="rain", age="31.5"):
+    """Adds a category and a number to the tasks, labelled but for the image in the middle."""
+    tasks = {"weather": {"type": "category", "classes": ["Sunny", "rain"]}, "age": {"type": "number", "unit": "years"}}
+    (root / "tasks.json").write_text(json.dumps(folder_trees.TASKS | tasks))
+    header, *lines = (root / "manifest.csv").read_text().splitlines()
+    values = [",,", *[f",{weather},{age}"] * (len(lines) - 1)]
+    text = [header + ",weather,age", *(line + value for line, value in zip(lines, values, strict=True))]
+    (root / "manifest.csv").write_text("\n".join(text) + "\n")
+
+
+def test_categories_and_numbers_stand_in_the_manifest(tmp_path):
+    source = folder_trees.write(tmp_path / "source")
+    _with_values(source, "SUNNY", "-2e3")
+    dataset = load(_config(tmp_path, source), ("weather", "age"))
+    assert dataset.specs["weather"].class_names == ("Sunny", "rain") and dataset.specs["age"].unit == "years"
+    found = [dataset.sources["train"][index]["targets"] for index in range(len(dataset.sources["train"]))]
+    assert {int(each["weather"]) for each in found} == {0} and {float(each["age"]) for each in found} == {-2000}
+    described = statistics.describe(dataset.sources["test"], dataset.specs)
+    assert described["weather"]["categories"] == {"Sunny": 1, "rain": 0}
+    assert described["age"]["numbers"] == [-2000, -2000, -2000]
+
+
 def _tasks(**changes):
     def spoil(root):
         content = {name: fields for name, fields in (folder_trees.TASKS | changes).items() if fields is not None}
@@ -173,6 +195,12 @@ BAD_SOURCES = {
     "image without name": (_manifest("images/4.png", ""), "line 6 names no image"),
     "short row": (_manifest(",yes\n", "\n"), "line .: not as many cells"),
     "attribute is a word": (_manifest(",yes\n", ",often\n"), "smiling is 'often': write yes or no"),
+    "category of no class": (
+        lambda root: _with_values(root, weather="fog"),
+        "weather is 'fog': write one of Sunny, rain",
+    ),
+    "number is a word": (lambda root: _with_values(root, age="old"), "age is 'old': write a number"),
+    "number is infinite": (lambda root: _with_values(root, age="inf"), "age is 'inf': write a number"),
     "a task without labels": (_manifest("(yes|no)\n", "\n"), "labels no image for the task 'smiling'"),
     "image twice": (_manifest("images/1.png", "images/0.png"), "0.png is listed twice in train"),
     "train in test": (_manifest("images/5.png", "images/0.png"), "0.png is listed in train and in test"),

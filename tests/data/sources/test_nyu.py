@@ -1,4 +1,4 @@
-"""NYU-v2 from both layouts: the same tensors, the right splits, and one clear line for what is wrong."""
+"""NYU-v2 from all layouts: the same tensors, the right splits, and one clear line for what is wrong."""
 
 import json
 import pathlib
@@ -9,8 +9,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from lim_jax.data import load
-from lim_jax.data.sources import nyu
+from lim_jax.data import load, nyu40
+from lim_jax.data.sources import nyu, nyu_layouts
 from lim_jax.data.specs import IGNORE
 from lim_jax.errors import UserError
 from tests.data import nyu_trees
@@ -25,10 +25,16 @@ def _config(tmp_path, source, image_size=nyu_trees.SIZE, **more):
     return ml_collections.ConfigDict({**fields, "image_size": image_size, **more})
 
 
+WRITERS = {
+    "3-task": nyu_trees.write_three_task,
+    "NYUD-MT": nyu_trees.write_nyud_mt,
+    "NYUDv2.tar.gz": nyu_trees.write_nyudv2_png,
+    "MTAN": nyu_trees.write_mtan,
+}
+
+
 def _write(layout, root, train, test):
-    if layout == "3-task":
-        return nyu_trees.write_three_task(root, {"train": train, "test": test})
-    return nyu_trees.write_nyud_mt(root, {"train": train, "val": test})
+    return WRITERS[layout](root, {"train": train, "test" if layout == "3-task" else "val": test})
 
 
 def _real(folder):
@@ -37,16 +43,21 @@ def _real(folder):
     return (SHARED / folder).resolve()
 
 
-@pytest.mark.parametrize("layout", ["3-task", "NYUD-MT"])
-def test_records_hold_the_source(tmp_path, layout):
+@pytest.mark.parametrize(
+    ("layout", "classes"), [("3-task", 0), ("NYUD-MT", 40), ("NYUD-MT", 13), ("NYUDv2.tar.gz", 13), ("MTAN", 0)]
+)
+def test_records_hold_the_source(tmp_path, layout, classes):
     source = _write(layout, tmp_path / "source", [0, 1, 2], [3, 4])
-    dataset = load(_config(tmp_path, source), TASKS)
+    dataset = load(_config(tmp_path, source, classes=classes), TASKS)
+    has_13 = classes == 13 or layout == "MTAN"
+    assert len(dataset.specs["segmentation"].class_names) == (13 if has_13 else 40)
     assert {split: len(s) for split, s in dataset.sources.items()} == {"train": 3, "validation": 3, "test": 2}
     for split, numbers in (("train", [0, 1, 2]), ("test", [3, 4])):
         for index, number in enumerate(numbers):
             example, f = dataset.sources[split][index], nyu_trees.frame(number)
             np.testing.assert_array_equal(example["image"], f["image"])
-            np.testing.assert_array_equal(example["targets"]["segmentation"], f["classes"])
+            expected = nyu40.to_13(f["classes"]) if has_13 else f["classes"]
+            np.testing.assert_array_equal(example["targets"]["segmentation"], expected)
             np.testing.assert_array_equal(example["targets"]["depth"], f["depth"])
             normals = example["targets"]["normals"]
             np.testing.assert_allclose(normals, f["normals"], atol=1 / 127.5)
@@ -79,7 +90,7 @@ def test_validation_is_taken_from_training_by_a_fixed_seed(tmp_path):
     )
     assert len(validation) == 6
     assert sorted([*train, *validation]) == list(range(30))
-    layout = nyu.find_layout(source)
+    layout = nyu_layouts.find_layout(source)
     assert nyu.with_validation(layout.splits, 0.2) == nyu.with_validation(layout.splits, 0.2)
 
 
@@ -198,9 +209,9 @@ def test_without_data_the_error_says_where_to_get_it(tmp_path, source):
 
 
 def test_real_frames_of_both_layouts_agree(tmp_path):
-    three_task = nyu.find_layout(_real("nyu_3task_mini"))
-    nyud_mt = nyu.find_layout(_real("nyud_mt_mini"))
-    frames = [{f.depth.stem: f for fs in layout.splits.values() for f in fs} for layout in (three_task, nyud_mt)]
+    three_task = nyu_layouts.find_layout(_real("nyu_3task_mini"))
+    nyud_mt = nyu_layouts.find_layout(_real("nyud_mt_mini"))
+    frames = [{f.image.stem: f for fs in layout.splits.values() for f in fs} for layout in (three_task, nyud_mt)]
     common = sorted(set(frames[0]) & set(frames[1]))
     assert common == ["0295", "1314"]
     for name in common:
@@ -215,7 +226,7 @@ def test_real_frames_of_both_layouts_agree(tmp_path):
 @pytest.mark.parametrize("folder", ["nyu_3task_mini", "nyud_mt_mini"])
 def test_axes_of_real_normals(folder):
     """Normals of the back-projected depth agree in x right, y into the scene, z up, and in no mirror image of it."""
-    layout = nyu.find_layout(_real(folder))
+    layout = nyu_layouts.find_layout(_real(folder))
     focal, column, row = 518.86, 325.58, 253.74  # of NYU's colour camera
     for frames in layout.splits.values():
         for frame in frames:
@@ -235,6 +246,77 @@ def test_axes_of_real_normals(folder):
 
             assert error((1, 1, 1)) < 15
             assert min(error(s) for s in ((-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, 1))) > 20
+
+
+def test_an_archive_gives_the_same_pixels(tmp_path):
+    """NYUDv2.tar.gz holds a window of the frames; normals went through 8 bits in both."""
+    archive, whole = (nyu_layouts.find_layout(_real(name)) for name in ("nyudv2_png_mini", "nyud_mt_mini"))
+    for split, frames in archive.splits.items():
+        for frame, full in zip(frames, whole.splits[split], strict=True):
+            a = nyu.read_frame(frame, archive, (425, 560))
+            b = nyu.read_frame(full, whole, (480, 640))
+            for name, target in a["targets"].items():
+                window = b["targets"][name][27 : 27 + 425, 40 : 40 + 560]
+                np.testing.assert_allclose(target, window, atol=1e-6 if name == "normals" else 0, err_msg=name)
+            np.testing.assert_array_equal(a["image"], b["image"][27 : 27 + 425, 40 : 40 + 560])
+
+
+def test_npy_folders_give_the_same_frames_up_to_how_they_were_resized():
+    """MTAN's were resized by taking pixels, ours by surfaces: they differ along edges."""
+    npy, whole = (nyu_layouts.find_layout(_real(name)) for name in ("mtan_npy_mini", "nyud_mt_mini"))
+    for split, frames in npy.splits.items():
+        for frame, full in zip(frames, whole.splits[split], strict=True):
+            a = nyu.read_frame(frame, npy, (288, 384), classes=13)
+            b = nyu.read_frame(full, whole, (288, 384), classes=13)
+            assert np.abs(a["image"].astype(int) - b["image"]).max() <= 1
+            found, expected = ({**e["targets"]} for e in (a, b))
+            assert np.mean(found["segmentation"] == expected["segmentation"]) > 0.95
+            known = (found["depth"] > 0) & (expected["depth"] > 0)
+            assert np.mean(known == (expected["depth"] > 0)) > 0.97
+            assert np.median(np.abs(found["depth"] - expected["depth"])[known]) < 0.01
+            cosine = np.sum(found["normals"] * expected["normals"], axis=-1)
+            assert np.quantile(cosine[found["normals"].any(-1) & expected["normals"].any(-1)], 0.05) > 0.97
+
+
+def test_13_classes_by_name():
+    """A few of class13Mapping.mat."""
+    for name, coarse in {
+        "wall": "wall",
+        "bookshelf": "furniture",
+        "desk": "table",
+        "blinds": "window",
+        "television": "tv",
+        "books": "books",
+        "floor mat": "floor",
+        "person": "objects",
+    }.items():
+        index = nyu40.to_13(np.array([nyu40.CLASS_NAMES.index(name), IGNORE], np.uint8))
+        assert nyu40.CLASS_NAMES_13[index[0]] == coarse and index[1] == IGNORE
+
+
+def test_13_and_40_classes_of_a_source_are_told_apart(tmp_path):
+    source = _write("3-task", tmp_path / "source", [0, 1], [2])
+    for classes in (40, 13):
+        load(_config(tmp_path, source, classes=classes), TASKS)
+    for classes in (40, 13):  # without the source the name of the records says which they are
+        dataset = load(_config(tmp_path, None, classes=classes), TASKS)
+        labels = dataset.sources["train"][0]["targets"]["segmentation"]
+        assert len(dataset.specs["segmentation"].class_names) == classes
+        assert (labels[labels != IGNORE].max() < 13) == (classes == 13)
+    with pytest.raises(UserError, match=r"has 13 classes: set dataset\.classes to 13"):
+        load(_config(tmp_path, _write("MTAN", tmp_path / "mtan", [0], [1]), classes=40), TASKS)
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+def test_only_the_chosen_tasks_files_are_needed(tmp_path, layout):
+    source = _write(layout, tmp_path / "source", [0, 1], [2])
+    for path in source.rglob("*norm*/*"):
+        path.unlink()
+    dataset = load(_config(tmp_path, source), ("depth",))
+    assert list(dataset.sources["train"][0]["targets"]) == ["depth"]
+    assert load(_config(tmp_path, None, classes=13 if layout == "MTAN" else 0), ("segmentation",))
+    with pytest.raises(UserError, match="norm"):
+        load(_config(tmp_path, source), ("normals",))
 
 
 def test_real_frames_prepare(tmp_path):

@@ -57,6 +57,23 @@ NUMBERS = {
 }
 
 
+VALUES = {
+    "one class": ("{type: category, classes: [a]}", "classes are two names or more"),
+    "a class with labels": ("{type: category, classes: [a, {name: b, labels: [1]}]}", "classes are two names or more"),
+    "no classes": ("{type: category}", "it has no classes"),
+    "one name twice": ("{type: category, classes: [rain, Rain]}", "two classes have the same name"),
+    "a unit that is none": ("{type: number, unit: [m]}", "which is no|write a word"),
+}
+
+
+@pytest.mark.parametrize(("fields", "sentence"), VALUES.values(), ids=VALUES)
+def test_categories_and_numbers(tmp_path, fields, sentence):
+    path = tmp_path / "tasks.yaml"
+    path.write_text(f"weather: {fields}\n")
+    with pytest.raises(UserError, match=f"task 'weather' is not understood: .*({sentence})"):
+        task_file.read(path)
+
+
 @pytest.mark.parametrize(("field", "sentence"), NUMBERS.values(), ids=NUMBERS)
 def test_depth(tmp_path, field, sentence):
     path = tmp_path / "tasks.yaml"
