@@ -54,9 +54,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.head_channels = 256  # of the DeepLab heads
     config.model.dropout_rate = 0.3  # of the DeepLab heads; the classifier head has its own 0.6 and 0.4
     config.dtype = "float32"  # of the computation, float32 | bfloat16; parameters stay float32
-    config.matmul_precision = (
-        "default"  # of float32: default | tf32 | float32; JAX's default is TF32 on GPUs that have it
-    )
+    config.matmul_precision = "default"  # of float32: default (TF32 on GPUs that have it) | tf32 | float32
     config.recompute = False  # compute activations again for gradients, to save memory of GPUs; no effect on CPUs
 
     config.depth = ml_collections.ConfigDict()

@@ -224,11 +224,11 @@ def test_the_update_of_a_gpu_is_few_operations():
     Every sum may be a kernel. Beside them XLA has one for each array, or three, that is written: what Adam, decay, and
     the choices of a step that is taken and of active heads make of it.
     """
-    _, optimizer, _, state = made_for("cuda")
+    _, optimizer, config, state = made_for("cuda")
     pair = (np.float32(0), np.float32(0))
     sums = {"losses": dict.fromkeys(SPECS, pair), "total": pair}
     gradients = train_step.BatchGradients(state.learned, state.batch_stats, sums)
-    update = jax.jit(functools.partial(train_step.update, optimizer=optimizer))
+    update = jax.jit(functools.partial(train_step.update, optimizer=optimizer, config=config))
     counts = executed(update.trace(state, gradients).lower(lowering_platforms=("cuda",)).as_text())
     limits = {
         "reduce": 300,
