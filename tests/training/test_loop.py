@@ -35,7 +35,7 @@ def trained(tmp_path_factory, data_dir):
     """A finished run: its workdir, its configuration and the results."""
     workdir = tmp_path_factory.mktemp("run")
     config = tiny_config(data_dir)
-    return workdir, config, loop.train_and_evaluate(config, workdir, profile_steps=2)
+    return workdir, config, loop.train_and_evaluate(config, workdir, profile_steps=1)
 
 
 def run_steps(config, num_devices, num_steps, dtype="float32", change=lambda state: state):
