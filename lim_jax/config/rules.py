@@ -101,12 +101,6 @@ def _normals_losses() -> Sequence[str]:
     return tuple(ERRORS)
 
 
-def _schedules() -> Sequence[str]:
-    from lim_jax.training.schedules import SCHEDULES
-
-    return SCHEDULES
-
-
 def _penalties() -> Sequence[str]:
     from lim_jax.sparsity.penalties import PENALTIES
 
@@ -219,7 +213,7 @@ RULES = {
     "batch_size": _whole(1),
     "num_epochs": _whole(1),
     "learning_rate": _POSITIVE,
-    "learning_rate_schedule": _asked(_schedules),
+    "learning_rate_schedule": _one_of("constant", "plateau", "step", "poly", "cosine"),
     "warmup_epochs": _NOT_NEGATIVE,
     "plateau_patience": _whole(1),
     "plateau_factor": _number(lambda value: 0 < value < 1, "greater than 0 and less than 1"),

@@ -6,7 +6,7 @@ then shared out, so what a step sees does not depend on how many processes run i
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import grain
 import numpy as np
@@ -134,7 +134,8 @@ def num_batches(num_examples: int, batch_size: int) -> int:
 def example_shapes(source: Source, augmentation: grain.transforms.RandomMap | None) -> Example:
     """Returns an example as `train_iterator` batches them, to be looked at for its shapes and dtypes."""
     example = source[0]
-    return example if augmentation is None else augmentation.random_map(example, np.random.default_rng(0))
+    changed: Any = example if augmentation is None else augmentation.random_map(example, np.random.default_rng(0))
+    return changed
 
 
 class _PaddedSource:

@@ -97,7 +97,7 @@ class Joined:
     def __init__(self, first: Any, second: Any):
         """Appends `second`, unless it is the same examples once more, as of sources with very few."""
         same = len(first) == len(second) and np.array_equal(first[0]["image"], second[0]["image"])
-        self._sources = (first,) if same else (first, second)
+        self._sources: Sequence[Source] = (first,) if same else (first, second)
         self.noted: Noted = first.noted
 
     def __len__(self) -> int:

@@ -27,9 +27,10 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Returns to the system what was freed so far, although `keep_freed_memory` keeps it: for when a compiler is done.
+    """Returns to the system what was freed so far, although `keep_freed_memory` keeps it.
 
-    Its memory is in pieces, into which the arrays of a training step do not fit. Does nothing without glibc.
+    For when a compiler is done, or a checkpoint is saved: their memory is in pieces, into which the arrays of a step do
+    not fit. Does nothing without glibc.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -10,12 +10,14 @@ import numpy as np
 
 from lim_jax.data.specs import IGNORE, TargetSpec
 from lim_jax.errors import UserError
+from lim_jax.runtime.suggestions import nearest
 from lim_jax.tasks.base import DenseTask, Metric, Metrics, Sums
 from lim_jax.tasks.legends import ColorKey, Entry
 from lim_jax.tasks.palette import INVALID_COLOR, class_colors
 from lim_jax.tasks.sums import confusion_counts, count, ratio
 
 BALANCED = "balanced"
+_FEW = 8  # names that a line can list
 _TINY = 1e-7
 
 
@@ -78,12 +80,16 @@ class SegmentationTask(DenseTask):
     @classmethod
     def create(cls, spec: TargetSpec, **settings: Any) -> "SegmentationTask":
         """See `Task.create`; raises `UserError` if weights or classes to be ignored are not those of the data set."""
-        given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+        }
         task = cls(spec, **given)
         unknown = [name for name in task.ignore if name not in spec.class_names]
         if unknown:
-            known = ", ".join(spec.class_names)
-            raise UserError(f"config.segmentation.ignore: {spec.name} has no class {unknown[0]!r}: it has {known}")
+            meant, many = nearest(unknown[0], spec.class_names), len(spec.class_names) > _FEW
+            known = f"{len(spec.class_names)} classes" if many else ", ".join(spec.class_names)
+            hint = f"did you mean {meant!r}?" if meant else f"it has {known}"
+            raise UserError(f"config.segmentation.ignore: {spec.name} has no class {unknown[0]!r}: {hint}")
         if len(task.ignore) == len(spec.class_names):
             raise UserError(f"config.segmentation.ignore leaves no class of {spec.name}")
         if task.class_weights and task.is_fitted and len(task.class_weights) != task.num_outputs:

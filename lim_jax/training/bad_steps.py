@@ -1,8 +1,8 @@
 """Steps whose loss or gradients are not finite: noticed where they are computed, skipped, counted, and named.
 
 The compiled step decides by itself (`finite`); the loop reads what it found together with the losses, one step behind
-the device, and stops when too many come in a row (`too_many`). That number is in no checkpoint: bad steps change
-nothing but the number of steps, so that whoever resumes among them counts anew.
+the device, and stops when too many come in a row (`too_many`). Bad steps change nothing but
+the number of steps, and whoever resumes among them counts anew.
 """
 
 from collections.abc import Sequence

@@ -290,7 +290,10 @@ def load_network(workdir: pathlib.Path, which: str = BEST) -> Trained:
     Raises:
       UserError: there is no checkpoint, or none that can be used.
     """
-    trained, problems = stored.first_usable(_candidates(workdir, which), lambda each: _trained(workdir, each))
+    candidates = _candidates(workdir, which)
+    trained, problems = stored.first_usable(candidates, lambda each: _trained(workdir, each))
+    if which != LATEST:  # one whose losses cannot be read might have been the best
+        problems = stored.without_losses(candidates) | problems
     if trained is None:
         raise _nothing(workdir, problems)
     if problems:

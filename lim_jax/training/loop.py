@@ -19,7 +19,7 @@ import numpy as np
 from lim_jax import config as config_lib
 from lim_jax import data
 from lim_jax.config import Config
-from lim_jax.runtime import compile_time, devices, platforms, startup
+from lim_jax.runtime import compile_time, devices, memory, platforms, startup
 from lim_jax.runtime.progress import Progress
 from lim_jax.training import checkpoints, events, group_watch, messages, record, results, shrinking
 from lim_jax.training import history as history_lib
@@ -145,6 +145,7 @@ def run_steps(run: Run, standing: Standing, progress: Progress, interruption: In
             step_done(run, standing, step, pending, progress, interruption)
             if not standing.bad_in_a_row:
                 save(run, standing, {})
+                memory.return_freed_memory()
             pending, interruption.saves = None, False
     if pending is not None:
         step_done(run, standing, step, pending, progress, interruption)
@@ -181,6 +182,7 @@ def end_epoch(run: Run, standing: Standing, seconds: float, compile_seconds: flo
     standing.epoch_sums = None
     if history_lib.is_saved(standing.history, config):
         save(run, standing, history_lib.eligible_losses(new, config.tasks))
+        memory.return_freed_memory()  # what the save before has freed is in pieces, among the arrays of steps
 
 
 def shrink(run: Run, standing: Standing, zeros: group_watch.Zeros) -> None:

@@ -31,6 +31,10 @@ def start_or_resume(run: Run) -> Standing:
     if not candidates:
         return _start(run)
     standing, problems = stored.first_usable(candidates, lambda each: _resume(run, each))
+    if standing is None and all(isinstance(problem, divergence.BadStepsError) for problem in problems.values()):
+        logger.warning("warning: %s: starting anew", stored.in_words(problems))
+        run.checkpointer.set_aside(list(problems))
+        return _start(run)
     if standing is None:
         raise UserError(
             f"nothing in {run.workdir} can be used ({stored.in_words(problems)}): give another --workdir to start anew"
@@ -115,8 +119,8 @@ def _read(run: Run, checkpoint: Stored) -> tuple[Network, TrainState, shrinking.
             f"{run.workdir} holds a network without its training: give another --workdir, and start from this one "
             f"with --config.init_from={run.workdir}"
         )
-    if meta.get("bad_in_a_row") and files.diverged_at(run.workdir) is not None:
-        raise UnusableError("from when steps were no longer finite")
+    if files.diverged_at(run.workdir) is not None:
+        divergence.refuse_bad(meta)
     for key, types in _TYPES.items():
         if not isinstance(meta.get(key), types):
             raise stored.damaged("meta", f"{key} is {str(meta.get(key))[:40]}")

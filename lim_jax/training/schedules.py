@@ -9,8 +9,6 @@ import optax
 
 from lim_jax.config import Config
 
-SCHEDULES = ("constant", "plateau", "step", "poly", "cosine")
-
 
 def num_steps(epochs: float, config: Config, steps_per_epoch: int) -> int:
     """Returns how many steps of the optimizer, each of `config.accumulation_steps` batches, some epochs have."""

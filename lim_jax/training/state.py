@@ -102,7 +102,7 @@ def make_optimizer(
     factor = schedules.factor(config, steps_per_epoch)
 
     def build(learning_rate, strength):
-        rate = learning_rate if factor is None else functools.partial(_scaled, factor, learning_rate)
+        rate: Any = learning_rate if factor is None else functools.partial(_scaled, factor, learning_rate)
         inner = _adam(config, rate, coupled=as_published or config.weight_decay_form == "coupled")
         if not as_published:
             if wanted.target > 0:
@@ -146,13 +146,13 @@ def last_learning_rate(opt_state: PyTree, config: Config, steps_per_epoch: int) 
     base, factor = float(opt_state.hyperparams["learning_rate"]), schedules.factor(config, steps_per_epoch)
     if factor is None:
         return base
-    return base * float(factor(max(int(opt_state.count) - 1, 0) // config.accumulation_steps))
+    return base * float(jnp.asarray(factor(max(int(opt_state.count) - 1, 0) // config.accumulation_steps)))
 
 
 def completed_steps(opt_state: PyTree) -> jax.Array | None:
     """Returns how many steps the optimizer has completed, each of several accumulated batches; None if of one each."""
     state = opt_state.inner_state
-    return state.gradient_step if isinstance(state, optax.MultiStepsState) else None
+    return jnp.asarray(state.gradient_step) if isinstance(state, optax.MultiStepsState) else None
 
 
 def last_strength(opt_state: PyTree) -> float:

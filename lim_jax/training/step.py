@@ -52,6 +52,7 @@ def batch_gradients(state: TrainState, batch: Batch, *, network: Network, config
     method = method_of(config)
     if isinstance(method, balancing.GradientBalancing):
         return _balanced_gradients(state, batch, method, network=network, config=config)
+    assert isinstance(method, balancing.LossBalancing)
     axis = devices.reduction_axis()
     model = models.recomputing(network.model) if config.recompute else network.model
     images = models.normalize_images(batch["image"])
@@ -178,7 +179,7 @@ def _averaged(state: TrainState, new: TrainState, limit: float) -> PyTree:
     before, after = completed_steps(state.opt_state), completed_steps(new.opt_state)
     moved = averaging.moved(state.average, new.variables, new.step if after is None else after, limit)
     moved = {name: _only_active(state.active, tree, state.average[name]) for name, tree in moved.items()}
-    if after is None:
+    if before is None or after is None:
         return moved
     return jax.tree.map(functools.partial(jnp.where, after > before), moved, state.average)
 

@@ -112,10 +112,10 @@ class Stored:
             raise UnusableError("kept for its weights alone")
         if not (self.folder / item).is_dir():
             raise damaged(item, "it is missing")
+        full_disk.hold_back_abandoned()  # before: other threads may be done with their arrays sooner than this one
         try:
             arrays = digests.by_name(handler.restore(epath.Path(self.folder.absolute() / item)))
         except Exception as error:  # whatever Orbax and TensorStore make of files that are not as they wrote them
-            full_disk.hold_back_abandoned()
             raise damaged(item, _first_line(error)) from error
         finally:
             handler.close()
@@ -197,6 +197,17 @@ def _loss(stored: Stored, key: str) -> float:
         return stored.losses().get(key, math.inf)
     except UnusableError:
         return math.inf
+
+
+def without_losses(candidates: list[Stored]) -> dict[int, UnusableError]:
+    """Returns what is wrong with those checkpoints whose losses cannot be read, by their steps."""
+    problems = {}
+    for stored in candidates:
+        try:
+            stored.losses()
+        except UnusableError as error:
+            problems[stored.step] = error
+    return problems
 
 
 def first_usable(candidates: list[Stored], use: Callable[[Stored], Any]) -> tuple[Any, dict[int, UnusableError]]:

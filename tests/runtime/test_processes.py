@@ -3,13 +3,13 @@
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 
 import pytest
 
 from lim_jax.runtime import last_words
+from tests.runtime.loopback import free_address, places
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = """
@@ -32,17 +32,6 @@ def started(**places):
     environment |= {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2", **places}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, cwd=ROOT, **pipes)
-
-
-def free_address():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def places(number, address):
-    common = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(number)}
-    return [common | {"JAX_PROCESS_ID": str(place)} for place in range(number)]
 
 
 def test_a_process_that_cannot_find_the_others_says_what_to_set():

@@ -239,11 +239,12 @@ def test_a_workdir_may_be_relative(workdir, monkeypatch):
     assert checkpoints.load_network(relative).step == 40
 
 
-def test_a_verb_names_the_damaged_checkpoint_and_uses_the_next(workdir, caplog):
-    shutil.rmtree(folder(workdir, 40) / "weights")
+@pytest.mark.parametrize("item", ["weights", "meta"])  # without the latter nobody knows that it was the best
+def test_a_verb_names_the_damaged_checkpoint_and_uses_the_next(workdir, caplog, item):
+    shutil.rmtree(folder(workdir, 40) / item)
     with caplog.at_level("WARNING", logger="lim_jax"):
         assert checkpoints.load_network(workdir).step == 44
-    assert "the checkpoint at step 40 is damaged (weights: it is missing): using step 44" in caplog.text
+    assert f"the checkpoint at step 40 is damaged ({item}: it is missing): using step 44" in caplog.text
     assert len(caplog.records) == 1
     shutil.rmtree(folder(workdir) / "meta")
     with pytest.raises(UserError, match=r"nothing in .* can be used") as error:

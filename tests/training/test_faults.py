@@ -1,7 +1,9 @@
 """Faults of a real run, from the outside: it goes on, or says in one line why not, and never with other numbers."""
 
 import json
+import os
 import shutil
+import signal
 
 import jax
 import numpy as np
@@ -43,8 +45,29 @@ def test_a_run_that_diverged_goes_on_in_its_workdir(diverged):
         loop.train_and_evaluate(config, workdir)
 
 
-def test_a_damaged_checkpoint_is_passed_over(diverged, tmp_path, caplog):
-    """Of two epochs the second is damaged: the run repeats it, and ends as if nothing had been."""
+def flip_weights(workdir, step):
+    for path in (workdir / "checkpoints" / str(step) / "weights").rglob("*"):
+        if path.is_file() and path.parent.name == "d":
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+
+
+def save_among_bad_steps(workdir, step):
+    """As if the run had been stopped there, and had diverged when it went on."""
+    path = workdir / "checkpoints" / str(step) / "meta" / "metadata"
+    content = json.loads(path.read_text())
+    del content["digests"]
+    path.write_text(json.dumps(content | {"bad_in_a_row": 2}))
+    (workdir / files.DIVERGED).write_text(json.dumps({"step": step + 1}))
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [(flip_weights, "damaged (weights: "), (save_among_bad_steps, "from when steps were no longer finite")],
+)
+def test_an_unusable_checkpoint_is_passed_over(diverged, tmp_path, caplog, harm, said):
+    """Of two epochs the second is harmed: the run repeats it, and ends as if nothing had been."""
     workdir, config, _, _ = diverged
     config = config.copy_and_resolve_references()
     config.num_epochs = 2
@@ -52,20 +75,38 @@ def test_a_damaged_checkpoint_is_passed_over(diverged, tmp_path, caplog):
         shutil.copytree(workdir, tmp_path / name)
     expected = loop.train_and_evaluate(config, tmp_path / "whole")
     loop.train_and_evaluate(config, tmp_path / "damaged")
-    for path in (tmp_path / "damaged" / "checkpoints" / "6" / "weights").rglob("*"):
-        if path.is_file() and path.parent.name == "d":
-            content = bytearray(path.read_bytes())
-            content[len(content) // 2] ^= 1
-            path.write_bytes(content)
+    harm(tmp_path / "damaged", 6)
     with caplog.at_level("WARNING", logger="lim_jax"):
         results = loop.train_and_evaluate(config, tmp_path / "damaged")
-    said = [record.message for record in caplog.records if "damaged" in record.message]
-    assert len(said) == 1
-    assert "the checkpoint at step 6 is damaged (weights: " in said[0]
-    assert said[0].endswith(": going on from step 3")
+    (line,) = [record.message for record in caplog.records if "the checkpoint" in record.message]
+    assert f"the checkpoint at step 6 is {said}" in line
+    assert line.endswith(": going on from step 3")
     assert results == expected
     one, other = (checkpoints.load_network(tmp_path / name, stored.LATEST).variables for name in ("whole", "damaged"))
     jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_a_run_that_was_stopped_among_bad_steps_starts_anew(diverged, tmp_path, caplog, monkeypatch):
+    """SIGTERM in the first steps of a learning rate that is too high: what was saved then is no place to go on from."""
+    workdir, config, _, _ = diverged
+    config = config.copy_and_resolve_references()
+    config.learning_rate = 1e30
+    step_done = loop.Progress.step_done
+
+    def stop(self, step):
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step_done(self, step)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(loop.Progress, "step_done", stop)
+        loop.train_and_evaluate(config, tmp_path)
+    with pytest.raises(UserError, match="it starts anew in"):
+        loop.train_and_evaluate(config, tmp_path)
+    config.learning_rate = 1e-4
+    results = loop.train_and_evaluate(config, tmp_path)
+    assert "is from when steps were no longer finite: starting anew" in caplog.text
+    assert results == json.loads((workdir / "results.json").read_text())
 
 
 def test_other_data_is_refused_before_anything_changes(diverged, tmp_path):

@@ -13,18 +13,28 @@ import numpy as np
 import pytest
 
 from lim_jax.training import checkpoints
-from tests.runtime.test_processes import free_address, places
+from tests.runtime.loopback import free_address, places
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
 
 
-def start(number, workdir, data_dir):
+TARGET = {"sparsity.target": 0.4}
+SHRINKING = {  # removes two thirds of its channels after two epochs, and ends after five of eight
+    "sparsity.compact_every_epochs": 2,
+    "sparsity.patience_epochs": 1,
+    "early_stopping_patience": 1,
+    "learning_rate": 0.02,
+}
+
+
+def start(number, workdir, data_dir, changes=TARGET):
     config = f"--config=tests/training/tiny.py:{data_dir}"
-    changes = ["--config.sparsity.target=0.4", "--config.tasks=depth", "--config.model.width_multiplier=0.05"]
-    changes += ["--config.num_epochs=8"]  # a signal comes in the middle, however late
-    command = [sys.executable, "-m", "lim_jax.main", config, f"--workdir={workdir}", "--distributed", *changes]
+    changes = {"tasks": "depth", "model.width_multiplier": 0.05, **changes}
+    changes["num_epochs"] = 8  # a signal comes in the middle, however late
+    typed = [f"--config.{key}={value}" for key, value in changes.items()]
+    command = [sys.executable, "-m", "lim_jax.main", config, f"--workdir={workdir}", "--distributed", *typed]
     flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # a device for each
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     return [
@@ -55,13 +65,13 @@ def read_until(process, word):
     raise AssertionError(f"never said {word}")
 
 
-@pytest.mark.parametrize(("number", "asked"), [(2, 1), (4, 2)])
-def test_a_signal_to_one_stops_all_and_they_end_as_if_it_had_not_been(number, asked, data_dir, tmp_path):
-    whole = start(number, tmp_path / "whole", data_dir)
+@pytest.mark.parametrize(("number", "asked", "changes"), [(2, 0, SHRINKING), (4, 2, TARGET)])
+def test_a_signal_to_one_stops_all_and_they_end_as_if_it_had_not_been(number, asked, changes, data_dir, tmp_path):
+    whole = start(number, tmp_path / "whole", data_dir, changes)
     shown = finished(whole)
     assert [process.returncode for process in whole] == [0] * number, shown
 
-    parts = start(number, tmp_path / "parts", data_dir)
+    parts = start(number, tmp_path / "parts", data_dir, changes)
     read_until(parts[0], "epoch 1/8")
     parts[asked].send_signal(signal.SIGUSR1)
     shown = finished(parts)
@@ -71,13 +81,15 @@ def test_a_signal_to_one_stops_all_and_they_end_as_if_it_had_not_been(number, as
     assert "is saved, the same command goes on from there" in shown[0]
     assert "Traceback" not in "".join(shown)
 
-    again = start(number, tmp_path / "parts", data_dir)
+    again = start(number, tmp_path / "parts", data_dir, changes)
     shown = finished(again)
     assert [process.returncode for process in again] == [0] * number, shown
     results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "parts")]
     assert results[0] == results[1]
+    assert (results[0]["epochs"] < 8) == ("early_stopping_patience" in changes)
     variables = [checkpoints.load_network(tmp_path / name, checkpoints.LATEST).variables for name in ("whole", "parts")]
     jax.tree.map(np.testing.assert_array_equal, *variables)
+    assert (results[0]["parameters"] < 30_000) == ("sparsity.compact_every_epochs" in changes)
 
 
 @pytest.mark.parametrize("dies", [0, 1])

@@ -99,8 +99,7 @@ def _three_task_splits(source_dir: pathlib.Path, resolve: paths.Resolve | None) 
         raise UserError(
             f"{listing} is not {{split: [[image, labels, normals, depth], ...]}} ({error}): download it again"
         ) from error
-    names: dict[str, str] = {"val": "validation"}
-    return _complete({names.get(split, split): frames for split, frames in splits.items()}, listing)
+    return _complete({"validation" if split == "val" else str(split): rows for split, rows in splits.items()}, listing)
 
 
 def _nyud_mt_splits(source_dir: pathlib.Path, resolve: paths.Resolve | None) -> dict[str, list[Frame]]:

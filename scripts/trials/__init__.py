@@ -1,0 +1,1 @@
+"""What `scripts/survival.py` does to runs, a module for each kind of harm."""
