@@ -58,6 +58,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.head_channels = 256  # of the DeepLab heads
     config.model.dropout_rate = 0.3  # of the DeepLab heads; the classifier head has its own 0.6 and 0.4
     config.dtype = "float32"  # of the computation, float32 | bfloat16; parameters stay float32
+    config.matmul_precision = "default"  # of float32: default (TF32 on GPUs that have it) | tf32 | float32
     config.recompute = False  # compute activations again for gradients, to save memory of GPUs; no effect on CPUs
 
     config.depth = ml_collections.ConfigDict()
@@ -98,6 +99,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.early_stopping_patience = 25  # epochs, per task (its head freezes) and in total; 0 = never
     config.eval_every_epochs = 1
     config.checkpoint_every_epochs = 1
+    config.checkpoint_every_minutes = 0.0  # in the middle of an epoch, too; 0 = only at the ends of epochs
     config.report_every_epochs = 10  # figures of the run as it is, drawn while it trains; 0 = only at its end
     config.trackers = ()  # wandb, mlflow: where records are sent besides TensorBoard's events
     config.max_bad_steps = 10  # steps in a row whose loss or gradients are not finite (they are skipped): then it ends

@@ -72,6 +72,7 @@ def verify(workdir: pathlib.Path) -> bool:
         try:
             checkpoint.check()
             state = "sound" if checkpoint.has_digests else "readable (saved without digests)"
+            state += " (weights alone)" if checkpoint.has_weights_alone else ""
         except stored.UnusableError as problem:
             state, sound = str(problem), False
         rows.append((str(checkpoint.step), state))

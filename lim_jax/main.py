@@ -27,6 +27,12 @@ def define_flags() -> None:
     """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
     config.define_flag()
     flags.DEFINE_string("workdir", None, "Where the run lives; default runs/<name of the configuration>.")
+    flags.DEFINE_integer(
+        "profile",
+        0,
+        "Record this many steps, after the first ones, in the workdir's folder profile, for xprof or TensorBoard.",
+        lower_bound=0,
+    )
     flags.DEFINE_bool(
         "distributed",
         False,
@@ -50,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
     gc.enable()
     if flags.FLAGS.distributed:
         processes.join()
-    loop.train_and_evaluate(flags.FLAGS.config, workdir)
+    loop.train_and_evaluate(flags.FLAGS.config, workdir, flags.FLAGS.profile)
 
 
 if __name__ == "__main__":

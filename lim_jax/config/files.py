@@ -24,6 +24,7 @@ _FREE_TO_CHANGE = (
     "num_epochs",
     "early_stopping_patience",
     "checkpoint_every_epochs",
+    "checkpoint_every_minutes",
     "max_bad_steps",
     "report_every_epochs",
     "trackers",

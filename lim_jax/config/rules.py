@@ -208,6 +208,7 @@ RULES = {
     "segmentation.focal": _NOT_NEGATIVE,
     "segmentation.ignore": _TEXT,
     "dtype": _one_of("float32", "bfloat16"),
+    "matmul_precision": _one_of("default", "tf32", "float32"),  # older runs have none
     "recompute": _FLAG,
     "batch_size": _whole(1),
     "num_epochs": _whole(1),
@@ -244,6 +245,7 @@ RULES = {
     "early_stopping_patience": _whole(0),
     "eval_every_epochs": _whole(1),
     "checkpoint_every_epochs": _whole(1),
+    "checkpoint_every_minutes": _NOT_NEGATIVE,  # older runs have none
     "sparsity.penalty": _asked(_penalties),
     "sparsity.strength": _NOT_NEGATIVE,
     "sparsity.target": _number(lambda value: 0 <= value < 1, "a share of the groups: at least 0 and less than 1"),

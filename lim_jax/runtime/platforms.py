@@ -26,6 +26,8 @@ class Platform:
         all, whose temporary arrays XLA for CPUs would then hold together.
       batches_equal_layers: whether layers of equal shapes take the proximal step as one: on a GPU, fewer programs to
         compile and to launch; on a CPU, copies for nothing.
+      saves_in_background: whether digests of a checkpoint are made while training goes on: not on a CPU, where the copy
+        on the host is the state itself, and the cores are busy.
       keeps_freed_memory: whether the process keeps memory that it has freed: that of a step's arrays, on a CPU.
     """
 
@@ -34,15 +36,28 @@ class Platform:
     splits_step: bool
     layers_at_once: int | None
     batches_equal_layers: bool
+    saves_in_background: bool
     keeps_freed_memory: bool
 
 
 PLATFORMS = {
     "cpu": Platform(
-        "cpu", ops.CPU, splits_step=True, layers_at_once=2, batches_equal_layers=False, keeps_freed_memory=True
+        "cpu",
+        ops.CPU,
+        splits_step=True,
+        layers_at_once=2,
+        batches_equal_layers=False,
+        saves_in_background=False,
+        keeps_freed_memory=True,
     ),
     "gpu": Platform(
-        "gpu", ops.GPU, splits_step=False, layers_at_once=None, batches_equal_layers=True, keeps_freed_memory=False
+        "gpu",
+        ops.GPU,
+        splits_step=False,
+        layers_at_once=None,
+        batches_equal_layers=True,
+        saves_in_background=True,
+        keeps_freed_memory=False,
     ),
 }
 _OTHER_NAMES = {"cuda": "gpu", "rocm": "gpu"}

@@ -28,14 +28,28 @@ def finite(gradients: PyTree, batch_stats: PyTree, sums: PyTree) -> jax.Array:
     squares are, which Adam keeps.
     """
     total, _ = sums["total"]
-    others = jnp.isfinite(jnp.stack([total, *(jnp.sum(leaf) for leaf in jax.tree.leaves(batch_stats))]))
-    of_gradients = [jnp.all(jnp.isfinite(_squares(leaf))) for leaf in jax.tree.leaves(gradients)]
-    return jnp.stack([jnp.all(others), *of_gradients])
+    statistics = [leaf.ravel() for leaf in jax.tree.leaves(batch_stats)]
+    others = jnp.all(jnp.isfinite(jnp.concatenate([total[None], *statistics])))
+    return jnp.concatenate([others[None], _all_finite([_squares(leaf) for leaf in jax.tree.leaves(gradients)])])
+
+
+def _all_finite(vectors: Sequence[jax.Array]) -> jax.Array:
+    """Returns for each vector whether all of it is finite, bool (vectors,).
+
+    Those of equal lengths are looked at together: a GPU takes longer to start a sum than for the sum of a vector.
+    """
+    places: dict[int, list[int]] = {}
+    for place, vector in enumerate(vectors):
+        places.setdefault(vector.size, []).append(place)
+    found = [jnp.all(jnp.isfinite(jnp.stack([vectors[place] for place in equal])), 1) for equal in places.values()]
+    order = np.argsort(np.concatenate(list(places.values())))
+    return jnp.concatenate(found)[order]
 
 
 def _squares(array: jax.Array) -> jax.Array:
-    """Returns the sum of squares for each place of the last axis, which compilers add up several at a time."""
-    return jnp.sum(jnp.square(array), tuple(range(array.ndim - 1)))
+    """Returns the vector of the sums of squares for each place of the last axis: compilers add up several at a time."""
+    squares = jnp.square(jnp.atleast_1d(array))
+    return jnp.sum(squares, tuple(range(array.ndim - 1))) if array.ndim > 1 else squares
 
 
 def is_bad(sums: PyTree) -> bool:

@@ -3,7 +3,8 @@
 One checkpoint is four items: `weights` (`params`, `batch_stats`; all that evaluation and compaction read),
 `training` (step, optimizer state, active heads), `iterator` (where the input stands, per process) and
 `meta` (JSON: epoch, history, architecture, the epoch's sums so far, and the digests of everything). Kept are the two
-newest checkpoints, the one with the best total validation loss, and the best one of each task. Saving is asynchronous
+newest checkpoints, the one with the best total validation loss, and the best one of each task; of those that are not
+among the newest, what only training needs is removed (`_keep_weights_alone`). Saving is asynchronous
 and a checkpoint appears whole or not at all, so a run that is killed at any moment finds a good one; `stored` reads
 them, and notices what the disk has changed.
 
@@ -11,12 +12,15 @@ Of a run with a moving average, `weights` is the average, and `training` has wha
 a branch for the loss weights (`loss_weighting.join`), which are apart from it everywhere else.
 """
 
+import concurrent.futures
 import dataclasses
+import functools
 import json
 import logging
 import math
 import pathlib
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -48,10 +52,19 @@ class Checkpoints:
     """The checkpoints that a run writes to its workdir; as a context manager, it ends when the last save is finished.
 
     What other runs left half-done there is removed.
+
+    Args:
+      workdir: of the run.
+      tasks: for each of which the best checkpoint is kept.
+      in_background: make digests, too, while training goes on; of one process alone.
     """
 
-    def __init__(self, workdir: pathlib.Path, tasks: tuple[str, ...] = ()):
+    def __init__(self, workdir: pathlib.Path, tasks: tuple[str, ...] = (), *, in_background: bool = False):
         self._workdir = workdir
+        in_background = in_background and jax.process_count() == 1
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "saving") if in_background else None
+        self._writing: concurrent.futures.Future[None] | None = None
+        self._saved_at = time.monotonic()
         directory = workdir.absolute() / stored.FOLDER
         if jax.process_index() == 0:
             _remove_empty(directory)
@@ -78,6 +91,10 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception) -> None:
+        if exception[0] is None:
+            self.wait()
+        if self._writer is not None:
+            self._writer.shutdown()
         self._manager.close()
 
     def save(
@@ -86,7 +103,8 @@ class Checkpoints:
         """Saves a checkpoint at `state.step`.
 
         Args:
-          state: the training state; copied to the host before this returns, written in the background.
+          state: the training state; copied to the host before this returns, written in the background. One save at a
+            time is under way.
           iterator: the grain iterator of the training input.
           meta: JSON-serialisable.
           losses: validation losses, `{"total": x, task: x, ...}`, by which the best checkpoints are kept; empty
@@ -100,25 +118,44 @@ class Checkpoints:
         training = _training(host)
         if name := digests.first_not_finite(digests.by_name(weights) | digests.by_name(training)):
             raise UnusableError(f"not finite ({name})")
+        self.wait()
+        self._saved_at = time.monotonic()
         finite = {key: loss for key, loss in losses.items() if loss is not None and stored.is_loss(loss)}
         self._losses[int(host.step)] = finite
+        content = json.loads(json.dumps({**meta, "losses": finite}))  # as it is now
+        write = functools.partial(self._write, int(host.step), weights, training, iterator.get_state(), content)
+        if self._writer is None:
+            write()
+        else:
+            self._writing = self._writer.submit(write)
+
+    def _write(self, step: int, weights: PyTree, training: PyTree, position: Any, meta: Mapping[str, Any]) -> None:
+        """Starts writing a checkpoint whose parts are on the host."""
         self._manager.save(
-            int(host.step),
+            step,
             args=ocp.args.Composite(
                 weights=ocp.args.StandardSave(weights),
                 training=ocp.args.StandardSave(training),
-                iterator=grain_checkpoint.CheckpointSave(iterator),
-                meta=ocp.args.JsonSave(
-                    _with_digests({**meta, "losses": finite}, iterator.get_state(), weights=weights, training=training)
-                ),
+                iterator=grain_checkpoint.CheckpointSave(_Position(position)),
+                meta=ocp.args.JsonSave(_with_digests(meta, position, weights=weights, training=training)),
             ),
-            metrics=finite,
+            metrics=meta["losses"],
             force=True,
         )
 
+    def is_due(self, minutes: float) -> bool:
+        """Returns whether the last save, or the start of the run, was so many minutes ago; never for 0."""
+        return 0 < minutes * 60 <= time.monotonic() - self._saved_at
+
     def wait(self) -> None:
-        """Returns when everything is on disk."""
+        """Returns when everything is on disk, and what only training needs is there for the newest alone."""
+        if self._writing is not None:
+            written, self._writing = self._writing, None
+            written.result()
         self._manager.wait_until_finished()
+        if jax.process_index() == 0:
+            for checkpoint in stored.all_of(self._workdir)[_NEWEST_KEPT:]:
+                _keep_weights_alone(checkpoint)
 
     def step(self, which: str = BEST) -> int | None:
         """Returns the step of a checkpoint (as in `stored.ranked`), or None if there is none.
@@ -126,6 +163,8 @@ class Checkpoints:
         The newest one may be still on its way to the disk.
         """
         if which == LATEST:
+            if self._writing is not None:
+                self._writing.result()
             return self._manager.latest_step()
         return next((each.step for each in stored.ranked(self._workdir, which)), None)
 
@@ -173,6 +212,17 @@ class Checkpoints:
         return _filled(like, arrays, f"the checkpoint at step {checkpoint.step} in {self._workdir}")
 
 
+class _Position:
+    """Stands for an iterator where it was, for grain to save."""
+
+    def __init__(self, state: Any):
+        self._state = state
+
+    def get_state(self) -> bytes:
+        """Returns the state as grain writes it."""
+        return json.dumps(self._state, indent=4).encode()
+
+
 class _Kept(preservation_policy.PreservationPolicy):
     """Which checkpoints are kept: the newest, and for each key the one with the lowest loss.
 
@@ -193,6 +243,14 @@ class _Kept(preservation_policy.PreservationPolicy):
             if best is not None and losses[best] < math.inf:
                 kept.add(best)
         return [step in kept for step in steps]
+
+
+def _keep_weights_alone(checkpoint: Stored) -> None:
+    """Removes what only training needs. It says so first: what a killed process left of it is not damaged then."""
+    if (checkpoint.folder / "training").is_dir():
+        (checkpoint.folder / stored.WEIGHTS_ALONE).touch()
+        for item in ("training", "iterator"):
+            shutil.rmtree(checkpoint.folder / item, ignore_errors=True)
 
 
 def save_network(workdir: pathlib.Path, trained: Trained) -> None:

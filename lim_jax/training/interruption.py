@@ -5,7 +5,7 @@ done; a second one ends the process. Before and after there is nothing to save: 
 
 Of several processes the signal may reach one alone, or reach them a step apart. If they stopped at different steps,
 those that go on would wait for the others for ever. So each batch carries whether its process was asked, the step adds
-that up with the losses, and everybody reads the same sum after the same step.
+that up with the losses, and everybody reads the same sum after the same step. So it is with checkpoints by the clock.
 """
 
 import signal
@@ -17,7 +17,9 @@ from jax.experimental import multihost_utils
 
 from lim_jax.runtime import signals
 
-ASKED = "asked_to_stop"  # in a batch and in the sums of its step, of several processes
+# In a batch and in the sums of its step, of several processes.
+ASKED = "asked_to_stop"
+DUE = "due_for_a_checkpoint"
 
 
 class Interruption:
@@ -26,13 +28,16 @@ class Interruption:
     Attributes:
       signal_number: of the last signal that this process got; None: there was none.
       agreed: whether all processes stop after the step that was started last.
+      saves: whether all processes save a checkpoint after the step that was started last.
       has_work: whether there may be something to save; until then a signal ends the process.
     """
 
     def __init__(self):
         self.signal_number: int | None = None
         self.agreed = False
+        self.saves = False
         self.has_work = False
+        self._is_due = False
         self._times = 0
         self._answered = signals.Answered(self._answer, self._note)
 
@@ -43,15 +48,24 @@ class Interruption:
     def __exit__(self, *exception) -> None:
         self._answered.__exit__()
 
-    def attached(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Returns the batch, of several processes with whether this one was asked to stop."""
+    def attached(self, batch: dict[str, Any], is_due: bool) -> dict[str, Any]:
+        """Returns the batch, of several processes with what this one would have all of them do.
+
+        Args:
+          batch: of this process.
+          is_due: whether it is time for a checkpoint; of several processes, the first one's clock counts.
+        """
         if jax.process_count() == 1:
+            self._is_due = is_due
             return batch
-        return {**batch, ASKED: np.full(len(batch["image"]), self.signal_number is not None, np.float32)}
+        wishes = {ASKED: self.signal_number is not None, DUE: is_due and jax.process_index() == 0}
+        examples = len(batch["image"])
+        return {**batch, **{name: np.full(examples, wish, np.float32) for name, wish in wishes.items()}}
 
     def agree(self, sums: Any) -> None:
         """Takes what the last step but one says, by its sums on the host; of one process, what it was asked itself."""
         self.agreed = self.agreed or (sums[ASKED] > 0 if ASKED in sums else self.signal_number is not None)
+        self.saves = bool(sums[DUE] > 0) if DUE in sums else self._is_due
 
     def agree_now(self) -> None:
         """Asks all processes; each must be at the same place."""

@@ -19,12 +19,13 @@ import numpy as np
 from lim_jax import config as config_lib
 from lim_jax import data
 from lim_jax.config import Config
-from lim_jax.runtime import compile_time, devices, memory, startup
+from lim_jax.runtime import compile_time, devices, memory, platforms, startup
 from lim_jax.runtime.progress import Progress
 from lim_jax.training import checkpoints, events, group_watch, messages, record, results, shrinking, trackers
 from lim_jax.training import history as history_lib
 from lim_jax.training import workdir as workdir_lib
 from lim_jax.training.interruption import Interruption
+from lim_jax.training.profiling import Profile
 from lim_jax.training.resuming import save, start_or_resume
 from lim_jax.training.run import Run, Standing, make_programs, make_run
 from lim_jax.training.state import method_of
@@ -32,13 +33,14 @@ from lim_jax.training.state import method_of
 logger = logging.getLogger(__name__)
 
 
-def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
+def train_and_evaluate(config: Config, workdir: pathlib.Path, profile_steps: int = 0) -> dict[str, Any]:
     """Trains, evaluates the best checkpoint and writes the report; resumes what `workdir` already holds.
 
     Args:
       config: see `configs/common.py`.
       workdir: made if needed; afterwards holds `config.json`, TensorBoard events, `checkpoints/`,
         `results.json` and `report/`.
+      profile_steps: how many steps are recorded (`lim_jax.training.profiling`).
 
     Returns:
       The content of `results.json`.
@@ -49,29 +51,34 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
     config = config_lib.checked(config)
     config_lib.refuse_changes(config, workdir)
     trackers.require(config.get("trackers", ()))
-    startup.prepare(config.compilation_cache_dir)
+    startup.prepare(config.compilation_cache_dir, config.matmul_precision)
     local_devices = devices.chosen(config.num_devices, config.batch_size)
     config_lib.check_resources(config, local_devices)
     dataset = data.load(config.dataset, config.tasks)
     config_lib.check_start(config, dataset, workdir)
+    in_background = platforms.of(local_devices).saves_in_background
     with (
         workdir_lib.held(workdir, config),  # last: a mistake leaves no trace
-        checkpoints.Checkpoints(workdir, tuple(config.tasks)) as checkpointer,
+        checkpoints.Checkpoints(workdir, tuple(config.tasks), in_background=in_background) as checkpointer,
     ):
         run = make_run(config, workdir, dataset, local_devices, checkpointer)
         standing = start_or_resume(run)
         workdir_lib.keep_config(workdir, config)
         messages.describe(run, standing)
-        train(run, standing)
+        train(run, standing, profile_steps)
         return results.finish(run, standing)
 
 
-def train(run: Run, standing: Standing) -> None:
+def train(run: Run, standing: Standing, profile_steps: int = 0) -> None:
     """Runs epochs until the last one or until nothing improves."""
     config = run.config
     progress = Progress(config.num_epochs, run.steps_per_epoch, config.batch_size)
     names, values = config.get("trackers", ()), config_lib.flat(config)
-    with Interruption() as interruption, events.EventWriter(run.workdir, values, names) as writer:
+    with (
+        Interruption() as interruption,
+        events.EventWriter(run.workdir, values, names) as writer,
+        Profile(run.workdir, profile_steps) as profile,
+    ):
         while standing.epoch <= config.num_epochs:
             if history_lib.should_stop(standing.history, config.tasks, config.early_stopping_patience):
                 logger.info("no progress for %d epochs: training ends early", config.early_stopping_patience)
@@ -79,7 +86,7 @@ def train(run: Run, standing: Standing) -> None:
             network = standing.network
             begin_epoch(run, standing)
             started = time.monotonic()
-            run_steps(run, standing, progress, interruption)
+            run_steps(run, standing, progress, interruption, profile)
             progress.begin_break()
             end_epoch(run, standing, time.monotonic() - started, compile_time.since(started))
             write_events(run, standing, writer)
@@ -121,17 +128,30 @@ def begin_epoch(run: Run, standing: Standing) -> None:
         standing.zero_groups = group_watch.pattern(group_watch.zeros(standing.state.params, run.groups))
 
 
-def run_steps(run: Run, standing: Standing, progress: Progress, interruption: Interruption) -> None:
-    """Runs the steps that the epoch still lacks, adding up their losses one step behind the device."""
+def run_steps(run: Run, standing: Standing, progress: Progress, interruption: Interruption, profile: Profile) -> None:
+    """Runs the steps that the epoch still lacks, adding up their losses one step behind the device.
+
+    Between two of them it saves where that is due by the clock.
+    """
     step, last = int(standing.state.step), standing.epoch * run.steps_per_epoch
-    pending = None
+    minutes = run.config.checkpoint_every_minutes
+    pending, interruption.saves = None, False
     while step < last and not interruption.agreed:
-        batch = interruption.attached(next(run.iterator))
+        profile.before(step + 1)
+        batch = interruption.attached(next(run.iterator), run.checkpointer.is_due(minutes))
         standing.state, sums = standing.programs.train_step(standing.state, batch)
+        profile.after(step + 1, sums)
         if pending is not None:
             step_done(run, standing, step, pending, progress, interruption)
         step, pending = step + 1, sums
-    step_done(run, standing, step, pending, progress, interruption)
+        if interruption.saves and step < last:
+            step_done(run, standing, step, pending, progress, interruption)
+            if not standing.bad_in_a_row:
+                save(run, standing, {})
+                memory.return_freed_memory()
+            pending, interruption.saves = None, False
+    if pending is not None:
+        step_done(run, standing, step, pending, progress, interruption)
     if step < last:
         leave(run, standing, interruption)
 

@@ -20,7 +20,7 @@ from lim_jax.config import Config
 from lim_jax.network import Network
 from lim_jax.runtime import compilation, devices, platforms
 from lim_jax.training import averaging, bad_steps, loss_weighting, task_gradients
-from lim_jax.training.interruption import ASKED
+from lim_jax.training.interruption import ASKED, DUE
 from lim_jax.training.state import TrainState, completed_steps, method_of
 
 PyTree = Any
@@ -34,7 +34,8 @@ class BatchGradients(NamedTuple):
       gradients: of the loss, shaped like the state's `learned`.
       batch_stats: the state's, moved towards this batch's moments.
       sums: `{"losses": {task: (sum of the loss over valid pixels or examples, their number)}, "total": (value, 1)}`,
-        float32 scalars; of several processes also `interruption.ASKED`, which is 0 unless one was asked to stop.
+        float32 scalars; of several processes also `interruption.ASKED` and `DUE`, which are 0 but for the
+        steps after which all of them stop or save.
     """
 
     gradients: PyTree
@@ -97,8 +98,9 @@ def _balanced_gradients(
 def _sums_of(losses: Mapping[str, Any], total: jax.Array, batch: Batch) -> PyTree:
     """Returns `BatchGradients.sums`."""
     sums = {"losses": losses, "total": (total, jnp.float32(1))}
-    if ASKED in batch:
-        sums[ASKED] = devices.total(jnp.sum(batch[ASKED]), devices.reduction_axis())
+    for wish in (ASKED, DUE):
+        if wish in batch:
+            sums[wish] = devices.total(jnp.sum(batch[wish]), devices.reduction_axis())
     return sums
 
 
@@ -139,7 +141,8 @@ def update(
     def passed_over() -> TrainState:
         return dataclasses.replace(state, step=state.step + 1)
 
-    # Choosing between the old and the new value of each array instead would keep both of all of them.
+    # Choosing between the old and the new value of each array instead would keep both of all of them on a CPU. XLA for
+    # GPUs does so by itself, in the pass that writes an array.
     return jax.lax.cond(jnp.all(finite) & has_label, taken, passed_over), sums | {bad_steps.FINITE: finite}
 
 

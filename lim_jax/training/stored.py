@@ -28,6 +28,7 @@ LATEST = "latest"
 TOTAL = "total"
 FOLDER = "checkpoints"
 ITEMS = ("weights", "training")  # those made of arrays
+WEIGHTS_ALONE = "weights_alone"  # an empty file in the folder of a checkpoint that lost what only training needs
 
 
 class UnusableError(Exception):
@@ -69,6 +70,11 @@ class Stored:
         return document
 
     @property
+    def has_weights_alone(self) -> bool:
+        """Whether it is kept as a best one only, without what training needs to go on."""
+        return (self.folder / WEIGHTS_ALONE).exists()
+
+    @property
     def has_digests(self) -> bool:
         """Whether it was saved with digests; older versions made none."""
         return "digests" in self._document
@@ -102,6 +108,8 @@ class Stored:
         """Returns the arrays of an item (one of `ITEMS`) by name, as they were saved to the last bit."""
         handler = ocp.StandardCheckpointHandler()
         listed = self._document.get("digests", {}).get(item)
+        if item == "training" and self.has_weights_alone:
+            raise UnusableError("kept for its weights alone")
         if not (self.folder / item).is_dir():
             raise damaged(item, "it is missing")
         full_disk.hold_back_abandoned()  # before: other threads may be done with their arrays sooner than this one
@@ -141,7 +149,7 @@ class Stored:
         self.losses()
         self.network()
         self.weights()
-        if "history" in self.meta():  # else it is a network without its training
+        if "history" in self.meta() and not self.has_weights_alone:  # else it is a network without its training
             self.arrays("training")
             self.position()
 

@@ -68,7 +68,7 @@ def open_trained(workdir: pathlib.Path) -> tuple[Config, Trained]:
       UserError: there is no run, or it has no checkpoint yet.
     """
     config = safe_config(workdir)
-    startup.prepare(config.compilation_cache_dir)
+    startup.prepare(config.compilation_cache_dir, config.get("matmul_precision", "default"))  # older runs have none
     return config, checkpoints.load_network(workdir)
 
 

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +100,39 @@ def test_what_is_saved_comes_back(original):
     assert checkpoints.latest_meta(original) == json.loads(json.dumps(saved.meta(44)))
 
 
+def test_in_the_background_what_was_given_is_saved_while_training_goes_on(tmp_path, monkeypatch):
+    """The digests wait for training, which moves on the input and the history."""
+    trained, of_arrays = threading.Event(), digests.of_arrays
+    monkeypatch.setattr(digests, "of_arrays", lambda arrays: trained.wait(60) and of_arrays(arrays))
+    batches, meta = saved.iterator(), saved.meta(4)
+    next(batches)
+    with checkpoints.Checkpoints(tmp_path, saved.TASKS, in_background=True) as checkpointer:
+        checkpointer.save(saved.small_state(4), batches, meta, {"total": 0.5})
+        next(batches)
+        expected = json.loads(json.dumps(meta))
+        meta["history"].append("what comes next")
+        assert not (folder(tmp_path, 4) / "meta").exists()
+        trained.set()
+        assert checkpointer.step(checkpoints.LATEST) == 4
+    state, position = resumed(tmp_path, saved.small_state(0))
+    assert_equal(state, saved.small_state(4))
+    assert position["next_index"] == 1
+    assert checkpoints.latest_meta(tmp_path) == expected
+    stored.Stored(folder(tmp_path, 4)).position()
+
+
+def test_what_goes_wrong_in_the_background_is_raised_at_the_next_wait(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    checkpointer = checkpoints.Checkpoints(tmp_path, saved.TASKS, in_background=True)
+    monkeypatch.setattr(checkpointer._manager, "save", full)
+    checkpointer.save(saved.small_state(4), saved.iterator(), saved.meta(4), {})
+    with pytest.raises(OSError, match="No space left"):
+        checkpointer.wait()
+    checkpointer.__exit__(None, None, None)
+
+
 def test_an_average_is_the_network_and_what_is_trained_comes_back_beside_it(tmp_path):
     method = balancing.create("famo")
 
@@ -122,6 +156,27 @@ def test_the_two_newest_and_the_best_are_kept(tmp_path):
     assert [each.step for each in stored.all_of(tmp_path)] == [24, 20, 4]
     assert [each.step for each in stored.ranked(tmp_path)] == [4, 24, 20]
     assert stored.Stored(folder(tmp_path, 20)).losses() == {}
+
+
+def test_of_a_best_one_that_is_not_among_the_newest_weights_alone_are_kept(tmp_path):
+    saved.save(tmp_path, {4: 0.1, 8: 0.4, 12: 0.3}, saved.small_state)
+    best, *newest = reversed(stored.all_of(tmp_path))
+    assert best.has_weights_alone and not any(each.has_weights_alone for each in newest)
+    assert not (best.folder / "training").exists() and not (best.folder / "iterator").exists()
+    assert best.weights() and best.losses()["total"] == 0.1
+    with pytest.raises(UnusableError, match="kept for its weights alone"):
+        best.arrays("training")
+    for each in newest:
+        shutil.rmtree(each.folder / "meta")
+    state, _ = resumed(tmp_path, saved.small_state(0))
+    assert state is None, "a run must not go on from weights alone"
+
+
+def test_a_process_that_was_killed_while_it_removed_what_training_needs_leaves_no_damage(small):
+    (folder(small, 40) / stored.WEIGHTS_ALONE).touch()
+    truncated(0.5)(next(path for path in (folder(small, 40) / "training").rglob("*") if path.is_file()))
+    assert stored.Stored(folder(small, 40)).has_weights_alone
+    assert stored.Stored(folder(small, 40)).weights()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def trained(tmp_path_factory, data_dir):
     workdir = tmp_path_factory.mktemp("run")
     config = tiny_config(data_dir)
     config.report_every_epochs = 1
-    return workdir, config, loop.train_and_evaluate(config, workdir)
+    return workdir, config, loop.train_and_evaluate(config, workdir, profile_steps=1)
 
 
 def run_steps(config, num_devices, num_steps, dtype="float32", change=lambda state: state):
@@ -74,6 +75,7 @@ def test_a_run_leaves_results_and_figures(trained):
     rows = list(csv.DictReader((workdir / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[-1]["validation/depth/mae"]) > 0
     assert len(list((workdir / "report").glob("*.png"))) >= 4
+    assert list((workdir / "profile").rglob("*.xplane.pb"))
 
 
 def test_a_finished_run_is_not_trained_again(trained):
@@ -169,6 +171,17 @@ def test_a_killed_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_path):
         checkpoints.load_network(folder, checkpoints.LATEST).variables for folder in (workdir, tmp_path)
     )
     jax.tree.map(np.testing.assert_array_equal, variables, again)
+
+
+def test_a_run_goes_on_from_a_checkpoint_that_the_clock_made(trained, data_dir, tmp_path):
+    """One after each step, and the last one is lost: of the second epoch two steps are done, the third is to come."""
+    _, _, expected = trained
+    config = tiny_config(data_dir)
+    config.checkpoint_every_minutes = 1e-9
+    assert loop.train_and_evaluate(config, tmp_path) == expected
+    shutil.rmtree(tmp_path / "checkpoints" / "6")
+    assert max(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == 5
+    assert loop.train_and_evaluate(config, tmp_path) == expected
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process, as only Linux can")
