@@ -1,12 +1,11 @@
 """Trains a network to the end of its run, and reports: what `python -m lim_jax.main` does.
 
-A run is a series of epochs: `begin_epoch` applies what was decided from the past, `run_steps` goes through the training
-split once, `end_epoch` records, evaluates and saves, and lets the network shrink. All decisions are functions of the
-history (`lim_jax.training.history`), which is part of every checkpoint together with the state and the position of the
+A run is a series of epochs: `epochs.begin` applies what was decided from the past, `run_steps` goes through the
+training split once, `epochs.end` records, evaluates and saves, and lets the network shrink. All decisions are functions
+of the history (`lim_jax.training.history`), which is part of every checkpoint together with the state and the position of the
 input; so a run that was interrupted anywhere ends with the same bits as one that was not.
 """
 
-import dataclasses
 import logging
 import pathlib
 import sys
@@ -14,21 +13,19 @@ import time
 from typing import Any, NoReturn
 
 import jax
-import numpy as np
 
 from lim_jax import config as config_lib
 from lim_jax import data
 from lim_jax.config import Config
 from lim_jax.runtime import compile_time, devices, memory, platforms, startup
 from lim_jax.runtime.progress import Progress
-from lim_jax.training import checkpoints, events, group_watch, messages, record, results, shrinking, trackers
+from lim_jax.training import checkpoints, epochs, events, messages, record, results, trackers
 from lim_jax.training import history as history_lib
 from lim_jax.training import workdir as workdir_lib
 from lim_jax.training.interruption import Interruption
 from lim_jax.training.profiling import Profile
 from lim_jax.training.resuming import save, start_or_resume
-from lim_jax.training.run import Run, Standing, make_programs, make_run
-from lim_jax.training.state import method_of
+from lim_jax.training.run import Run, Standing, make_run
 
 logger = logging.getLogger(__name__)
 
@@ -84,13 +81,12 @@ def train(run: Run, standing: Standing, profile_steps: int = 0) -> None:
                 logger.info("no progress for %d epochs: training ends early", config.early_stopping_patience)
                 break
             network = standing.network
-            begin_epoch(run, standing)
+            epochs.begin(run, standing)
             started = time.monotonic()
             run_steps(run, standing, progress, interruption, profile)
             progress.begin_break()
-            end_epoch(run, standing, time.monotonic() - started, compile_time.since(started))
-            write_events(run, standing, writer)
-            writer.write_pictures(standing.history[-1]["step"], results.redraw(run, standing))
+            epochs.end(run, standing, time.monotonic() - started, compile_time.since(started))
+            epochs.write_events(run, standing, writer)
             progress.end_break()
             line = messages.epoch_line(standing.history[-1], standing.network, config)
             logger.info("%s, %s", line, progress.line())
@@ -102,30 +98,6 @@ def train(run: Run, standing: Standing, profile_steps: int = 0) -> None:
             if interruption.agreed:
                 leave(run, standing, interruption)
     run.checkpointer.wait()
-
-
-def begin_epoch(run: Run, standing: Standing) -> None:
-    """Applies what the history decides; a resumed epoch has it applied once more, to the same effect."""
-    config, state = run.config, standing.state
-    is_resumed = standing.epoch_sums is not None
-    opt_state = state.opt_state
-    if config.published.reset_optimizer_every_epoch and not is_resumed:
-        opt_state = jax.jit(standing.programs.optimizer.init)(state.learned)
-    balancing = state.balancing
-    if balancing and not is_resumed:
-        balancing = method_of(config).begin_epoch(jax.device_get(balancing))
-    rate = history_lib.learning_rate(standing.history, config)
-    hyperparams = dict(opt_state.hyperparams, learning_rate=np.float32(rate))
-    frozen = history_lib.frozen_tasks(standing.history, config.tasks, config.early_stopping_patience)
-    state = dataclasses.replace(
-        state,
-        opt_state=opt_state._replace(hyperparams=hyperparams),
-        balancing=balancing,
-        active={task: np.bool_(task not in frozen) for task in config.tasks},
-    )
-    standing.state = devices.replicate(state, run.local_devices)
-    if not is_resumed:
-        standing.zero_groups = group_watch.pattern(group_watch.zeros(standing.state.params, run.groups))
 
 
 def run_steps(run: Run, standing: Standing, progress: Progress, interruption: Interruption, profile: Profile) -> None:
@@ -167,51 +139,6 @@ def step_done(
         events.import_writers_meanwhile()  # not before the first step, which would be later for it
         logger.info("epoch %d, step %d: %s", standing.epoch, step, progress.line())
     interruption.agree(host)
-
-
-def end_epoch(run: Run, standing: Standing, seconds: float, compile_seconds: float) -> None:
-    """Records the epoch, lets the network shrink and evaluates it where it is time to, and saves it."""
-    config, epoch, started = run.config, standing.epoch, time.monotonic()
-    new = record.of_training(run, standing, seconds, compile_seconds)
-    if config.log_gradient_cosines:
-        new["gradient_cosines"] = record.gradient_cosines(run, standing)
-    zeros = group_watch.zeros(standing.state.params, run.groups)
-    shrink(run, standing, zeros)
-    measure = standing.programs.removed_macs
-    shares = group_watch.shares(standing.state.params, run.groups, config, standing.shrinking.original, measure)
-    new["sparsity"] = shares | group_watch.changes(standing.zero_groups, group_watch.pattern(zeros))
-    if history_lib.is_evaluated(epoch, config):
-        new = record.with_evaluation(new, run, standing)
-    standing.history.append(record.with_seconds_after_steps(new, started))
-    standing.epoch_sums = None
-    if history_lib.is_saved(standing.history, config):
-        save(run, standing, history_lib.eligible_losses(new, config.tasks))
-        memory.return_freed_memory()  # what the save before has freed is in pieces, among the arrays of steps
-
-
-def shrink(run: Run, standing: Standing, zeros: group_watch.Zeros) -> None:
-    """Goes on with a smaller network, if it is time to and groups stayed zero for long enough."""
-    patience = run.config.sparsity.patience_epochs
-    standing.shrinking = shrinking.counted(standing.shrinking, zeros, patience)
-    if not shrinking.is_due(standing.epoch, run.config):
-        return
-    smaller = shrinking.shrink(standing.shrinking, standing.network, standing.state, run.groups, patience)
-    if smaller is None:
-        return
-    before = messages.size(standing)
-    standing.shrinking, standing.network, standing.state = smaller
-    jax.clear_caches()  # JAX would keep what was compiled for the larger network
-    trains = standing.epoch < run.config.num_epochs
-    standing.programs = make_programs(run, standing.network, standing.state, standing.shrinking, trains=trains)
-    logger.info("%s", messages.shrunk(before, messages.size(standing)))
-
-
-def write_events(run: Run, standing: Standing, writer: events.EventWriter) -> None:
-    """Writes the last epoch's record and the norms of the groups for TensorBoard, and all records as a table."""
-    last = standing.history[-1]
-    writer.write_record(last)
-    events.write_table(run.workdir, standing.history)
-    writer.write_histograms(last["step"], group_watch.norms(standing.state.params, run.groups))
 
 
 def leave(run: Run, standing: Standing, interruption: Interruption) -> NoReturn:
