@@ -1,10 +1,10 @@
 """The paper's CelebAMask-HQ set-up: segmentation (3 classes), male and smiling at 256×256, sparse at λ = 1e-5.
 
-    python -m lim_jax.main --config=configs/celeba.py --config.dataset.source_dir=DIR
+    python -m lim_jax.main --config=celeba --config.dataset.source_dir=DIR
 
 `DIR` is CelebAMask-HQ as downloaded; it is read once. Any of the 40 attributes can be a task, by its name in lower
-case: `--config.tasks=segmentation,eyeglasses,young`. Variants: `--config=configs/celeba.py:dense` leaves the network
-dense. `--config=configs/celeba.py:as_published` repeats the habits of the paper's public code, among them the double
+case: `--config.tasks=segmentation,eyeglasses,young`. Variants: `--config=celeba:dense` leaves the network
+dense. `--config=celeba:as_published` repeats the habits of the paper's public code, among them the double
 sigmoid that keeps "smiling" at chance; with `--config.sparsity.strength=0` it is the paper's dense baseline.
 
 Expected: the tendencies of the paper's table 2 (5 seeds): sparse multi-task networks at λ = 1e-5 reach about 70 % group
@@ -13,7 +13,7 @@ sparsity and beat or match the dense ones. Not yet repeated with lim_jax.
 
 import ml_collections
 
-from configs import common
+from lim_jax.configs import common
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -7,6 +7,10 @@ be overridden: `--config.sparsity.strength=1e-5`, `--config.tasks=depth,normals`
 
 import ml_collections
 
+from lim_jax.runtime.suggestions import nearest
+
+_VARIANTS = ("dense", "as_published")
+
 
 def get_config() -> ml_collections.ConfigDict:
     """Returns all keys with their defaults; an empty string means "choose for me" (or "none", where it says so)."""
@@ -96,16 +100,20 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval_every_epochs = 1
     config.checkpoint_every_epochs = 1
     config.checkpoint_every_minutes = 0.0  # in the middle of an epoch, too; 0 = only at the ends of epochs
+    config.report_every_epochs = 10  # figures of the run as it is, drawn while it trains; 0 = only at its end
+    config.trackers = ()  # wandb, mlflow: where records are sent besides TensorBoard's events
     config.max_bad_steps = 10  # steps in a row whose loss or gradients are not finite (they are skipped): then it ends
 
     config.sparsity = ml_collections.ConfigDict()
     config.sparsity.penalty = "group_lasso"  # group_lasso | group_mcp | sparse_group_lasso | l1 | none
     config.sparsity.strength = 0.0  # the paper's λ
     config.sparsity.target = 0.0  # share of groups to be zero at the end: λ is found, strength ignored; 0 = off
+    config.sparsity.target_macs = 0.0  # share of the backbone's MACs to be left at the end; instead of target
     config.sparsity.start_epoch = 0  # epochs before λ applies
+    config.sparsity.healing_epochs = 0  # the last epochs: no penalty, zeros stay zero; target and strength end before
     config.sparsity.scope = "backbone"  # backbone | backbone_and_heads (its output channels, over all heads)
     config.sparsity.metric = "adam"  # adam (adaptive) | identity (Euclidean)
-    config.sparsity.bias_corrected = False  # the metric as Adam's step has it; the published one prunes early
+    config.sparsity.bias_corrected = True  # the metric as Adam's step has it; the published one prunes at once
     config.sparsity.compact_every_epochs = 0  # remove zero groups while training, as often as this; 0 = never
     config.sparsity.patience_epochs = 3  # ends of epochs in a row at which a group was zero before it is removed
 
@@ -132,12 +140,15 @@ def with_variant(config: ml_collections.ConfigDict, variant: str, file: str) -> 
     elif variant == "as_published":
         as_published(config)
     elif variant:
-        raise ValueError(f"{file} has no variant {variant!r}; it has dense and as_published")
+        meant = nearest(variant, _VARIANTS)
+        hint = f"did you mean {meant}?" if meant else f"it has {' and '.join(_VARIANTS)}"
+        raise ValueError(f"{file} has no variant {variant!r}: {hint}")
     return config
 
 
 def as_published(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Switches on what the paper's public code does and a user would not expect; returns `config`."""
+    config.sparsity.bias_corrected = False
     config.loss_weighting = "uniform"  # the weights s_t were never given to the optimizer
     config.learning_rate_schedule = "constant"  # the schedule drove an optimizer that was thrown away
     for key in config.published:

@@ -1,9 +1,9 @@
 """The paper's NYU-v2 set-up: segmentation (40 classes), depth and surface normals at 256×256, sparse at λ = 1e-5.
 
-    python -m lim_jax.main --config=configs/nyu.py --config.dataset.source_dir=DIR
+    python -m lim_jax.main --config=nyu --config.dataset.source_dir=DIR
 
 `DIR` is NYU-v2 as downloaded, in one of the forms that docs/guides/nyu.md describes; it is read once. Variants:
-`--config=configs/nyu.py:dense` leaves the network dense. `--config=configs/nyu.py:as_published` repeats the habits of
+`--config=nyu:dense` leaves the network dense. `--config=nyu:as_published` repeats the habits of
 the paper's public code (fixed loss weights, an optimizer that restarts every epoch); with
 `--config.sparsity.strength=0` it is the paper's dense baseline, with coupled L2.
 
@@ -13,7 +13,7 @@ relative depth MAE 0.134 at 70 % group sparsity; dense 0.217, 0.695, 0.166. Not 
 
 import ml_collections
 
-from configs import common
+from lim_jax.configs import common
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -38,7 +38,7 @@ miou, pixel_accuracy_full, abs_err, rel_err, angle_mean, angle_median, within_*.
 
 import ml_collections
 
-from configs import common
+from lim_jax.configs import common
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -42,7 +42,7 @@ yet repeated with lim_jax.
 
 import ml_collections
 
-from configs import common
+from lim_jax.configs import common
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

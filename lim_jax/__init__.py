@@ -6,10 +6,11 @@ so that `import lim_jax` costs nothing:
     import lim_jax
 
     groups = [(r"Conv_\\d+/kernel", lim_jax.sparsity.INPUT_CHANNELS)]
-    tx = lim_jax.proximal_adam(learning_rate=1e-3, strength=1e-4, groups=groups)
+    tx = lim_jax.proximal_adam(learning_rate=1e-3, strength=1e-4, groups=groups, bias_corrected=True)
 
-    trained = lim_jax.load_network(pathlib.Path("runs/rooms"))
-    model = lim_jax.models.backbone("resnet50d")
+    results = lim_jax.train("rooms", "runs/rooms", num_epochs=5)
+    model, variables, tasks = lim_jax.load("runs/rooms")
+    predictor = lim_jax.Predictor.from_workdir("runs/rooms")
 """
 
 import importlib
@@ -23,23 +24,27 @@ __all__ = [
     "UserError",
     "compaction",
     "delta_m",
+    "load",
     "load_network",
     "models",
     "proximal_adam",
     "sparsity",
     "sparsity_summary",
+    "train",
     "train_and_evaluate",
 ]
 
 _ROOMS = ("compaction", "models", "sparsity")
 _MODULES = {
-    "Predictor": "lim_jax.prediction.predictor",
+    "Predictor": "lim_jax.library",
     "TargetSparsity": "lim_jax.sparsity",
     "UserError": "lim_jax.errors",
     "delta_m": "lim_jax.tasks.gain",
+    "load": "lim_jax.library",
     "load_network": "lim_jax.training.checkpoints",
     "proximal_adam": "lim_jax.sparsity",
     "sparsity_summary": "lim_jax.sparsity",
+    "train": "lim_jax.library",
     "train_and_evaluate": "lim_jax.training.loop",
 }
 
@@ -47,7 +52,7 @@ _MODULES = {
 if TYPE_CHECKING:
     from lim_jax import compaction, models, sparsity
     from lim_jax.errors import UserError
-    from lim_jax.prediction.predictor import Predictor
+    from lim_jax.library import Predictor, load, train
     from lim_jax.sparsity import TargetSparsity, proximal_adam, sparsity_summary
     from lim_jax.tasks.gain import delta_m
     from lim_jax.training.checkpoints import load_network

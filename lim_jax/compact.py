@@ -228,7 +228,7 @@ def _conclusion(content: Mapping[str, Any]) -> str:
     ):
         before, after = content[key]["dense"], content[key]["compact"]
         shown = f"{before:,} -> {after:,}" if isinstance(before, int) else f"{before:.3g} -> {after:.3g}"
-        lines.append(f"{name}: {shown} ({before / max(after, 1e-9):.2f} times less)")
+        lines.append(f"{name}: {shown} ({100 * after / max(before, 1e-9):.3g} %)")
     height, width = content["image_size"]
     lines.append(f"(MACs and latency for one image of {height}×{width})")
     share = content["max_abs_difference"] / max(content["largest_output"], 1e-30)

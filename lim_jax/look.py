@@ -1,4 +1,4 @@
-"""Look at your data: `python -m lim_jax.look --config=configs/rooms.py --output=DIR`.
+"""Look at your data: `python -m lim_jax.look --config=rooms --output=DIR`.
 
 Prints what each split holds and what looks wrong with it, and writes the numbers to `DIR/data.json` and a few
 examples with all their targets to `DIR/examples.png`. This is a verb: unlike the rest of the package it
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
     if flags.FLAGS["config"].value is None:
-        raise UserError("no configuration: add --config=configs/rooms.py (or nyu.py, celeba.py, or a file of yours)")
+        raise UserError("no configuration: add --config=rooms (or nyu, celeba, or the path of a file of yours)")
     if flags.FLAGS.records:
         from lim_jax.data import stored
 
@@ -37,7 +37,8 @@ def main(argv: Sequence[str]) -> None:
         return
     output = cli.required_path("output", "DIR, a folder for the numbers and the picture")
     from lim_jax import data
-    from lim_jax.data import statistics
+    from lim_jax.data import datasets, statistics
+    from lim_jax.figures import style
 
     config = config_lib.checked(flags.FLAGS.config)
     try:
@@ -48,7 +49,8 @@ def main(argv: Sequence[str]) -> None:
     splits = {split: statistics.describe(source, dataset.specs) for split, source in dataset.sources.items()}
     found = statistics.warnings(splits)
     whole_files.write_json(output / "data.json", {"splits": splits, "warnings": found})
-    draw_examples(dataset).savefig(output / "examples.png")
+    with style.context():
+        draw_examples(dataset, datasets.training_files(config.dataset, config.tasks)).savefig(output / "examples.png")
     print(table(splits))
     print("\n".join(f"warning: {sentence}" for sentence in found) or "nothing looks wrong")
     print(f"also in {output / 'data.json'}; examples in {output / 'examples.png'}")
@@ -87,14 +89,20 @@ def _phrases(numbers: Mapping[str, Any]) -> list[str]:
     return phrases
 
 
-def draw_examples(dataset: Any) -> Any:
-    """Draws a few training examples with all their targets, a row each; returns a matplotlib figure."""
+def draw_examples(dataset: Any, files: Sequence[str] = ()) -> Any:
+    """Draws a few training examples with all their targets, a row each; returns a matplotlib figure.
+
+    Args:
+      dataset: opened.
+      files: the names of the training images, where they are known.
+    """
     from lim_jax import tasks
     from lim_jax.data import pipeline
     from lim_jax.figures import examples
 
     source = dataset.sources["train"]
-    chosen = {f"image {index} of train": source[index] for index in pipeline.evenly_spaced(source, _EXAMPLES)}
+    indices = pipeline.evenly_spaced(source, _EXAMPLES)
+    chosen = {files[index] if files else f"image {index} of train": source[index] for index in indices}
     return examples.target_panel({name: tasks.create(spec) for name, spec in dataset.specs.items()}, chosen)
 
 

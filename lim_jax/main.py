@@ -1,4 +1,4 @@
-"""Trains and evaluates a network: `python -m lim_jax.main --config=configs/rooms.py [--workdir=DIR]`.
+"""Trains and evaluates a network: `python -m lim_jax.main --config=rooms [--workdir=DIR]`.
 
 Any key of the configuration can be overridden: `--config.sparsity.strength=1e-5`. Running the same command
 again resumes the run in its workdir, by default `runs/<name of the configuration>`.
@@ -17,10 +17,10 @@ from lim_jax.runtime import cli
 
 
 def default_workdir(config_flag: str) -> pathlib.Path:
-    """Returns `runs/<name>`, the name being the configuration's file name and variant: `nyu_as_published`."""
+    """Returns `runs/<name>`, after the configuration's name, or its file's, and variant: `nyu_as_published`."""
     path, _, variant = config_flag.partition(":")
-    name = pathlib.Path(path).stem
-    return pathlib.Path("runs") / (f"{name}_{variant}" if variant else name)
+    parts = [pathlib.Path(path).stem, *(pathlib.Path(part).name for part in variant.split(":"))]
+    return pathlib.Path("runs") / "_".join(filter(None, parts))
 
 
 def define_flags() -> None:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
     if flags.FLAGS["config"].value is None:
-        raise UserError("no configuration: add --config=configs/rooms.py (or nyu.py, or a file of yours)")
+        raise UserError("no configuration: add --config=rooms (or nyu, celeba, or the path of a file of yours)")
     config_file = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = pathlib.Path(flags.FLAGS.workdir or default_workdir(config_file))
     gc.disable()  # there is no garbage yet

@@ -1,15 +1,26 @@
-"""Predicts all tasks for image files: `python -m lim_jax.predict --workdir=DIR --images=a.jpg,b.png --output=DIR`.
+"""Predicts all tasks for images and videos: `python -m lim_jax.predict --workdir=DIR --images=a.jpg,b --output=DIR`.
 
-`--images` takes files, folders and quoted patterns; images may be of any size and format that OpenCV reads. The
-output folder receives, for `a.jpg` and every task, `a_<task>.png` of the image's size (colours alone; an attribute as
-text) and `a_panel.png`, everything in one figure with legends; once, `<task>_legend.png`; with `--raw`, `a.npz`: an
-array per task, and under `<task>.<...>` what is needed to read it. Of two images with the same stem the second one's
-results begin with `a_2`. A compact network's folder is a workdir too.
+`--images` takes image files, folders (with the folders inside them), quoted patterns, and video files; `--camera=0
+--frames=100` takes frames of a camera. Images may be of any size and format that OpenCV reads. A compact network's
+folder is a workdir too. The output folder receives
+
+    card.json                     what the files mean: classes, units, scales
+    predictions.csv, .jsonl       a row per image: where it came from, and the answer to every attribute
+    a_<segmentation>.png          class indices, with a palette, so that it looks like a picture
+    a_<depth>.png, _16bit.png     in colour; and as numbers of 16 bits, whose scale is in the card
+    a_<normals>.png               in colour, which holds the numbers
+    a_overlay.png, a_panel.png    the segmentation laid over the image; everything in one figure with legends
+    <task>_legend.png             what colours mean
+    a.npz                         with --raw: an array per task, and under `<task>.<...>` what is needed to read it
+    v_predictions.mp4             of a video `v`: frames with their predictions; .csv and .jsonl, a row each
+
+Of two images with the same stem the second one's results begin with `a_2`.
 """
 
 import logging
 import os
 import pathlib
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,7 +39,11 @@ _AHEAD_BATCHES = 2  # of images kept ready
 def define_flags() -> None:
     """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
     flags.DEFINE_string("workdir", None, "The workdir of a training run, or of a compact network.")
-    flags.DEFINE_list("images", [], "Files, folders, and patterns in quotes ('photos/*.jpg'), separated by commas.")
+    flags.DEFINE_list(
+        "images", [], "Images, videos, folders, and patterns in quotes ('photos/*.jpg'), separated by commas."
+    )
+    flags.DEFINE_integer("camera", None, "Instead of images: a camera, by its number; 0 is the first.", 0)
+    flags.DEFINE_integer("frames", 100, "Frames to take from a camera; those of a video are all taken.", 1)
     flags.DEFINE_string("output", None, "The folder for the results; made if needed.")
     flags.DEFINE_string(
         "image_size",
@@ -39,21 +54,86 @@ def define_flags() -> None:
     flags.DEFINE_integer("batch_size", 8, "Images that the network sees at once, at most.", 1)
     flags.DEFINE_bool("raw", False, "Also write the predictions as numbers, an npz file per image.")
     flags.DEFINE_bool("panel", True, "Write a figure per image with all tasks and legends.")
+    flags.DEFINE_bool("overlay", True, "Write the segmentation laid over each image.")
+    flags.DEFINE_bool("quiet", False, "Say nothing but what goes wrong.")
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
     values = flags.FLAGS
-    predict_files(
-        cli.required_path("workdir", cli.TRAINED),
-        values.images,
-        cli.required_path("output", "DIR, a folder for the results"),
-        image_size=values.image_size,
-        batch_size=values.batch_size,
-        raw=values.raw,
-        panel=values.panel,
-    )
+    workdir = cli.required_path("workdir", cli.TRAINED)
+    output = cli.required_path("output", "DIR, a folder for the results")
+    if values.quiet:
+        logging.getLogger("lim_jax").setLevel(logging.WARNING)
+    clips, images = ([values.camera], []) if values.camera is not None else _split(values.images)
+    for clip in clips:
+        frames = values.frames if clip == values.camera else 0
+        said = predict_frames(workdir, clip, output, frames, image_size=values.image_size)
+        if not values.quiet:
+            print(said)
+    if images or not clips:
+        predict_files(
+            workdir,
+            images,
+            output,
+            image_size=values.image_size,
+            batch_size=values.batch_size,
+            raw=values.raw,
+            panel=values.panel,
+            overlay=values.overlay,
+            quiet=values.quiet,
+        )
+
+
+def _split(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the videos and the others."""
+    from lim_jax.prediction import videos
+
+    clips = [name for name in names if pathlib.Path(name).suffix.lower() in videos.SUFFIXES]
+    return clips, [name for name in names if name not in clips]
+
+
+def predict_frames(
+    workdir: pathlib.Path, source: str | int, output: pathlib.Path, most: int = 0, *, image_size: str | None = None
+) -> str:
+    """Predicts for the frames of a video file or a camera, and writes them with their predictions.
+
+    Args:
+      workdir: of a training run or a compact network.
+      source: the file, or the number of the camera.
+      output: made if needed; earlier results are replaced.
+      most: frames, at most; 0: all that there are.
+      image_size: what the network sees, as in `predict_files`.
+
+    Returns:
+      What was done, in words.
+
+    Raises:
+      UserError: it cannot be read, or there is no network.
+    """
+    from lim_jax.prediction import tables, videos
+    from lim_jax.prediction.writer import write_legends
+
+    video = videos.opened(source)
+    _make_output(output, [])
+    predictor, trained = _predictor(workdir, image_size, 1)
+    tables.write_card(output, trained.network.tasks, _origin(workdir, trained))
+    write_legends(output, trained.network.tasks)
+    number = video.number if most == 0 else most
+    shown = "frames" if number is None else f"{number} frames"
+    logger.info("%s: %s at %.3g frames per second", video.name, shown, video.rate)
+    rows, path, started = [], output / f"{video.name}_predictions.mp4", time.monotonic()
+    with videos.Strip(path, trained.network.tasks, video.rate) as strip:
+        for frame, prediction in videos.predicted(predictor, video, most):
+            strip.write(frame, prediction)
+            where = {"video": str(source), "frame": len(rows), "seconds": round(len(rows) / video.rate, 3)}
+            rows.append(tables.row(trained.network.tasks, where, prediction))
+    if not rows:
+        raise UserError(f"{video.name} has no frame that can be read")
+    tables.write(output, rows, f"{video.name}_predictions")
+    rate = len(rows) / (time.monotonic() - started)
+    return f"{len(rows)} frames predicted, {rate:.3g} per second (the video has {video.rate:.3g}); {path}"
 
 
 def predict_files(
@@ -65,6 +145,8 @@ def predict_files(
     batch_size: int = 8,
     raw: bool = False,
     panel: bool = True,
+    overlay: bool = True,
+    quiet: bool = False,
 ) -> int:
     """Predicts for image files and writes the results; see the module for what they are.
 
@@ -76,6 +158,8 @@ def predict_files(
       batch_size: images that the network sees at once, at most.
       raw: write npz files.
       panel: write panels.
+      overlay: write overlays.
+      quiet: say nothing but what goes wrong.
 
     Returns:
       The number of images predicted.
@@ -85,28 +169,47 @@ def predict_files(
     """
     from lim_jax.prediction import image_files
 
-    paths, problems = image_files.find(images)
+    paths, problems = image_files.find(images, output)
     if not paths:
         problem = problems[0] if problems else "no images"
         raise UserError(f"{problem}: add --images=a.jpg,b.png (files, folders or patterns in quotes)")
     _make_output(output, images)
-    from lim_jax.prediction import predictor as prediction
+    from lim_jax.prediction import tables
     from lim_jax.prediction import writer as prediction_writer
-    from lim_jax.training.workdir import open_trained
 
-    config, trained = open_trained(workdir)
-    size = _network_size(image_size, config)
-    predictor = prediction.Predictor(trained.network, trained.variables, size, batch_size)
-    shown = "their own size" if size is None else "{}×{}".format(*size)
-    logger.info("predicting %d images; the network sees them at %s", len(paths), shown)
-    with prediction_writer.Writer(output, trained.network.tasks, paths, raw, panel, _THREADS) as writer:
-        predicted = _predict(predictor, paths, writer, problems)
+    predictor, trained = _predictor(workdir, image_size, batch_size)
+    tasks = trained.network.tasks
+    tables.write_card(output, tasks, _origin(workdir, trained))
+    size = predictor.image_size
+    shown = "native size" if size is None else "{}×{}".format(*size)
+    logger.info("predicting %s at %s", _images(len(paths)), shown)
+    with prediction_writer.Writer(output, tasks, paths, raw, panel, _THREADS, overlay) as writer:
+        predicted = _predict(predictor, paths, writer, problems, bar=not quiet)
     if not predicted:
         raise UserError(f"none of the images can be read: {problems[0]}")
     for problem in problems:
         logger.warning("skipped: %s", problem)
-    print(f"{predicted} images predicted, {len(problems)} skipped; the results are in {output}")
+    if not quiet:
+        print(f"{_images(predicted)} predicted, {len(problems)} skipped; the results are in {output}")
     return predicted
+
+
+def _predictor(workdir: pathlib.Path, image_size: str | None, batch_size: int) -> tuple[Any, Any]:
+    """Returns a predictor with the best network of a workdir, and the network."""
+    from lim_jax.prediction import predictor as prediction
+    from lim_jax.training.workdir import open_trained
+
+    config, trained = open_trained(workdir)
+    size = _network_size(image_size, config)
+    return prediction.Predictor(trained.network, trained.variables, size, batch_size), trained
+
+
+def _origin(workdir: pathlib.Path, trained: Any) -> dict[str, Any]:
+    return {"workdir": str(workdir), "step": trained.step, "epoch": trained.epoch}
+
+
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else f"{number} images"
 
 
 def _make_output(output: pathlib.Path, images: Sequence[str]) -> None:
@@ -132,20 +235,19 @@ def _network_size(text: str | None, settings: Any) -> tuple[int, int] | None:
     return size
 
 
-def _predict(predictor: Any, paths: Sequence[pathlib.Path], writer: Any, problems: list[str]) -> int:
+def _predict(predictor: Any, paths: Sequence[pathlib.Path], writer: Any, problems: list[str], bar: bool) -> int:
     """Reads, predicts and writes all images, at the same time; returns how many, and adds to `problems` who failed."""
     import jax
 
     from lim_jax.runtime import progress
 
     unfound, predicted = len(problems), 0
-    speed = progress.Progress(1, len(paths), 1)
     try:
-        for (path, image), prediction in predictor.stream(_inputs(predictor, paths, problems)):
-            writer.write(path, image, prediction)
-            predicted += 1
-            if speed.step_done(predicted + len(problems) - unfound):
-                logger.info("%d of %d images, %s", predicted, len(paths), speed.line())
+        with progress.counted(len(paths), "images", logger, bar) as done:
+            for (path, image), prediction in predictor.stream(_inputs(predictor, paths, problems)):
+                writer.write(path, image, prediction)
+                predicted += 1
+                done(predicted + len(problems) - unfound)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

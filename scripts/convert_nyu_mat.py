@@ -1,9 +1,9 @@
-"""Converts NYU-v2's official MATLAB file into the NYUD-MT layout that `--config=configs/nyu.py` reads.
+"""Converts NYU-v2's official MATLAB file into the NYUD-MT layout that `--config=nyu` reads.
 
     pip install 'lim_jax[convert]'
     python scripts/convert_nyu_mat.py --mat=nyu_depth_v2_labeled.mat --splits=splits.mat \
         --classes=classMapping40.mat --output=DIR
-    python -m lim_jax.main --config=configs/nyu.py --config.dataset.source_dir=DIR
+    python -m lim_jax.main --config=nyu --config.dataset.source_dir=DIR
 
 `nyu_depth_v2_labeled.mat` (2.8 GB) and `splits.mat` are on the data set's page
 (cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html), `classMapping40.mat` is in Gupta et al.'s repository

@@ -23,7 +23,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = "lim_jax"
 PICTURES = (ROOT / "docs/images/architecture.svg", ROOT / "docs/images/architecture.png")
 
-VERBS = ("main", "evaluate", "predict", "compact", "compare", "export", "look", "__main__", "data.__main__")
+VERBS = (
+    *("main", "evaluate", "predict", "compact", "compare", "export", "look", "report", "library"),
+    *("__main__", "data.__main__"),
+)
 
 # What a module may import lies below it, or in its own room. From what a person types down to what all rooms share.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (

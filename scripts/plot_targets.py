@@ -1,6 +1,6 @@
 """Plots how runs with a target reached their group sparsity, and prints the table that belongs to it.
 
-    python -m lim_jax.main --config=configs/rooms.py --config.sparsity.target=0.5 --workdir=runs/target50
+    python -m lim_jax.main --config=rooms --config.sparsity.target=0.5 --workdir=runs/target50
     python scripts/plot_targets.py runs/target30 runs/target50 --output=docs/images/targets.png
 
 Above: group sparsity over the epochs, with the target dotted. Below: the strength λ, on a logarithmic axis. The history

@@ -9,7 +9,7 @@ import lim_jax
 
 
 def test_names():
-    assert len(lim_jax.__all__) == 11
+    assert len(lim_jax.__all__) == 13
     assert set(lim_jax.__all__) <= set(dir(lim_jax))
 
 
@@ -28,5 +28,5 @@ def test_type_checkers_see_the_same_names():
 
 
 def test_other_names_are_errors():
-    with pytest.raises(AttributeError, match="no attribute 'train'"):
-        lim_jax.train  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'trains'"):
+        lim_jax.trains  # noqa: B018

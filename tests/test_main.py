@@ -49,7 +49,11 @@ def test_several_mistakes_are_listed(tmp_path):
 
 @pytest.mark.parametrize(
     ("config", "workdir"),
-    [("configs/rooms.py", "runs/rooms"), ("configs/nyu.py:as_published", "runs/nyu_as_published")],
+    [
+        ("configs/rooms.py", "runs/rooms"),
+        ("nyu:as_published", "runs/nyu_as_published"),
+        ("folder:my/faces:gpu", "runs/folder_faces_gpu"),
+    ],
 )
 def test_default_workdir(config, workdir):
     assert default_workdir(config) == pathlib.Path(workdir)

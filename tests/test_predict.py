@@ -1,5 +1,7 @@
 """Any images in, pictures and arrays out: through the command line, and the predictor against evaluation's."""
 
+import csv
+import json
 import subprocess
 import sys
 
@@ -81,13 +83,24 @@ def test_the_command_line(workdir, tmp_path):
     assert (
         "Traceback" not in run.stderr and len(run.stderr.splitlines()) == 4
     )  # two more: what is done, the first image
-    endings = ["_segmentation.png", "_depth.png", "_normals.png", "_smiling.png", "_panel.png", ".npz"]
+    endings = ["_segmentation.png", "_depth.png", "_depth_16bit.png", "_normals.png"]
+    endings += ["_overlay.png", "_panel.png", ".npz"]
     wanted = {name + ending for name in ("a", "a_2", "b") for ending in endings}
     legends = {f"{name}_legend.png" for name in ("segmentation", "depth", "normals")}
-    assert {path.name for path in output.iterdir()} == wanted | legends
-    for name, shape in (("a", (60, 90)), ("a_2", (17, 200)), ("b", SIZE)):
-        for task in SPECS:
+    tables = {"card.json", "predictions.csv", "predictions.jsonl"}
+    assert {path.name for path in output.iterdir()} == wanted | legends | tables
+    rows = list(csv.DictReader((output / "predictions.csv").read_text().splitlines()))
+    assert [row["name"] for row in rows] == ["a", "a_2", "b"]
+    scale = json.loads((output / "card.json").read_text())["tasks"]["depth"]["scale"]
+    for row, (name, shape) in zip(rows, (("a", (60, 90)), ("a_2", (17, 200)), ("b", SIZE)), strict=True):
+        for task in ("segmentation", "depth", "normals"):
             assert cv2.imread(str(output / f"{name}_{task}.png")).shape == (*shape, 3)
+        with np.load(output / f"{name}.npz") as raw, PIL.Image.open(output / f"{name}_segmentation.png") as stored:
+            np.testing.assert_array_equal(np.asarray(stored), raw["segmentation"])
+            depth = cv2.imread(str(output / f"{name}_depth_16bit.png"), cv2.IMREAD_UNCHANGED)
+            np.testing.assert_allclose(depth * scale, raw["depth"], atol=1e-5)
+            assert float(row["smiling_probability"]) == pytest.approx(float(raw["smiling"]), abs=1e-6)
+            assert row["smiling"] == ("yes" if raw["smiling"] > 0.5 else "no")
         with np.load(output / f"{name}.npz") as raw:
             assert raw["segmentation"].dtype == np.uint8 and raw["segmentation"].shape == shape
             assert raw["depth"].dtype == np.float32 and raw["depth"].shape == shape
@@ -266,12 +279,34 @@ def test_no_result_overwrites_another_one(tmp_path, files, endings, names):
 
 def test_files_folders_and_patterns(tmp_path):
     (tmp_path / "in" / "deeper").mkdir(parents=True)
-    for name in ("in/b.PNG", "in/a.jpg", "in/notes.txt", "in/deeper/c.png"):
+    for hidden in (".thumbnails", "out"):
+        (tmp_path / "in" / hidden).mkdir()
+    for name in ("in/b.PNG", "in/a.jpg", "in/notes.txt", "in/deeper/c.png", "in/.thumbnails/a.png", "in/out/a.png"):
         (tmp_path / name).write_bytes(b"")
     names = [tmp_path / "in", tmp_path / "in" / "a.jpg", tmp_path / "in" / "**" / "*.png", tmp_path / "*.bmp"]
-    found, problems = image_files.find(map(str, names))
-    assert [path.name for path in found] == ["a.jpg", "b.PNG", "c.png"]
+    found, problems = image_files.find(map(str, names[:2]), tmp_path / "in" / "out")
+    assert [path.name for path in found] == ["a.jpg", "b.PNG", "c.png"] and not problems
+    found, problems = image_files.find(map(str, names[2:]))
+    assert sorted(path.name for path in found) == ["a.png", "c.png"]
     assert len(problems) == 1 and "*.bmp" in problems[0]
+
+
+def test_a_video_is_predicted_frame_by_frame(workdir, tmp_path):
+    path = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 12.5, (64, 48))
+    for seed in range(3):
+        writer.write(photograph(48, 64, seed))
+    writer.release()
+    said = predict.predict_frames(workdir, str(path), tmp_path / "out")
+    assert said.startswith("3 frames predicted") and "the video has 12.5" in said
+    shown = cv2.VideoCapture(str(tmp_path / "out/clip_predictions.mp4"))
+    assert shown.get(cv2.CAP_PROP_FPS) == 12.5 and shown.read()[1].shape == (480, 4 * 640, 3)
+    rows = [json.loads(line) for line in (tmp_path / "out/clip_predictions.jsonl").read_text().splitlines()]
+    assert [row["seconds"] for row in rows] == [0.0, 0.08, 0.16]
+    assert {"yes", "no"} >= {row["smiling"] for row in rows}
+    path.write_bytes(b"no video")
+    with pytest.raises(UserError, match="cannot be opened"):
+        predict.predict_frames(workdir, str(path), tmp_path / "out")
 
 
 def test_the_panel_shows_everything(trained):
@@ -292,8 +327,8 @@ def test_the_panel_shows_everything(trained):
     assert 1 < panel.shape[1] / panel.shape[0] < 2.5
     only = pictures.panel(image, {"smiling": tasks["smiling"]}, values, {})
     assert only.shape[0] > image.pixels.shape[0]
-    card = pictures.answer_card(tasks["smiling"], values["smiling"], (60, 90))
-    assert card.shape == (60, 90, 3) and card.min() < 100 < card.max()
+    over = pictures.overlay(image, tasks["segmentation"], values["segmentation"], dense["segmentation"])
+    assert over.shape == image.pixels.shape
 
 
 def test_a_prediction_says_what_its_numbers_are(trained):

@@ -33,9 +33,14 @@ class DynamicWeightAverage(LossBalancing):
         known = (last > 0) & (before > 0)
         ratio = jnp.where(known, last / jnp.where(known, before, 1), 1.0)
         weights = len(ratio) * jax.nn.softmax(ratio / self.temperature)
-        zeros = jnp.zeros_like(last)
         weights = jnp.where(jnp.any(known), weights, 1.0)
-        return {"weights": weights, "last": last, "before": before, "sums": zeros, "counts": zeros}
+        return {
+            "weights": weights,
+            "last": last,
+            "before": before,
+            "sums": jnp.zeros_like(last),
+            "counts": jnp.zeros_like(last),
+        }
 
     def after_step(self, state: State, losses: jax.Array, present: jax.Array) -> State:
         """See `Balancing.after_step`."""

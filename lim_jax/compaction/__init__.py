@@ -11,12 +11,14 @@ What the room offers:
     fold_batch_norm(model, variables)             the same network for inference, batch norms in the convolutions
     build(model, params), analyze(graph, ...)     the graph of tensors, and which of their channels are read or constant
     layer_costs(model, image_size), total(costs)  parameters and MACs; latencies(calls, repeats) measures
+    removed_macs(model, params, ...)              the share of MACs that zero groups remove, for use inside a step
     summary.layers, .table, .removed              what compaction changed, as data and as text
 
 It knows our backbones and heads (`lim_jax.models`), and nothing of tasks, data or training.
 """
 
 from lim_jax.compaction import summary
+from lim_jax.compaction.budget import removed_macs
 from lim_jax.compaction.cost import LayerCost, latencies, layer_costs, total
 from lim_jax.compaction.cuts import Cut, take
 from lim_jax.compaction.folding import fold_batch_norm
@@ -37,6 +39,7 @@ __all__ = [
     "latencies",
     "layer_costs",
     "remove_unread",
+    "removed_macs",
     "summary",
     "take",
     "total",

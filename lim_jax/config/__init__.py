@@ -2,7 +2,7 @@
 
 What the room offers:
 
-    define_flag()                                the flag `--config=FILE[:variant]`, with `--config.key=value`
+    define_flag()                                the flag `--config=NAME[:variant]`, with `--config.key=value`
     checked(config)                              a frozen copy; says all that is wrong with its values at once
     check_resources(config, devices)             refuses what no memory can hold, before anything is started
     check_start(config, dataset, workdir)        what only the opened data set can tell; then the workdir may be made

@@ -36,14 +36,12 @@ def check_start(config: Config, dataset: Any, workdir: pathlib.Path) -> None:
     Args:
       config: as `checked` returned it.
       dataset: what `lim_jax.data.load` returned for it.
-      workdir: of the run; if it holds none yet, the one that `config.init_from` names must.
+      workdir: of the run.
 
     Raises:
-      UserError: the batch is larger than the training split, or there is nothing to start from.
+      UserError: the batch is larger than the training split, or there are no pretrained weights to begin with.
     """
     found = _too_large_a_batch(config.batch_size, len(dataset.sources["train"]))
-    if config.init_from and not files.holds_run(workdir) and not files.holds_run(pathlib.Path(config.init_from)):
-        found.append(f"config.init_from is {config.init_from!r}, which holds no run: give the workdir of one")
     found += _never_a_step(config, len(dataset.sources["train"]))
     if found:
         raise UserError(as_text(found))
@@ -70,7 +68,7 @@ def _problems(config: Config) -> list[str]:
         if key in values:
             problem = rule.problem(key, values[key])
         else:
-            problem = f"the configuration lacks {key}: start it from configs/common.py"
+            problem = f"the configuration lacks {key}: start it from lim_jax.configs.common"
         if problem:
             wrong.add(key)
             found.append(problem)
@@ -83,7 +81,11 @@ def _problems(config: Config) -> list[str]:
 def unknown_key(key: str) -> str:
     """Says that there is no such key, and which one may have been meant."""
     meant = nearest(key, RULES)
-    hint = f"did you mean config.{meant}? (configs/common.py has all keys)" if meant else "configs/common.py has all"
+    hint = (
+        f"did you mean config.{meant}? (lim_jax/configs/common.py has all keys)"
+        if meant
+        else "lim_jax/configs/common.py has all"
+    )
     return f"there is no key config.{key}: {hint}"
 
 
@@ -176,10 +178,31 @@ def _two_beginnings(config: Config) -> list[str]:
     return []
 
 
+def _makes_zeros(wanted: Config) -> bool:
+    return bool(wanted.target or wanted.target_macs or wanted.strength)
+
+
+def _two_targets(config: Config) -> list[str]:
+    wanted = config.sparsity
+    if not wanted.target_macs:
+        return []
+    if wanted.target:
+        return ["config.sparsity.target and config.sparsity.target_macs both steer the strength: set one of them"]
+    if wanted.penalty in ("none", "l1"):
+        return [f"config.sparsity.target_macs needs zero groups: config.sparsity.penalty is {wanted.penalty!r}"]
+    return []
+
+
 def _late_start(config: Config) -> list[str]:
     wanted = config.sparsity
-    if wanted.start_epoch < config.num_epochs or not (wanted.target or wanted.strength):
+    penalized = config.num_epochs - wanted.healing_epochs
+    if wanted.start_epoch < penalized or not (_makes_zeros(wanted) or wanted.healing_epochs):
         return []
+    if wanted.healing_epochs:
+        return [
+            f"with config.sparsity.start_epoch={wanted.start_epoch} and .healing_epochs={wanted.healing_epochs} no "
+            f"epoch of config.num_epochs={config.num_epochs} is left for the penalty"
+        ]
     return [
         f"config.sparsity.start_epoch is {wanted.start_epoch} but must be less than config.num_epochs "
         f"({config.num_epochs})"
@@ -192,11 +215,21 @@ def _target_without_penalty(config: Config) -> list[str]:
     return []
 
 
+def _pointless_healing(config: Config) -> list[str]:
+    wanted = config.sparsity
+    if not wanted.healing_epochs or (wanted.penalty != "none" and _makes_zeros(wanted)):
+        return []
+    return [
+        "config.sparsity.healing_epochs is for what a penalty has made zero: set config.sparsity.strength or .target, "
+        "and a config.sparsity.penalty other than 'none'"
+    ]
+
+
 def _pointless_compaction(config: Config) -> list[str]:
     wanted = config.sparsity
     if not wanted.compact_every_epochs:
         return []
-    if wanted.penalty in ("none", "l1") or not (wanted.target or wanted.strength):
+    if wanted.penalty in ("none", "l1") or not _makes_zeros(wanted):
         return [
             "config.sparsity.compact_every_epochs removes zero groups, but nothing makes groups zero: set "
             "config.sparsity.strength or .target, and a config.sparsity.penalty other than 'none' and 'l1'"
@@ -212,10 +245,13 @@ def _pointless_compaction(config: Config) -> list[str]:
 
 
 def _forgotten_count(config: Config) -> list[str]:
-    if config.published.reset_optimizer_every_epoch and (config.sparsity.target or config.sparsity.start_epoch):
+    wanted = config.sparsity
+    if config.published.reset_optimizer_every_epoch and (
+        wanted.target or wanted.target_macs or wanted.start_epoch or wanted.healing_epochs
+    ):
         return [
-            "config.published.reset_optimizer_every_epoch forgets what config.sparsity.target and "
-            "config.sparsity.start_epoch count: switch it off, or give config.sparsity.strength alone"
+            "config.published.reset_optimizer_every_epoch forgets what config.sparsity.target, .start_epoch and "
+            ".healing_epochs count: switch it off, or give config.sparsity.strength alone"
         ]
     return []
 
@@ -278,17 +314,39 @@ _CONTRADICTIONS: dict[tuple[str, ...], Callable[[Config], list[str]]] = {
     ): _scored_in_two_ways,
     ("augmentation.scales", "augmentation.min_scale", "augmentation.max_scale"): _scaled_in_two_ways,
     ("init_from", "model.pretrained"): _two_beginnings,
-    ("sparsity.start_epoch", "num_epochs", "sparsity.target", "sparsity.strength"): _late_start,
+    (
+        "sparsity.start_epoch",
+        "sparsity.healing_epochs",
+        "num_epochs",
+        "sparsity.target",
+        "sparsity.target_macs",
+        "sparsity.strength",
+    ): _late_start,
     ("sparsity.target", "sparsity.penalty"): _target_without_penalty,
+    ("sparsity.target_macs", "sparsity.target", "sparsity.penalty"): _two_targets,
+    (
+        "sparsity.healing_epochs",
+        "sparsity.penalty",
+        "sparsity.target",
+        "sparsity.target_macs",
+        "sparsity.strength",
+    ): _pointless_healing,
     (
         "sparsity.compact_every_epochs",
         "sparsity.patience_epochs",
         "sparsity.penalty",
         "sparsity.target",
+        "sparsity.target_macs",
         "sparsity.strength",
         "num_epochs",
     ): _pointless_compaction,
-    ("published.reset_optimizer_every_epoch", "sparsity.target", "sparsity.start_epoch"): _forgotten_count,
+    (
+        "published.reset_optimizer_every_epoch",
+        "sparsity.target",
+        "sparsity.target_macs",
+        "sparsity.start_epoch",
+        "sparsity.healing_epochs",
+    ): _forgotten_count,
     (
         "published.reset_optimizer_every_epoch",
         "learning_rate_schedule",

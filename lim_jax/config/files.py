@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import reprlib
 from typing import Any
 
 import ml_collections
@@ -13,6 +14,9 @@ from lim_jax.errors import UserError
 from lim_jax.runtime import whole_files
 
 _FILE = "config.json"
+_LISTED = 6  # changes that a line names
+_SHORT = reprlib.Repr()
+_SHORT.maxstring, _SHORT.maxtuple = 80, 8
 DIVERGED = "diverged.json"  # there as long as a run may go on with another learning rate (`training.divergence`)
 
 # A run may be resumed with other values of these: they change how long or where it runs, not what it computes.
@@ -22,6 +26,8 @@ _FREE_TO_CHANGE = (
     "checkpoint_every_epochs",
     "checkpoint_every_minutes",
     "max_bad_steps",
+    "report_every_epochs",
+    "trackers",
     "num_devices",
     "compilation_cache_dir",
     "init_from",
@@ -112,21 +118,27 @@ def _could_be(key: str, value: Any) -> bool:
 
 
 def refuse_changes(config: Config, workdir: pathlib.Path) -> None:
-    """Raises `UserError` if `workdir` cannot be one, or holds a run that was started with other values."""
+    """Raises `UserError` if `workdir` cannot be one, or holds a run that was started with other values.
+
+    Where it holds none yet, the workdir that `config.init_from` names must.
+    """
     _refuse_unwritable(workdir)
     if not holds_run(workdir):
+        if config.init_from and not holds_run(pathlib.Path(config.init_from)):
+            raise UserError(f"config.init_from is {config.init_from!r}, which holds no run: give the workdir of one")
         return
     old, new = flat(load(workdir)), flat(config)
     free = _FREE_TO_CHANGE if diverged_at(workdir) is None else (*_FREE_TO_CHANGE, "learning_rate")
     changed = [
-        f"config.{key}={old[key]!r}, not {new[key]!r}"
+        f"config.{key}={_SHORT.repr(old[key])}, not {_SHORT.repr(new[key])}"
         for key in sorted(old.keys() & new.keys())  # what an older version did not know, it did not use
         if key not in free and old[key] != new[key]
     ]
     if changed:
+        listed = "; ".join(changed[:_LISTED]) + (f"; and {len(changed) - _LISTED} more" if changed[_LISTED:] else "")
         values = "value" if len(changed) == 1 else "values"
         raise UserError(
-            f"{workdir} holds a run with {'; '.join(changed)}: give another --workdir, or the old {values} to resume it"
+            f"{workdir} holds a run with {listed}: give another --workdir, or the old {values} to resume it"
         )
 
 

@@ -1,12 +1,9 @@
-"""The flag `--config=FILE[:variant]`, and `--config.key=value` beside it, with all mistakes in them said at once.
+"""The flag `--config=NAME[:variant]`, and `--config.key=value` beside it, with all mistakes in them said at once.
 
 ml_collections does the work. What is done here: a file that is no configuration is named in one line; unknown keys and
 values that cannot be read are collected, not reported one run at a time; of a tuple given twice the last counts.
 """
 
-import importlib.machinery
-import importlib.util
-import pathlib
 import re
 import sys
 from collections.abc import Sequence
@@ -18,8 +15,9 @@ from ml_collections import config_flags
 from ml_collections.config_flags import config_flags as parsers
 from ml_collections.config_flags import tuple_parser
 
+from lim_jax.config import reading
 from lim_jax.config.checks import as_text, unknown_key
-from lim_jax.config.values import SECTION, flat
+from lim_jax.config.values import flat
 from lim_jax.errors import UserError
 
 _PARSERS = {
@@ -32,7 +30,9 @@ _PARSERS = {
 def define_flag() -> None:
     """Defines `--config`; its value is the configuration, with what `--config.key=value` changes, or None."""
     parsers.register_flag_parser_for_type(tuple, _TupleParser())
-    config_flags.DEFINE_config_file("config", None, "A configuration file, e.g. configs/rooms.py[:variant].")
+    config_flags.DEFINE_config_file(
+        "config", None, "A configuration: rooms, nyu, celeba or the path of a file, with [:variant] after it."
+    )
     flags.FLAGS["config"].parser = _ConfigParser("config")
 
 
@@ -53,45 +53,12 @@ class _ConfigParser(parsers.ConfigFileFlagParser):
     """Loads a configuration file, and looks at what the command line wants to change in it."""
 
     def parse(self, path: str) -> ml_collections.ConfigDict:
-        config = _load(path)
+        config = reading.read(path)
         found = _problems(config, flags.FLAGS.read_flags_from_files(sys.argv, force_gnu=False))
         if found:
             raise UserError(as_text(found))
         config.lock()
         return config
-
-
-def _load(path: str) -> ml_collections.ConfigDict:
-    """Returns what `get_config` of a file returns; raises `UserError` in one line if there is none."""
-    name, colon, variant = path.partition(":")
-    if not pathlib.Path(name).is_file():
-        raise UserError(f"there is no configuration file {name}: try --config=configs/rooms.py")
-    try:
-        loader = importlib.machinery.SourceFileLoader("lim_jax_config_file", name)
-        module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))  # pyright: ignore[reportArgumentType]
-        loader.exec_module(module)
-    except Exception as error:  # whatever a file that is anything can do
-        raise UserError(_no_configuration(name, error)) from error
-    if not callable(getattr(module, "get_config", None)):
-        raise UserError(f"{name} is no configuration: it has no function get_config; see configs/rooms.py")
-    try:
-        config = module.get_config(*([variant] if colon else []))
-    except ValueError as error:  # how our own say that there is no such variant
-        raise UserError(_one_line(error)) from error
-    except Exception as error:
-        raise UserError(_no_configuration(name, error)) from error
-    if not isinstance(config, SECTION):
-        raise UserError(f"get_config of {name} returns {config!r}, no ConfigDict; see configs/rooms.py")
-    return config
-
-
-def _no_configuration(name: str, error: Exception) -> str:
-    line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-    return f"{name} is no configuration ({type(error).__name__}: {_one_line(error)}{line}); see configs/rooms.py"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
 
 
 def _problems(config: ml_collections.ConfigDict, arguments: Sequence[str]) -> list[str]:

@@ -236,6 +236,12 @@ RULES = {
     "loss_resolution": _one_of("features", "image"),
     "label_smoothing": _SHARE,
     "max_bad_steps": _whole(1),  # older runs have none
+    "report_every_epochs": _whole(0),
+    "trackers": Rule(
+        (tuple, list),
+        lambda names: set(names) <= {"wandb", "mlflow"},
+        "some of wandb, mlflow: --config.trackers=wandb",
+    ),
     "early_stopping_patience": _whole(0),
     "eval_every_epochs": _whole(1),
     "checkpoint_every_epochs": _whole(1),
@@ -243,7 +249,9 @@ RULES = {
     "sparsity.penalty": _asked(_penalties),
     "sparsity.strength": _NOT_NEGATIVE,
     "sparsity.target": _number(lambda value: 0 <= value < 1, "a share of the groups: at least 0 and less than 1"),
+    "sparsity.target_macs": _number(lambda value: 0 <= value <= 1, "a share of the MACs: 0 (no target) to 1"),
     "sparsity.start_epoch": _whole(0),
+    "sparsity.healing_epochs": _whole(0),
     "sparsity.scope": _asked(_scopes),
     "sparsity.metric": _asked(_metrics),
     "sparsity.bias_corrected": _FLAG,

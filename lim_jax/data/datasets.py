@@ -1,6 +1,7 @@
 """The data sets by name, and the one way to open them."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -131,6 +132,16 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
         size = _image_size(config.padded_size)
         sources |= {split: records.Padded(sources[split], specs, size) for split in sources if split != "train"}
     return Dataset(config.name, specs, sources)
+
+
+def training_files(config: Any, tasks: Sequence[str]) -> list[str]:
+    """Returns the names of the training images' files in the order of the opened source; empty where there are none."""
+    if config.name != "folder":
+        return []
+    root = folder.root(config.source_dir)
+    names = [os.path.relpath(row.image, root) for row in folder.training_rows(config.source_dir, _follow_links(config))]
+    kept = folder.labelled(config.source_dir, tasks, _follow_links(config))
+    return names if kept is None else [names[index] for index in kept]
 
 
 def _select_specs(name: str, specs: Mapping[str, TargetSpec], tasks: Collection[str]) -> dict[str, TargetSpec]:

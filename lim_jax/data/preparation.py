@@ -230,6 +230,8 @@ def prepared(
 ) -> pathlib.Path:
     """Returns the directory of records that were prepared earlier, for when there is no source to prepare from.
 
+    Says which they are, because they may be others than the user thinks of.
+
     Args:
       builder: what made the records, under names that begin with "<height>x<width><variant>-".
       root: `dataset.data_dir`, perhaps None (see `records.data_dir`).
@@ -243,11 +245,12 @@ def prepared(
     folder, size = records.data_dir(root) / builder.name, "{}x{}".format(*image_size) + variant
     found = sorted(folder.glob(f"{size}-*/{records.VERSION}"))
     if len(found) == 1:
+        _LOG.info("config.dataset.source_dir is not set: using records %s", records.described(found[0]))
         return found[0]
     if found:
         raise UserError(
-            f"{folder} holds records of {len(found)} sources at {size}: "
-            "set dataset.source_dir to say which, or delete the others"
+            f"{folder} holds records of {len(found)} sources at {size} ({'; '.join(map(records.described, found))}): "
+            "set config.dataset.source_dir to say which, or delete the others"
         )
     old = sorted(path for path in folder.glob(f"{size}-*/[0-9]*.[0-9]*.[0-9]*") if path.is_dir())
     if old:

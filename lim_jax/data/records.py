@@ -6,6 +6,7 @@ Records lie in TFDS's own directory layout (`data_dir/<data set>/<config>/<versi
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import logging
 import os
@@ -97,7 +98,7 @@ class Joined:
     def __init__(self, first: Any, second: Any):
         """Appends `second`, unless it is the same examples once more, as of sources with very few."""
         same = len(first) == len(second) and np.array_equal(first[0]["image"], second[0]["image"])
-        self._sources: Sequence[Source] = (first,) if same else (first, second)
+        self._sources: tuple[Any, ...] = (first,) if same else (first, second)
         self.noted: Noted = first.noted
 
     def __len__(self) -> int:
@@ -179,6 +180,19 @@ def read_metadata(directory: os.PathLike[str] | str) -> Metadata:
         return Metadata(str(content.get("source", "")), noted)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return Metadata()
+
+
+def described(directory: pathlib.Path) -> str:
+    """Returns "of SOURCE, prepared 2026-05-04 13:02 (795 train, 80 validation, 654 test)", as far as it is known."""
+    written = datetime.datetime.fromtimestamp(directory.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
+    source = read_metadata(directory).source or "an unknown source"
+    try:
+        splits = json.loads((directory / "dataset_info.json").read_text())["splits"]
+        numbers = {split["name"]: sum(map(int, split["shardLengths"])) for split in splits}
+        counts = [f"{numbers[name]} {name}" for name in ("train", "validation", "test")]
+    except (OSError, ValueError, KeyError, TypeError):  # opening them says what is wrong
+        counts = ["unreadable"]
+    return f"of {source}, prepared {written} ({', '.join(counts)})"
 
 
 def data_dir(configured: str | None) -> pathlib.Path:

@@ -347,6 +347,7 @@ def _between_splits(train: Mapping[str, Any], others: Mapping[str, Mapping[str, 
     if not never:
         return []
     wanted = [name for name in never if any(numbers["classes"][name] > 0 for numbers in others.values())]
-    text = f"{len(never)} class(es) never occur in the {train['examples']} training examples looked at: "
+    who = "1 class never occurs" if len(never) == 1 else f"{len(never)} classes never occur"
+    text = f"{who} in the {train['examples']} training examples looked at: "
     text += _listed(never)
     return [text + (f"; of them {', '.join(wanted[:8])} occur in validation or test" if wanted else "")]

@@ -48,7 +48,10 @@ class Format:
         """Raises `UserError` if a package of the format is not installed."""
         missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
         if missing:
-            raise UserError(f"this format needs {', '.join(missing)}: pip install -e '.[onnx]'")
+            raise UserError(
+                f"this format needs {', '.join(missing)}: pip install -e '.[onnx]', in an environment of its own "
+                "(it takes an older orbax-checkpoint)"
+            )
 
 
 def _to_stablehlo(program: Program) -> bytes:

@@ -5,10 +5,11 @@
     loss_curves, metric_curves, sparsity_curves, speed_curves        of a run's history; `curves`
     groups_per_layer, compaction_panel                               a network layer by layer; `compaction`
     prediction_panel, target_panel                                   examples; `examples`
+    confusion_matrix                                                 which class is taken for which; `confusion`
 
 `style` is how they all look: draw within `style.context()`. `pictures` composes predictions for image files as arrays;
-`color_keys`, and `pictures` for its own, draw what colours mean; `tables` writes results as text. Names are imported
-when they are first asked for.
+`color_keys`, and `pictures` for its own, draw what colours mean; `regions` finds where names of classes fit; `tables`
+writes results as text. Names are imported when they are first asked for.
 """
 
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "compaction_panel",
+    "confusion_matrix",
     "groups_per_layer",
     "loss_curves",
     "metric_curves",
@@ -38,6 +40,7 @@ __getattr__ = lazy.offering(
     __name__,
     {
         "compaction_panel": "compaction",
+        "confusion_matrix": "confusion",
         "groups_per_layer": "compaction",
         "loss_curves": "curves",
         "metric_curves": "curves",

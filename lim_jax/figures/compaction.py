@@ -61,8 +61,8 @@ def _draw_groups(axes: "Axes", layers: Layers, most: int) -> None:
             index, 0, "0", ha="center", va="bottom", color=style.VERMILION, fontweight="bold", fontsize=style.SMALL
         )
     axes.set_yscale("function", **_SQUARE_ROOT)
-    axes.set(ylim=(0, most * 1.05), xlim=(-0.7, max(len(layers), 6) - 0.3), ylabel="groups (square-root scale)")
-    axes.set_yticks([tick for tick in (0, 4, 16, 64, 256, 512, 1024, 2048, 4096) if tick <= most])
+    axes.set(ylim=(0, most), xlim=(-0.7, max(len(layers), 6) - 0.3), ylabel="groups (square-root scale)")
+    axes.set_yticks(_ticks(most))
     axes.set_xticks(places, [style.short(name) for name in layers], rotation=90)
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="x", visible=False)
@@ -83,10 +83,17 @@ def _draw_layers(part: "SubFigure", layers: Mapping[str, Mapping[str, Any]]) -> 
         axes.tick_params(axis="y", length=0)
     channels = all_axes[0]
     channels.set_xscale("function", **_SQUARE_ROOT)
-    channels.set_xticks([tick for tick in (0, 16, 128, 512, 2048) if tick <= channels.get_xlim()[1]])
+    most = max((row["inputs"]["dense"] for row in layers.values()), default=1)
+    channels.set_xlim(0, most)
+    channels.set_xticks(_ticks(most))
     channels.set_yticks(range(len(layers)), [style.short(name) for name in layers])
     channels.set_ylim(len(layers) - 0.4, -0.6)
     part.legend(*channels.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+
+
+def _ticks(most: int) -> list[int]:
+    """Returns the ticks of a square-root scale of counts; the last one is the largest count."""
+    return [0, *(tick for tick in (4, 16, 64, 256, 1024, 4096) if tick <= 0.6 * most), most]
 
 
 def _latencies(content: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:

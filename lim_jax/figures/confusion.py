@@ -36,15 +36,15 @@ def confusion_matrix(task: str, details: Mapping[str, Any]) -> "Figure":
     left.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     left.set_xticks(places, names, rotation=90, fontsize=style.SMALL)
     left.set_yticks(places, names, fontsize=style.SMALL)
+    left.grid(visible=False)
     left.set(xlabel="predicted", ylabel="labelled", title=f"{task}: % of each label")
-    left.grid(False)
     if len(names) <= _MOST_WRITTEN:
         for row, column in np.argwhere(shares >= 0.005):
             ink = "white" if shares[row, column] > 0.6 else "black"
             text = f"{100 * shares[row, column]:.0f}"
             left.text(column, row, text, ha="center", va="center", color=ink, fontsize=style.SMALL)
     right.barh(places, scores, color=style.BLUE, height=0.7)
-    right.set(xlim=(0, 1.3), xticks=(0, 0.5, 1), xlabel=_SCORES[key], title="per class")
+    right.set(xlim=(0, 1.35), xticks=(0, 0.5, 1), xlabel=_SCORES[key], title="per class")
     for place, value in zip(places, details[key].values(), strict=True):
         text = "none" if value is None else f"{value:.2f}"
         right.text(scores[place] + 0.03, place, text, va="center", fontsize=style.SMALL)

@@ -33,6 +33,7 @@ def loss_curves(tasks: Mapping[str, Task], history: History) -> "Figure":
         style.curve(axes, train, style.ORANGE, "training")
         style.curve(axes, validation, style.BLUE, split)
         axes.set(title=name, xlabel="epoch", ylabel=label)
+        style.whole_epochs(axes, len(history))
         if validation and split == "validation":
             _mark_lowest(axes, name, *_lowest(validation))
         style.logarithmic_where_wide(axes, [value for _, value in [*train, *validation]])
@@ -54,11 +55,13 @@ def metric_curves(tasks: Mapping[str, Task], history: History) -> "Figure":
         for color, (key, metric) in zip(style.COLORS, metrics.items(), strict=False):
             points = _known([(r["epoch"], r[split][name][key]) for r in history if split in r])
             at_best = dict(points).get(best)
-            style.curve(axes, points, color, metric.label if at_best is None else f"{metric.label}\n{at_best:#.3g}")
+            value = "undefined" if not points else f"{at_best:#.3g}" if at_best is not None else ""
+            style.curve(axes, points, color, f"{metric.label}\n{value}".rstrip())
         if best:
             axes.axvline(best, color="0.3", linewidth=0.9, linestyle=":", label=f"lowest loss,\nepoch {best}")
         better = "higher" if next(iter(metrics.values())).higher_is_better else "lower"
         axes.set(title=f"{name} ({better} is better)", xlabel="epoch", ylabel=unit)
+        style.whole_epochs(axes, len(history))
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1.05), handlelength=1.2, borderpad=0)
     return figure
 
@@ -81,8 +84,8 @@ def sparsity_curves(history: History) -> "Figure":
     style.legend_above(figure, share, 2)
     for key, color, label in (("died", style.PURPLE, "became zero"), ("revived", style.ORANGE, "revived")):
         style.curve(moves, _sparsity(history, key), color, label)
-    moves.set(ylabel="groups an epoch")
-    moves.set_ylim(bottom=0)
+    moves.set(ylabel="groups per epoch")
+    style.whole_counts(moves)
     moves.legend(loc="upper right")
     for axes in others:
         style.curve(axes, strengths, style.GREEN, "λ")
@@ -91,23 +94,24 @@ def sparsity_curves(history: History) -> "Figure":
     if not changes:
         share.set_title(f"strength λ = {strengths[0][1]:.3g}")
     figure.axes[-1].set_xlabel("epoch")
+    style.whole_epochs(figure.axes[-1], len(history))
     return figure
 
 
 def speed_curves(history: History) -> "Figure":
-    """Draws the seconds of each epoch's steps, compiling apart, and the parameters of the network where they change."""
+    """Draws the seconds of each epoch, compilation apart, and the parameters of the network where they change."""
     sizes = [(record["epoch"], record["network"]["parameters"]) for record in history]
     changes = len({size for _, size in sizes}) > 1
     figure = style.figure(4.5, 3.9 if changes else 2.7)
     all_axes = figure.subplots(1 + changes, 1, sharex=True, squeeze=False)[:, 0]
     epochs = [epoch for epoch, _ in sizes]
-    compiling = np.array([record["compile_seconds"]["training"] for record in history])
-    steps = np.array([record["seconds"] for record in history]) - compiling
     width = 0.8 if len(history) <= _MOST_SINGLE_BARS else 1.0
-    all_axes[0].bar(epochs, steps, width=width, color=style.BLUE, label="training steps")
-    all_axes[0].bar(epochs, compiling, width=width, bottom=steps, color=style.ORANGE, label="compiling them")
+    below = np.zeros(len(history))
+    for (label, seconds), color in zip(_seconds(history).items(), (style.BLUE, style.SKY, style.ORANGE), strict=True):
+        all_axes[0].bar(epochs, seconds, width=width, bottom=below, color=color, label=label)
+        below = below + seconds
     all_axes[0].set(ylabel="seconds per epoch")
-    style.legend_above(figure, all_axes[0], 2)
+    style.legend_above(figure, all_axes[0], 3)
     if changes:
         from matplotlib.ticker import EngFormatter
 
@@ -136,6 +140,17 @@ def _losses(history: History, task: str | None) -> tuple[list[tuple[int, float]]
             points.append((record["epoch"], losses.get(split if task is None else "loss")))
         both.append(_known(points))
     return both[0], both[1]
+
+
+def _seconds(history: History) -> dict[str, np.ndarray]:
+    """Returns where the time of each epoch went; older runs know of evaluation only what compiling it took."""
+    compiling = {part: [record["compile_seconds"][part] for record in history] for part in ("training", "evaluation")}
+    after = [record.get("seconds_after_steps", record["compile_seconds"]["evaluation"]) for record in history]
+    return {
+        "training steps": np.array([record["seconds"] for record in history]) - compiling["training"],
+        "evaluation": np.array(after) - compiling["evaluation"],
+        "compilation": np.add(compiling["training"], compiling["evaluation"]),
+    }
 
 
 def _split(history: History) -> str:

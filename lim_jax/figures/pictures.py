@@ -18,7 +18,8 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from lim_jax.tasks.base import DenseTask, ImageTask, Task, dense_tasks, image_tasks, is_dark
+from lim_jax.figures import regions
+from lim_jax.tasks.base import DenseTask, Task, dense_tasks, image_tasks
 from lim_jax.tasks.legends import ColorKey, ColorScale, Entry
 
 Size = tuple[int, int]  # (height, width)
@@ -32,7 +33,8 @@ _GAP = 20  # between the parts of a panel
 _SLIDE = 16 / 9  # a panel comes as close to this shape as its pictures allow
 _MOST_LINES = 8  # of a legend in a panel
 _STRIP = 2**18  # pixels that are coloured at once: intermediate results are float64
-_INK, _LIGHT, _DARK = (0, 0, 0), (230, 230, 230), (40, 40, 40)
+_INK = (0, 0, 0)
+_COVER = 0.5  # of an overlay: how much the colours hide of the image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +54,18 @@ def task_picture(task: DenseTask, prediction: np.ndarray, size: Size) -> np.ndar
     return picture
 
 
-def answer_card(task: ImageTask, prediction: np.ndarray, size: Size) -> np.ndarray:
-    """Writes the answer to an image on a card of the image's size, uint8 (height, width, 3), as large as fits."""
-    height, width = size
-    background = task.background(prediction)
-    ink = _LIGHT if is_dark(background) else _DARK
-    card = PIL.Image.new("RGB", (width, height), background)
-    text = task.caption(prediction).replace(": ", "\n", 1)
-    draw = PIL.ImageDraw.Draw(card)
-    left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font=_font(100))
-    font = _font(max(int(80 * min(width / (right - left), height / (bottom - top), 1)), 1))
-    draw.multiline_text((width / 2, height / 2), text, ink, font, anchor="mm", align="center")
-    return np.asarray(card)
+def overlay(image: Reduced, task: DenseTask, prediction: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """Lays the colours of a segmentation over the image, with the names of larger regions; uint8, of the panel's size.
+
+    Args:
+      image: of `reduced`.
+      task: the segmentation.
+      prediction: of the task, at the image's own size.
+      picture: of it, by `task_picture`.
+    """
+    drawn = _resized(picture, (image.pixels.shape[0], image.pixels.shape[1]), smooth=False)
+    mixed = cv2.addWeighted(image.pixels, 1 - _COVER, drawn, _COVER, 0)
+    return _named(mixed, prediction, task.spec.class_names)
 
 
 def legend(task: DenseTask) -> np.ndarray:
@@ -103,8 +105,22 @@ def panel(
     for name, task in dense_tasks(tasks).items():
         smooth = task.is_continuous  # a mixture of two classes' colours may be a third's
         below = _drawn_legend(task.legend(predictions[name]), cell_width, _MOST_LINES)
-        cells.append(_cell(name, _resized(pictures[name], shape, smooth), below, cell_width))
+        picture = _named(_resized(pictures[name], shape, smooth), predictions[name], task.spec.class_names)
+        cells.append(_cell(name, picture, below, cell_width))
     return np.asarray(_grid(cells))
+
+
+def _named(picture: np.ndarray, prediction: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Writes the names of classes on their larger regions, where they fit; `prediction` is of the image's size."""
+    if not names:
+        return picture
+    drawn = PIL.Image.fromarray(picture)
+    draw, font = PIL.ImageDraw.Draw(drawn), _font(_FONT)
+    for region in regions.find(_resized(prediction, (picture.shape[0], picture.shape[1]), smooth=False), names):
+        if font.getlength(region.name) <= region.width and region.height >= _FONT:
+            at = (region.x, region.y)
+            draw.text(at, region.name, _INK, font, anchor="mm", stroke_width=2, stroke_fill=(255, 255, 255))
+    return np.asarray(drawn)
 
 
 def _drawn_legend(legend: ColorKey | ColorScale, width: int, most_lines: int | None = None) -> PIL.Image.Image:
@@ -169,7 +185,8 @@ def _drawn_scale(scale: ColorScale, width: int) -> PIL.Image.Image:
     """Draws the colours of a scale with ticks and what they measure."""
     font = _font(_FONT)
     left, right = _FONT, width - _FONT
-    drawn = PIL.Image.new("RGB", (width, 3 * _LINE), "white")
+    label = _wrapped(scale.label, font, width)
+    drawn = PIL.Image.new("RGB", (width, (2 + len(label)) * _LINE), "white")
     values = np.linspace(0, scale.end, right - left + 1, dtype=np.float32)
     bar = scale.colors(np.broadcast_to(values, (_FONT, len(values))))
     drawn.paste(PIL.Image.fromarray(bar), (left, 4))
@@ -178,8 +195,21 @@ def _drawn_scale(scale: ColorScale, width: int) -> PIL.Image.Image:
         x = left + tick * (right - left)
         draw.line((x, _FONT + 4, x, _FONT + 9), _INK, 2)
         draw.text((x, 1.5 * _LINE), f"{tick * scale.end:g}", _INK, font, anchor="mm")
-    draw.text((width / 2, 2.5 * _LINE), scale.label, _INK, font, anchor="mm")
+    for number, line in enumerate(label):
+        draw.text((width / 2, (2.5 + number) * _LINE), line, _INK, font, anchor="mm")
     return drawn
+
+
+def _wrapped(text: str, font: PIL.ImageFont.FreeTypeFont, width: float) -> list[str]:
+    """Breaks a text into lines of at most so many pixels, at its spaces."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _cell(title: str, picture: np.ndarray, below: PIL.Image.Image | None, width: int) -> PIL.Image.Image:

@@ -49,16 +49,17 @@ def write_report(
     }
     for name, found in (details or {}).items():
         figures[f"confusion_{name}"] = functools.partial(confusion.confusion_matrix, name, found)
-    directory.mkdir(parents=True, exist_ok=True)
-    return [_write(directory / f"{name}.png", draw) for name, draw in figures.items()]
+    return [write(directory / f"{name}.png", draw) for name, draw in figures.items()]
 
 
 def write_compaction(path: pathlib.Path, content: Mapping[str, Any]) -> None:
     """Writes the figure of a compaction, given the content of `compact.json`."""
-    _write(path, lambda: compaction.compaction_panel(content))
+    write(path, lambda: compaction.compaction_panel(content))
 
 
-def _write(path: pathlib.Path, draw: "Callable[[], Figure]") -> pathlib.Path:
+def write(path: pathlib.Path, draw: "Callable[[], Figure]") -> pathlib.Path:
+    """Writes the figure that `draw` draws, and returns its path; the folder is made if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with style.context():
         draw().savefig(path)
     return path

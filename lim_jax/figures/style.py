@@ -75,17 +75,26 @@ def curve(axes: "Axes", points: Points, color: str, label: str) -> None:
     """Draws values over the epochs, as points where there are few."""
     epochs, values = [epoch for epoch, _ in points], [value for _, value in points]
     axes.plot(epochs, values, color=color, label=label, marker="o" if len(points) < _FEW else "")
-    whole_epochs(axes, max(epochs, default=1))
 
 
 def whole_epochs(axes: "Axes", epochs: int) -> None:
-    """Puts the ticks of the x axis at whole numbers."""
+    """Makes the x axis show all epochs from 1 on, and puts its ticks at whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
     if epochs < _FEW:
         axes.set(xlim=(0.5, epochs + 0.5), xticks=range(1, epochs + 1))
     else:
+        margin = 0.03 * epochs
+        axes.set_xlim(1 - margin, epochs + margin)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+def whole_counts(axes: "Axes") -> None:
+    """Makes the y axis begin at 0, and puts its ticks at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_ylim(0, max(axes.get_ylim()[1], 1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
 
 
 def logarithmic_where_wide(axes: "Axes", values: Sequence[float]) -> None:

@@ -6,8 +6,9 @@
     baseline(network, train, test, local_devices)      those of the best prediction that ignores the image
     split_batches(dataset, split, config)              what both are measured on
 
-`image_files` finds the images that a user names and reads them ahead. Names are imported when they are first asked
-for: predicting needs neither a data set nor TensorFlow.
+`image_files` finds the images that a user names and reads them ahead, `videos` reads and writes frames, and `tables`
+says what the files of a prediction mean. Names are imported when they are first asked for: predicting needs neither a
+data set nor TensorFlow.
 """
 
 from typing import TYPE_CHECKING

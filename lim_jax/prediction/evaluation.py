@@ -5,6 +5,7 @@ then divides, so the result depends neither on the batch size nor on the number 
 best constant prediction, goes through the same metrics: what a network must beat before its numbers mean anything.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lim_jax.config import Config
-from lim_jax.network import Network
+from lim_jax.network import Network, Trained
 from lim_jax.runtime import devices, platforms
 from lim_jax.tasks.base import Task
 
@@ -85,6 +86,28 @@ def baseline(
     measure = devices.data_parallel(lambda logits, batch: _psum(_baseline_sums(tasks, logits, batch)), local_devices, 1)
     sums = accumulate(measure(logits, batch) for batch in test)
     return {name: _summarize(task, sums[name]) for name, task in tasks.items()}
+
+
+def example_losses(trained: Trained, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
+    """Returns every example's own loss by task, float64, in the order of the batches; NaN where it has no label."""
+    network = trained.network.on(platforms.default())
+
+    def losses(variables: PyTree, batch: Batch) -> PyTree:
+        logits = network.logits(variables, batch["image"])
+        return {
+            name: jax.vmap(functools.partial(_own_loss, task))(logits[name], batch["targets"][name])
+            for name, task in network.tasks.items()
+        }
+
+    computed, found = jax.jit(losses), {name: [] for name in network.tasks}
+    for batch in batches:
+        for name, (total, weight) in jax.device_get(computed(trained.variables, batch)).items():
+            found[name].append(np.where(weight > 0, total / np.maximum(weight, 1), np.nan))
+    return {name: np.concatenate(values) for name, values in found.items()}
+
+
+def _own_loss(task: Task, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return task.loss(logits[None], target[None])
 
 
 def accumulate(batches: Iterable[PyTree]) -> PyTree:

@@ -2,6 +2,7 @@
 
 import collections
 import glob
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,19 +21,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def find(names: Iterable[str]) -> tuple[list[pathlib.Path], list[str]]:
+def find(names: Iterable[str], output: pathlib.Path | None = None) -> tuple[list[pathlib.Path], list[str]]:
     """Returns the files that `names` stand for, each once, in their order; and a sentence per name without any.
 
     Args:
-      names: files; folders, whose images are taken in alphabetical order, without those of folders inside; patterns
-        with *, ?, [...] or **. A file need not exist.
+      names: files; folders, whose images are taken in alphabetical order, with those of folders inside, but not of
+        hidden ones; patterns with *, ?, [...] or **. A file need not exist.
+      output: a folder whose content is left out of other folders'.
     """
     found: dict[pathlib.Path, None] = {}
     problems = []
     for name in filter(None, (name.strip() for name in names)):
         path = pathlib.Path(name).expanduser()
         if path.is_dir():
-            entries = [entry for entry in sorted(path.iterdir()) if not paths.is_litter(entry.name) and entry.is_file()]
+            entries = _inside(path, output)
             matches = [entry for entry in entries if entry.suffix.lower() in SUFFIXES]
             problem = f"{path} is a folder without images ({', '.join(sorted(SUFFIXES))})"
             problems += [
@@ -50,6 +52,22 @@ def find(names: Iterable[str]) -> tuple[list[pathlib.Path], list[str]]:
             problems.append(problem)
         found.update(dict.fromkeys(sorted(matches)))
     return list(found), problems
+
+
+def _inside(folder: pathlib.Path, output: pathlib.Path | None) -> list[pathlib.Path]:
+    """Returns the files in a folder and in its folders, apart from hidden ones, litter, and those in `output`."""
+    found = []
+    for root, folders, files in os.walk(folder):
+        here = pathlib.Path(root)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and (output is None or not _same(here / name, output))
+        )
+        found += [here / name for name in sorted(files) if not paths.is_litter(name)]
+    return [path for path in found if path.is_file()]
+
+
+def _same(path: pathlib.Path, other: pathlib.Path) -> bool:
+    return other.exists() and path.samefile(other)
 
 
 def result_names(

@@ -7,10 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import cv2
 import numpy as np
+import PIL.Image
 
 from lim_jax.figures import pictures
-from lim_jax.prediction import image_files
-from lim_jax.tasks.base import Task, dense_tasks, image_tasks
+from lim_jax.prediction import image_files, tables
+from lim_jax.tasks.base import Task, dense_tasks
 
 _UNWRITTEN_PIXELS = 2**25  # predicted and not yet written; three tasks take 17 bytes each
 
@@ -26,6 +27,7 @@ class Writer:
         raw: bool,
         panel: bool,
         threads: int,
+        overlay: bool = True,
     ):
         """Writes the legends.
 
@@ -36,14 +38,17 @@ class Writer:
           raw: also write `<name>.npz`.
           panel: also write `<name>_panel.png`.
           threads: that draw and write.
+          overlay: also write `<name>_overlay.png` where there is a segmentation.
         """
         self._output, self._tasks, self._raw, self._panel = output, tasks, raw, panel
-        endings = [*(f"_{task}.png" for task in tasks), *["_panel.png"] * panel, *[".npz"] * raw]
-        legends = {f"{name}_legend.png": pictures.legend(task) for name, task in dense_tasks(tasks).items()}
-        names = image_files.result_names(paths, output, endings, legends)
+        classes = [name for name, task in dense_tasks(tasks).items() if task.spec.class_names]
+        self._overlaid = classes[0] if classes and overlay else None
+        self._rows: dict[pathlib.Path, tables.Row] = {}
+        endings = [*(f"_{task}.png" for task in dense_tasks(tasks)), *["_panel.png"] * panel, *[".npz"] * raw]
+        endings += [f"_{name}_16bit.png" for name, task in tasks.items() if task.spec.kind == "depth"]
+        endings += ["_overlay.png"] * (self._overlaid is not None)
+        names = image_files.result_names(paths, output, endings, write_legends(output, tasks))
         self._names = dict(zip(paths, names, strict=True))
-        for file, legend in legends.items():
-            _write_png(output / file, legend)
         self._pool = ThreadPoolExecutor(threads)
         self._unwritten: collections.deque[tuple[int, Future[None]]] = collections.deque()
 
@@ -54,6 +59,7 @@ class Writer:
         try:
             if exception[0] is None:
                 self._wait(0)
+                tables.write(self._output, [self._rows[path] for path in self._names if path in self._rows])
         finally:
             self._pool.shutdown(cancel_futures=True)
 
@@ -65,6 +71,8 @@ class Writer:
           image: for the panel.
           prediction: of `Predictor`.
         """
+        where = {"image": str(path), "name": self._names[path], "height": image.size[0], "width": image.size[1]}
+        self._rows[path] = tables.row(self._tasks, where, prediction)
         pixels = image.size[0] * image.size[1]
         self._wait(_UNWRITTEN_PIXELS - pixels)
         self._unwritten.append((pixels, self._pool.submit(self._write, self._names[path], image, prediction)))
@@ -79,18 +87,38 @@ class Writer:
             task_name: pictures.task_picture(task, prediction[task_name], image.size)
             for task_name, task in dense_tasks(self._tasks).items()
         }
-        cards = {
-            task_name: pictures.answer_card(task, prediction[task_name], image.size)
-            for task_name, task in image_tasks(self._tasks).items()
-        }
-        for task_name, picture in (dense | cards).items():
-            _write_png(self._output / f"{name}_{task_name}.png", picture)
+        for task_name, picture in dense.items():
+            self._write_task(f"{name}_{task_name}", self._tasks[task_name], prediction[task_name], picture)
+        if self._overlaid is not None:
+            segmentation = dense_tasks(self._tasks)[self._overlaid]
+            over = pictures.overlay(image, segmentation, prediction[self._overlaid], dense[self._overlaid])
+            _write_png(self._output / f"{name}_overlay.png", over)
         if self._panel:
             panel = pictures.panel(image, self._tasks, prediction, dense)
             _write_png(self._output / f"{name}_panel.png", panel)
         if self._raw:
             arrays = _arrays(self._tasks, prediction)
             np.savez(self._output / f"{name}.npz", **arrays)  # pyright: ignore[reportArgumentType]
+
+    def _write_task(self, name: str, task: Task, values: np.ndarray, picture: np.ndarray) -> None:
+        """Writes a dense task: classes as their indices with a palette, others in colour, depth as numbers, too."""
+        path = self._output / f"{name}.png"
+        if task.spec.class_names:
+            indices = PIL.Image.fromarray(np.asarray(values, np.uint8))
+            indices.putpalette(tables.palette(task).tobytes())
+            indices.save(path)
+        else:
+            _write_png(path, picture)
+        if tables.depth_scale(task) is not None:
+            _write_encoded(path.with_name(f"{name}_16bit.png"), tables.stored_depth(task, values))
+
+
+def write_legends(output: pathlib.Path, tasks: Mapping[str, Task]) -> list[str]:
+    """Writes `<task>_legend.png` of every dense task to an existing folder; returns the names of the files."""
+    legends = {f"{name}_legend.png": pictures.legend(task) for name, task in dense_tasks(tasks).items()}
+    for file, legend in legends.items():
+        _write_png(output / file, legend)
+    return list(legends)
 
 
 def _arrays(tasks: Mapping[str, Task], prediction: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -103,5 +131,10 @@ def _arrays(tasks: Mapping[str, Task], prediction: Mapping[str, np.ndarray]) -> 
 
 
 def _write_png(path: pathlib.Path, picture: np.ndarray) -> None:
-    """Writes uint8 (H, W, 3), RGB; what the disk refuses is an `OSError`, which OpenCV's own writing would hide."""
-    path.write_bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].data)
+    """Writes uint8 (H, W, 3), RGB."""
+    _write_encoded(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+
+def _write_encoded(path: pathlib.Path, picture: np.ndarray) -> None:
+    """Writes a picture; what the disk refuses is an `OSError`, which OpenCV's own writing would hide."""
+    path.write_bytes(cv2.imencode(".png", picture)[1].data)

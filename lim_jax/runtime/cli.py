@@ -179,7 +179,7 @@ def _complaint(error: Exception, own: Sequence[str], where_to_look: str) -> str:
         return str(error)
     if isinstance(error, flags.UnrecognizedFlagError):
         if error.flagname.startswith("config.") and "config" in own:
-            return f"--{error.flagname} needs a configuration to change: add --config=configs/rooms.py before it"
+            return f"--{error.flagname} needs a configuration to change: add --config=rooms before it"
         meant = nearest(error.flagname, own)
         hint = f": did you mean --{meant}?" if meant else ""
         return f"there is no flag --{error.flagname}{hint} ({where_to_look})"

@@ -1,8 +1,11 @@
 """Says how a run is doing: throughput and time left, one line per epoch and at least every few seconds."""
 
+import contextlib
+import logging
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -61,6 +64,31 @@ class Progress:
         breaks = self._breaks[1:] or self._breaks or [0.0]  # the first one includes compilation
         left = steps_left * seconds + breaks_left * statistics.fmean(breaks)
         return f"{self._batch_size / max(seconds, 1e-9):.3g} images/s, {duration(left)} left"
+
+
+@contextlib.contextmanager
+def counted(total: int, what: str, logger: logging.Logger, bar: bool) -> Iterator[Callable[[int], None]]:
+    """Gives a function that is told how many of `total` things are done.
+
+    It moves a bar where standard error is a terminal and `bar` is asked for; elsewhere it logs a line now and then.
+    """
+    if bar and sys.stderr is not None and sys.stderr.isatty():
+        import tqdm
+
+        with tqdm.tqdm(total=total, unit=f" {what}", file=sys.stderr) as shown:
+
+            def move(done: int) -> None:
+                shown.update(done - shown.n)
+
+            yield move
+        return
+    speed = Progress(1, total, 1)
+
+    def note(done: int) -> None:
+        if speed.step_done(done):
+            logger.info("%d of %d %s, %s", done, total, what, speed.line())
+
+    yield note
 
 
 def duration(seconds: float) -> str:

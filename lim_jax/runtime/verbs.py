@@ -25,15 +25,20 @@ VERBS = {
         "lim_jax.main",
         "train and evaluate a network; the same command again resumes it",
         (
-            "--config=configs/rooms.py",
-            "--config=configs/nyu.py --config.dataset.source_dir=DIR",
-            "--config=configs/rooms.py --config.sparsity.target=0.7 --workdir=runs/target",
+            "--config=rooms",
+            "--config=nyu --config.dataset.source_dir=DIR",
+            "--config=rooms --config.sparsity.target=0.7 --workdir=runs/target",
         ),
     ),
     "evaluate": Verb(
         "lim_jax.evaluate",
         "measure a trained network on a split of its data set again",
         ("--workdir=runs/rooms", "--workdir=runs/rooms/compact --split=validation", "--workdir=runs/rooms --verify"),
+    ),
+    "report": Verb(
+        "lim_jax.report",
+        "draw the figures of a run, running or finished, with its classes and worst images",
+        ("--workdir=runs/rooms", "--workdir=runs/rooms --output=figures --worst=8"),
     ),
     "compare": Verb(
         "lim_jax.compare",
@@ -46,10 +51,12 @@ VERBS = {
     ),
     "predict": Verb(
         "lim_jax.predict",
-        "predict all tasks for image files, folders and patterns",
+        "predict all tasks for images, folders, videos or a camera",
         (
             "--workdir=runs/rooms --images=kitchen.jpg,photos --output=predictions",
             "--workdir=runs/rooms/compact --images='photos/*.jpg' --output=predictions --raw --nopanel",
+            "--workdir=runs/rooms --images=walk.mp4 --output=predictions",
+            "--workdir=runs/rooms --camera=0 --frames=200 --output=predictions",
         ),
     ),
     "compact": Verb(
@@ -68,6 +75,6 @@ VERBS = {
     "look": Verb(
         "lim_jax.look",
         "look at a data set: what its splits hold, what looks wrong, some examples",
-        ("--config=configs/rooms.py --output=look",),
+        ("--config=rooms --output=look",),
     ),
 }

@@ -213,7 +213,7 @@ def _layer(name: str, found: Sequence[tuple[int, Axes]], paths: Sequence[str], s
 def _by_path(groups: Groups, params: PyTree) -> dict[str, int | GroupAxis]:
     if _are_rules(groups):
         groups = match_groups(params, cast(Rules, groups))
-    elif callable(groups):
+    elif callable(groups) and type(groups) is not type(params):  # a module of Equinox is a tree that can be called
         groups = groups(params)
     found = leaves_by_path(groups)
     for path, axis in found.items():

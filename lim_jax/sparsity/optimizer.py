@@ -66,6 +66,7 @@ def proximal(
     bias_correction: jax.Array | float | None = None,
     original: groups_lib.Sizes | None = None,
     platform: str | None = None,
+    healing_from: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Follows each step of an optimizer with the proximal step of a penalty.
 
@@ -83,6 +84,8 @@ def proximal(
         penalty's sqrt(n) goes by them, and in the share of zero groups removed ones count as zero.
       platform: what updates are compiled for, "cpu" or "gpu": how they are computed, not what. None: JAX's default
         when the transformation is made.
+      healing_from: after so many updates the penalty is off, and what is zero in parameters with groups stays zero:
+        the rest can make up for what is gone. None: never.
 
     Returns:
       A transformation whose `update` needs `params`; its state is a `ProximalState`.
@@ -105,7 +108,8 @@ def proximal(
         return ProximalState(count, current(target, count).astype(jnp.float32), target, inner.init(params))
 
     def current(target: Any, count: jax.Array) -> jax.Array:
-        return strength.strength(target, count) if isinstance(strength, TargetSparsity) else _value(strength, count)
+        now = strength.strength(target, count) if isinstance(strength, TargetSparsity) else _value(strength, count)
+        return now if healing_from is None else jnp.where(count < healing_from, now, 0.0)
 
     def update(
         updates: PyTree, state: Any, params: PyTree | None = None, **extra_args: Any
@@ -122,9 +126,14 @@ def proximal(
             by_shapes = functools.partial(_prox_by_shapes(chosen), rate, now)
             batches = _batches(found, original, batched=computed_on.batches_equal_layers)
             root_of = functools.partial(root, count=count)
+            free = updates
             updates, arrays = _proximal_updates(by_shapes, batches, updates, params, moments, root_of, computed_on)
             if isinstance(strength, TargetSparsity):
-                target = strength.update(target, _share_of_zeros(chosen, found, arrays, original), count)
+                target = strength.update(target, _steered(strength, chosen, found, arrays, original), count)
+            if healing_from is not None:
+                healed = _with_zeros_held(free, params, found), state.target
+                penalized = state.count < healing_from
+                updates, target = jax.tree.map(functools.partial(jnp.where, penalized), (updates, target), healed)
         return updates, ProximalState(count, now.astype(jnp.float32), target, inner_state)
 
     def root(second_moment: jax.Array, count: jax.Array) -> jax.Array:
@@ -150,6 +159,7 @@ def proximal_adam(
     bias_corrected: bool = False,
     original: groups_lib.Sizes | None = None,
     platform: str | None = None,
+    healing_from: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Adam with decoupled weight decay, followed by the proximal step of a penalty (what the paper trains with).
 
@@ -180,9 +190,10 @@ def proximal_adam(
       bias_corrected: use `sqrt(v̂) + eps` as metric, the one that Adam's step really has. The published method uses
         v, which starts at zero: a group then gives way as if λ were `1/sqrt(1 - b2^count)` times as large, 32 times
         at the first step, 10 times at the tenth, 1.3 times at the thousandth (b2 = 0.999). Corrected, the early steps
-        prune no more than later ones.
+        prune no more than later ones: what to choose unless the published method is to be repeated.
       original: sizes of the layers before groups were removed from the network; see `proximal`.
       platform: what updates are compiled for; see `proximal`.
+      healing_from: after so many updates, no penalty, and zeros stay; see `proximal`.
 
     Returns:
       A transformation whose `update` needs `params`; its state is a `ProximalState`.
@@ -199,6 +210,7 @@ def proximal_adam(
         bias_correction=b2 if bias_corrected else None,
         original=original,
         platform=platform,
+        healing_from=healing_from,
     )
 
 
@@ -352,6 +364,15 @@ def _proximal_updates(
     return jax.tree.unflatten(treedef, steps), after
 
 
+def _with_zeros_held(updates: PyTree, params: PyTree, found: list[groups_lib.Layer]) -> PyTree:
+    """Returns updates that leave what is zero in parameters with groups as it is."""
+    steps, treedef = jax.tree.flatten(updates)
+    leaves = jax.tree.leaves(params)
+    for index in {index for layer in found for index in layer.leaves}:
+        steps[index] = jnp.where(leaves[index] == 0, 0, steps[index])
+    return jax.tree.unflatten(treedef, steps)
+
+
 def _plus(array: jax.Array, zero: jax.Array | None) -> jax.Array:
     return array if zero is None else array + zero.astype(array.dtype)
 
@@ -359,6 +380,19 @@ def _plus(array: jax.Array, zero: jax.Array | None) -> jax.Array:
 def _zero_after(array: jax.Array) -> jax.Array:
     """Returns False, which a compiler knows only when the first element of `array` is there."""
     return jnp.sum(array.ravel()[:1]) > jnp.inf
+
+
+def _steered(
+    strength: TargetSparsity,
+    penalty: penalties.Penalty,
+    found: list[groups_lib.Layer],
+    arrays: dict[int, jax.Array],
+    original: groups_lib.Sizes | None,
+) -> jax.Array:
+    """Returns what a target is for: its measure, or the share of zeros."""
+    if strength.measure is None:
+        return _share_of_zeros(penalty, found, arrays, original)
+    return strength.measure({layer.name: groups_lib.zero_groups(layer, arrays) for layer in found})
 
 
 def _share_of_zeros(

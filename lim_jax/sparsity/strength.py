@@ -30,6 +30,7 @@ with M, so that a run of twice the length moves λ half as fast.
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -74,6 +75,8 @@ class TargetSparsity:
       start_step: before this step λ is zero.
       initial_strength: the first λ, and the lowest; far below what is needed is fine.
       ramp: share of the steps after `start_step` until the reference is at the target.
+      measure: what is steered instead of the share of zero groups, within 0..1 and growing with it, such as the share
+        of the multiply-accumulates that are saved: a function of which groups are zero, by layer.
       gain: how fast λ moves: an error of 0.1 that lasts for 1 % of the steps changes it by a factor of
         exp(0.001 · gain).
     """
@@ -84,6 +87,7 @@ class TargetSparsity:
     initial_strength: float = 1e-7
     ramp: float = 0.7
     gain: float = 150.0
+    measure: Callable[[Mapping[str, jax.Array]], jax.Array] | None = None
 
     def __post_init__(self):
         if not 0 <= self.target < 1:

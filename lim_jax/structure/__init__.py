@@ -4,6 +4,7 @@ import lim_jax.structure.loops  # noqa: F401  registers the rule of `scan`, whic
 from lim_jax.structure.compaction import Compacted, CompactFunction, compact, shrink
 from lim_jax.structure.cost import macs
 from lim_jax.structure.cuts import Cut, Cuts, take
+from lim_jax.structure.pruning import prune
 from lim_jax.structure.tracing import ChannelGroup, Member, Opaque, Structure, trace
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Structure",
     "compact",
     "macs",
+    "prune",
     "shrink",
     "take",
     "trace",

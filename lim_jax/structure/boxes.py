@@ -122,4 +122,4 @@ def take(array: Any, chosen: np.ndarray, axis: int) -> Any:
         return np.take(array, chosen, axis)
     if len(chosen) and (np.diff(chosen) == 1).all():
         return array[(slice(None),) * axis + (slice(int(chosen[0]), int(chosen[-1]) + 1),)]
-    return jnp.take(array, chosen, axis, mode="clip")
+    return jnp.take(array, chosen, axis=axis, mode="clip")

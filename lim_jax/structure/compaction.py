@@ -14,7 +14,7 @@ from lim_jax.sparsity.groups import leaves_by_path
 from lim_jax.structure import boxes, known
 from lim_jax.structure.analysis import Plan, backwards, forwards
 from lim_jax.structure.boxes import Box
-from lim_jax.structure.cost import macs
+from lim_jax.structure.cost import macs, program_macs
 from lim_jax.structure.cuts import Cuts, cut_for, cuts_of, take
 from lim_jax.structure.evaluation import run
 from lim_jax.structure.known import Known
@@ -70,6 +70,10 @@ class CompactFunction:
     def also(self, fn: Callable[..., Any]) -> "CompactFunction":
         """Returns another function of the same parameters, such as one in training mode, for the same cuts."""
         return CompactFunction(fn, self._params, self._knowns, self._round_to, self.cuts)
+
+    def whole_macs(self, *inputs: Any) -> int:
+        """Returns the MACs of the whole function for inputs of some shapes."""
+        return program_macs(self._traced(inputs).plan.program)
 
     def __call__(self, params: PyTree, *inputs: Any) -> Any:
         """Computes the function of the cut parameters and of inputs of any shapes that `fn` takes.
@@ -215,13 +219,13 @@ def frozen_zeros(params: PyTree, groups: groups_lib.Groups) -> list[Known]:
 
 def _compacted(smaller: CompactFunction, fn: Callable[..., Any], params: PyTree, inputs: Sequence[Any]) -> Compacted:
     cuts = smaller.decide(*inputs)
-    cut_params = take(jax.tree.map(jnp.asarray, params), cuts)
+    cut_params = jax.tree.map(jnp.asarray, take(params, cuts))
     shapes = jax.tree.map(_abstract, tuple(inputs))
     return Compacted(
         fn=smaller,
         params=cut_params,
         cuts=cuts,
-        macs=(macs(fn, params, *shapes), macs(smaller, cut_params, *shapes)),
+        macs=(smaller.whole_macs(*inputs), macs(smaller, cut_params, *shapes)),
         difference=_difference(fn, params, smaller, cut_params, inputs),
     )
 

@@ -78,15 +78,19 @@ class Coupling:
     def join(self, first: np.ndarray, *others: np.ndarray) -> np.ndarray:
         """Makes units that stand at the same place one; returns them."""
         for other in others:
-            if first is other or np.array_equal(first, other):
-                continue
-            for a, b in np.unique(np.stack([first, other], 1), axis=0):
-                low, high = sorted((self._root(int(a)), self._root(int(b))))
-                if low != high:
-                    self._parents[high] = low
+            while first is not other and (pairs := self._different(first, other)).size:
+                # Each root gets one parent at a time, a smaller one, so that no circle is closed.
+                highs, places = np.unique(pairs[1], return_index=True)
+                self._parents[highs] = lows = pairs[0][places]
+                for high, low in zip(highs[::-1].tolist(), lows[::-1].tolist(), strict=True):
                     if high in self._blocked:
                         self._blocked.setdefault(low, set()).update(self._blocked.pop(high))
         return self.find(first)
+
+    def _different(self, first: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Returns the roots of units that stand at the same place and are not one yet: (2, n), lower ones first."""
+        roots = np.stack([self.find(first), self.find(other)])
+        return np.sort(roots[:, roots[0] != roots[1]], axis=0)
 
     def block(self, units: np.ndarray, reason: str) -> np.ndarray:
         """Says that units cannot leave; returns them."""
@@ -109,11 +113,6 @@ class Coupling:
                 shape = tuple(len(units) for units in factor.axes)
                 parts = {axis: factor.axes[axis] for axis in summed}
                 self.readings.append(Reading(factor.leaves, parts, shape, raw=not other.leaves))
-
-    def _root(self, unit: int) -> int:
-        while (parent := int(self._parents[unit])) != unit:
-            unit = parent
-        return unit
 
 
 def fresh_axes(coupling: Coupling, shape: Sequence[int]) -> Axes:

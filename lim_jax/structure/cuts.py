@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from lim_jax.sparsity.groups import leaves_by_path
 from lim_jax.structure import boxes
@@ -34,7 +35,13 @@ class Cut:
 
     def __call__(self, array: Any) -> Any:
         """Returns what is left of an array of that shape."""
-        return boxes.narrow(array, boxes.full(len(self.shape)), self.part)
+        if all(mask is None for mask in self.part):
+            return array
+        whole = boxes.full(len(self.shape))
+        if not _has_values_here(array):
+            return boxes.narrow(array, whole, self.part)
+        # By NumPy: a gather by XLA would be a program to compile for each shape and place.
+        return jax.device_put(boxes.narrow(np.asarray(array), whole, self.part), array.sharding)
 
 
 Cuts = Mapping[str, Cut]
@@ -70,6 +77,14 @@ def take(tree: PyTree, cuts: Cuts) -> PyTree:
         cut = cut_for(path, tuple(np.shape(leaf)), cuts)
         taken.append(leaf if cut is None else cut(leaf))
     return jax.tree.unflatten(treedef, taken)
+
+
+def _has_values_here(array: Any) -> bool:
+    """Says whether an array is one of JAX's of which this process has all values, alike on all devices."""
+    if not isinstance(array, jax.Array) or isinstance(array, Tracer):
+        return False
+    numbers = not jax.numpy.issubdtype(array.dtype, jax.dtypes.extended)
+    return numbers and array.is_fully_addressable and array.is_fully_replicated
 
 
 def cut_for(path: str, shape: tuple[int, ...], cuts: Cuts) -> Cut | None:

@@ -225,11 +225,15 @@ def _summed_axes(axes: Axes, reading: Reading, coupling: Coupling) -> tuple[int,
 
 
 def _opaque(program: Program) -> list[Opaque]:
-    found = []
+    """Finds operations of which nothing is known among those that depend on the program's inputs."""
+    found, depending = [], set(program.inputs)
     for eqn in program.equations:
+        if depending.isdisjoint(eqn.operands):
+            continue
+        depending.update(eqn.results)
         if eqn.name == "scan":
             found += _opaque(flatten(eqn.params["jaxpr"]))
-        elif is_opaque(eqn) and eqn.ins:
+        elif is_opaque(eqn):
             found.append(_describe(eqn))
     return found
 

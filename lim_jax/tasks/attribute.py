@@ -99,6 +99,11 @@ class AttributeTask(ImageTask):
         answer = "yes" if value > self.threshold else "no"
         return f"{self.spec.name}: {answer}" if value in (0, 1) else f"{self.spec.name}: {answer} ({value:.2f})"
 
+    def record(self, values: np.ndarray) -> dict[str, Any]:
+        """Returns the answer and its probability; see `ImageTask.record`."""
+        answer = "yes" if float(values) > self.threshold else "no"
+        return {self.spec.name: answer, f"{self.spec.name}_probability": round(float(values), 6)}
+
     def background(self, values: np.ndarray) -> tuple[int, int, int]:
         """Light for yes, dark for no, grey for unlabelled; see `ImageTask.background`."""
         if float(values) < 0:

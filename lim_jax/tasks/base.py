@@ -312,6 +312,10 @@ class ImageTask(Task):
     def background(self, values: np.ndarray) -> tuple[int, int, int]:
         """Returns the colour (RGB, 0..255) that `caption` is written on; `INVALID_COLOR` for an unlabelled target."""
 
+    def record(self, values: np.ndarray) -> dict[str, Any]:
+        """Returns one prediction as columns of a table, by name."""
+        return {self.spec.name: self.caption(values).partition(": ")[2]}
+
     @abc.abstractmethod
     def is_wrong(self, target: np.ndarray, prediction: np.ndarray) -> bool:
         """Returns whether one prediction contradicts its target; an unlabelled one contradicts nothing."""

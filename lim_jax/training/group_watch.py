@@ -3,7 +3,7 @@
 `groups` is what `state.sparse_groups` returned for the run: these functions are compiled once for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -36,7 +36,13 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, in
     return {"died": died, "revived": revived}
 
 
-def shares(params: PyTree, groups: Groups, config: Config, original: sparsity.Sizes | None) -> dict[str, float]:
+def shares(
+    params: PyTree,
+    groups: Groups,
+    config: Config,
+    original: sparsity.Sizes | None,
+    removed_macs: Callable[..., Any] | None = None,
+) -> dict[str, float]:
     """Returns how sparse a network is, relative to the one that training began with, for the history.
 
     Args:
@@ -44,6 +50,7 @@ def shares(params: PyTree, groups: Groups, config: Config, original: sparsity.Si
       groups: of the run.
       config: of the run; with a target, how far the network is away from it is returned too.
       original: the sizes of its layers before groups were removed, if they were; these count as zero.
+      removed_macs: from `compaction.removed_macs`, where the target is one of MACs.
     """
     summary = sparsity.sparsity_summary(params, groups, original)
     result = {"group_percent": summary.group_percent, "parameter_percent": summary.parameter_percent}
@@ -51,6 +58,9 @@ def shares(params: PyTree, groups: Groups, config: Config, original: sparsity.Si
         of_parameters = config.sparsity.penalty == "l1"
         reached = summary.zero_parameter_percent if of_parameters else summary.group_percent
         result["off_target"] = abs(reached - 100 * config.sparsity.target)
+    if removed_macs is not None:
+        result["macs_percent"] = 100 - 100 * float(removed_macs(zeros(params, groups)))
+        result["off_target"] = abs(result["macs_percent"] - 100 * config.sparsity.target_macs)
     return result
 
 

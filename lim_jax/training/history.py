@@ -4,17 +4,22 @@ The history is a list of one JSON-serialisable record per finished epoch; it is 
 that a resumed run takes the same decisions. A record holds
 
     {"epoch": n, "step": n, "train": {task: {"loss": x}}, "validation": {task: {"loss": x, metric: x, ...}},
-     "total": {"train": x, "validation": x, "balanced": x}, "bad_steps": n,
-     "sparsity": {"group_percent": x, "parameter_percent": x, "died": n, "revived": n, "off_target": x},
+     "total": {"train": x, "validation": x, "balanced": x}, "bad_steps": n, "healing": bool,
+     "sparsity": {"group_percent": x, "parameter_percent": x, "died": n, "revived": n, "off_target": x,
+                  "macs_percent": x},
      "strength": x, "learning_rate": x, "network": {"parameters": n, "channels": n},
-     "gradient_cosines": {"depth normals": x, ...}, "seconds": x, "compile_seconds": {"training": x, "evaluation": x}}
+     "gradient_cosines": {"depth normals": x, ...},
+     "seconds": x, "seconds_after_steps": x, "compile_seconds": {"training": x, "evaluation": x}}
 
-`network` is the size of the network that the epoch trained (`channels` are those of its backbone), `seconds` what its
-steps took, `compile_seconds["training"]` of it included.
+`network` is the size of the network that the epoch trained (`channels` are those of its backbone). `seconds` is what
+its steps took, `seconds_after_steps` what shrinking and evaluation took (older runs have none), and `compile_seconds`
+how much of the one and of the other something was compiled.
 `gradient_cosines` are between the gradients of two tasks (`task_gradients.group_cosines`), where they are asked for.
 `died` and `revived` count groups over the epoch; `off_target` is how many percentage points sparsity is away from
-`config.sparsity.target`, and missing without one. Where it is more than `TARGET_TOLERANCE` the epoch does not count
+`config.sparsity.target`, or what is left of the backbone's MACs (`macs_percent`) from `.target_macs`; both are missing
+without such a target. Where it is more than `TARGET_TOLERANCE` the epoch does not count
 as progress: the best network is the best of those with the sparsity that was asked for.
+`healing`, only in runs that heal, says whether the epoch was one of those.
 `bad_steps` is the number of steps that were skipped because something was not finite (`lim_jax.training.bad_steps`).
 `validation` and the totals of it are missing in epochs without evaluation. A run without a validation split
 (`config.dataset.validation_share=0`) never has them; it has `test`, of the same form, which decides nothing: its last
@@ -71,9 +76,12 @@ def balanced(losses: Iterable[float | None]) -> float | None:
 
 
 def eligible_loss(record: Record, task: str | None = None) -> float | None:
-    """Returns `validation_loss` if the epoch may be the best one; None if its sparsity is off the target."""
+    """Returns `validation_loss` if the epoch may be the best one; None if its sparsity is off the target.
+
+    In an epoch that heals, the sparsity is what the epochs before it have left, and nothing can change it any more.
+    """
     off_target = record.get("sparsity", {}).get("off_target", 0.0)
-    return validation_loss(record, task) if off_target <= TARGET_TOLERANCE else None
+    return validation_loss(record, task) if off_target <= TARGET_TOLERANCE or record.get("healing") else None
 
 
 def eligible_losses(record: Record, tasks: Sequence[str]) -> dict[str, float | None]:

@@ -21,7 +21,7 @@ from lim_jax import data
 from lim_jax.config import Config
 from lim_jax.runtime import compile_time, devices, memory, platforms, startup
 from lim_jax.runtime.progress import Progress
-from lim_jax.training import checkpoints, events, group_watch, messages, record, results, shrinking
+from lim_jax.training import checkpoints, events, group_watch, messages, record, results, shrinking, trackers
 from lim_jax.training import history as history_lib
 from lim_jax.training import workdir as workdir_lib
 from lim_jax.training.interruption import Interruption
@@ -50,6 +50,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path, profile_steps: int
     """
     config = config_lib.checked(config)
     config_lib.refuse_changes(config, workdir)
+    trackers.require(config.get("trackers", ()))
     startup.prepare(config.compilation_cache_dir, config.matmul_precision)
     local_devices = devices.chosen(config.num_devices, config.batch_size)
     config_lib.check_resources(config, local_devices)
@@ -72,9 +73,10 @@ def train(run: Run, standing: Standing, profile_steps: int = 0) -> None:
     """Runs epochs until the last one or until nothing improves."""
     config = run.config
     progress = Progress(config.num_epochs, run.steps_per_epoch, config.batch_size)
+    names, values = config.get("trackers", ()), config_lib.flat(config)
     with (
         Interruption() as interruption,
-        events.EventWriter(run.workdir) as writer,
+        events.EventWriter(run.workdir, values, names) as writer,
         Profile(run.workdir, profile_steps) as profile,
     ):
         while standing.epoch <= config.num_epochs:
@@ -88,6 +90,7 @@ def train(run: Run, standing: Standing, profile_steps: int = 0) -> None:
             progress.begin_break()
             end_epoch(run, standing, time.monotonic() - started, compile_time.since(started))
             write_events(run, standing, writer)
+            writer.write_pictures(standing.history[-1]["step"], results.redraw(run, standing))
             progress.end_break()
             line = messages.epoch_line(standing.history[-1], standing.network, config)
             logger.info("%s, %s", line, progress.line())
@@ -168,17 +171,18 @@ def step_done(
 
 def end_epoch(run: Run, standing: Standing, seconds: float, compile_seconds: float) -> None:
     """Records the epoch, lets the network shrink and evaluates it where it is time to, and saves it."""
-    config, epoch = run.config, standing.epoch
+    config, epoch, started = run.config, standing.epoch, time.monotonic()
     new = record.of_training(run, standing, seconds, compile_seconds)
     if config.log_gradient_cosines:
         new["gradient_cosines"] = record.gradient_cosines(run, standing)
     zeros = group_watch.zeros(standing.state.params, run.groups)
     shrink(run, standing, zeros)
-    shares = group_watch.shares(standing.state.params, run.groups, config, standing.shrinking.original)
+    measure = standing.programs.removed_macs
+    shares = group_watch.shares(standing.state.params, run.groups, config, standing.shrinking.original, measure)
     new["sparsity"] = shares | group_watch.changes(standing.zero_groups, group_watch.pattern(zeros))
     if history_lib.is_evaluated(epoch, config):
         new = record.with_evaluation(new, run, standing)
-    standing.history.append(new)
+    standing.history.append(record.with_seconds_after_steps(new, started))
     standing.epoch_sums = None
     if history_lib.is_saved(standing.history, config):
         save(run, standing, history_lib.eligible_losses(new, config.tasks))
@@ -203,9 +207,10 @@ def shrink(run: Run, standing: Standing, zeros: group_watch.Zeros) -> None:
 
 
 def write_events(run: Run, standing: Standing, writer: events.EventWriter) -> None:
-    """Writes the last epoch's record and the norms of the groups for TensorBoard."""
+    """Writes the last epoch's record and the norms of the groups for TensorBoard, and all records as a table."""
     last = standing.history[-1]
     writer.write_record(last)
+    events.write_table(run.workdir, standing.history)
     writer.write_histograms(last["step"], group_watch.norms(standing.state.params, run.groups))
 
 

@@ -8,7 +8,7 @@ import jax
 from clu import parameter_overview
 
 from lim_jax import network as network_lib
-from lim_jax.config import Config
+from lim_jax.config import Config, estimates
 from lim_jax.data import statistics
 from lim_jax.figures.tables import number
 from lim_jax.network import Network
@@ -26,12 +26,14 @@ def describe(run: Run, standing: Standing) -> None:
     network, params, dataset = standing.network, standing.state.params, run.dataset
     sizes = ", ".join(f"{len(source)} {split}" for split, source in dataset.sources.items())
     logger.info("%s: %s images; tasks %s", dataset.name, sizes, ", ".join(network.tasks))
+    number = len(run.local_devices) * jax.process_count()
     logger.info(
-        "%s parameters, %s of them in the backbone; %d %s device(s); run in %s",
+        "%s parameters, %s of them in the backbone; %d %s %s; run in %s",
         f"{network_lib.num_parameters(params):,}",
         f"{network_lib.num_parameters(params['backbone']):,}",
-        len(run.local_devices) * jax.process_count(),
-        jax.default_backend(),
+        number,
+        jax.default_backend().upper(),
+        "device" if number == 1 else "devices",
         run.workdir,
     )
     if jax.process_index() == 0:
@@ -39,9 +41,20 @@ def describe(run: Run, standing: Standing) -> None:
             logger.warning("warning: %s", sentence)
         overview = parameter_overview.get_parameter_overview(standing.state.learned, include_stats=False)
         whole_files.write_text(run.workdir / "parameters.txt", overview + "\n")
+    logger.info("%s", cost(run.config, run.steps_per_epoch, len(run.local_devices)))
     if standing.state.step > 0:
         step = int(standing.state.step)
         logger.info("resuming %s after epoch %d (step %d)", run.workdir, len(standing.history), step)
+
+
+def cost(config: Config, steps_per_epoch: int, num_devices: int) -> str:
+    """Returns what training will take at most: known before it starts are steps and memory, seconds only afterwards."""
+    batch = max(config.batch_size // (num_devices * jax.process_count()), 1)
+    needed = estimates.as_bytes(sum(estimates.memory(config, batch)))
+    sizes = (
+        f"epochs: {config.num_epochs} at most; steps in each: {steps_per_epoch}; images in each: {config.batch_size}"
+    )
+    return f"{sizes}; memory: {needed} or more; the time left is said after the first steps"
 
 
 def epoch_line(record: Mapping[str, Any], network: Network, config: Config) -> str:
@@ -78,10 +91,12 @@ def epoch_warnings(history: Sequence[Mapping[str, Any]], config: Config) -> list
     ]
     empty = [record["sparsity"]["group_percent"] == 100 for record in history]
     if empty[-1] and not any(empty[:-1]):
-        cause = "target" if config.sparsity.target > 0 else "strength"
+        cause = next((key for key in ("target", "target_macs") if config.sparsity[key] > 0), "strength")
+        better = "higher" if cause == "target_macs" else "lower"
         warnings.append(
             f"nothing is left of the backbone after epoch {last['epoch']}: predictions no longer depend on the image. "
-            f"Stop, and train in another workdir with a lower config.sparsity.{cause} (now {config.sparsity[cause]:g})"
+            f"Stop, and train in another workdir with a {better} config.sparsity.{cause} "
+            f"(now {config.sparsity[cause]:g})"
         )
     return warnings
 

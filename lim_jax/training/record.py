@@ -66,6 +66,8 @@ def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: f
     losses, (total, steps) = standing.epoch_sums["losses"], standing.epoch_sums["total"]
     if not steps:
         raise divergence.stopped(run, standing, f"the loss is not finite in epoch {standing.epoch}")
+    healing_epochs = run.config.sparsity.healing_epochs
+    healing = {"healing": standing.epoch > run.config.num_epochs - healing_epochs} if healing_epochs else {}
     return {
         "epoch": standing.epoch,
         "step": standing.epoch * run.steps_per_epoch,
@@ -80,12 +82,11 @@ def of_training(run: Run, standing: Standing, seconds: float, compile_seconds: f
         },
         "seconds": seconds,
         "compile_seconds": {"training": compile_seconds, "evaluation": 0.0},
-    }
+    } | healing
 
 
 def with_evaluation(record: Mapping[str, Any], run: Run, standing: Standing) -> dict[str, Any]:
     """Returns the record with the results of an evaluation on the validation split, or on what is in its place."""
-    started = time.monotonic()
     split = history.evaluated_split(run.config)
     found = standing.programs.evaluate(
         standing.state.evaluated, evaluation.split_batches(run.dataset, split, run.config)
@@ -94,6 +95,14 @@ def with_evaluation(record: Mapping[str, Any], run: Run, standing: Standing) -> 
         **record,
         split: found,
         "total": {**record["total"], **(_totals(found, run, standing) if split == "validation" else {})},
+    }
+
+
+def with_seconds_after_steps(record: Mapping[str, Any], started: float) -> dict[str, Any]:
+    """Returns the record with the time since the epoch's last step, `started` on the monotonic clock, until now."""
+    return {
+        **record,
+        "seconds_after_steps": time.monotonic() - started,
         "compile_seconds": {**record["compile_seconds"], "evaluation": compile_time.since(started)},
     }
 

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,12 +11,13 @@ import numpy as np
 
 from lim_jax import network as network_lib
 from lim_jax import sparsity
+from lim_jax.config import Config
 from lim_jax.data import Dataset, pipeline
 from lim_jax.figures import report, tables
 from lim_jax.network import Network, Trained
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import whole_files
-from lim_jax.training import checkpoints, history
+from lim_jax.training import checkpoints, history, shrinking, state
 from lim_jax.training.run import Run, Standing
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,8 @@ def finish(run: Run, standing: Standing) -> dict[str, Any]:
     content = measure(run, standing, best)
     if jax.process_index() == 0:
         whole_files.write_json(run.workdir / _FILE, content)
-        _draw_report(run, standing, best, content)
+        layers_of, details = content["sparsity"]["layers"], content.get("test_details")
+        draw_report(run.workdir / "report", run.dataset, standing.history, best, layers_of, details)
     table = tables.results(content, best.network.tasks)
     logger.info("%s\nalso in %s; figures in %s", table, run.workdir / _FILE, run.workdir / "report")
     _warn_of_useless_tasks(content, best.network)
@@ -96,26 +99,63 @@ def _by_validation(
     }
 
 
-def _draw_report(run: Run, standing: Standing, best: Trained, content: Mapping[str, Any]) -> None:
-    """Writes the figures; `content` is that of `results.json`."""
-    batch = _examples(run.dataset, "test")
-    predict = evaluation.predictor(best.network, batch["image"].shape[1:3])
-    report.write_report(
-        run.workdir / "report",
-        tasks=best.network.tasks,
-        history=standing.history,
-        layers=content["sparsity"]["layers"],
-        details=content.get("test_details", {}),
+def redraw(run: Run, standing: Standing) -> list[pathlib.Path]:
+    """Draws the report of a run that goes on, with the network as it is, if it is time to; returns the files."""
+    every = run.config.get("report_every_epochs", 0)
+    epoch = len(standing.history)
+    if jax.process_index() > 0 or not every or epoch % every or epoch >= run.config.num_epochs:
+        return []
+    now = Trained(standing.network, jax.device_get(standing.state.evaluated), standing.history[-1]["step"], epoch)
+    summary = sparsity.sparsity_summary(now.variables["params"], run.groups, standing.shrinking.original)
+    return draw_report(run.workdir / "report", run.dataset, standing.history, now, summary.to_json()["layers"])
+
+
+def layers(trained: Trained, config: Config, meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the sparsity of each layer, as `results.json` has it, given the meta data of a run's checkpoint."""
+    original = shrinking.from_json(meta["shrinking"]).original if meta.get("shrinking") else None
+    groups = state.sparse_groups(config)
+    return sparsity.sparsity_summary(trained.variables["params"], groups, original).to_json()["layers"]
+
+
+def draw_report(
+    directory: pathlib.Path,
+    dataset: Dataset,
+    history: Sequence[Mapping[str, Any]],
+    trained: Trained,
+    layers: Mapping[str, Any],
+    details: Mapping[str, Any] | None = None,
+) -> list[pathlib.Path]:
+    """Writes the figures of a run to a folder, and returns the files.
+
+    Args:
+      directory: made if needed.
+      dataset: of the run.
+      history: of the run.
+      trained: the network to show.
+      layers: the sparsity of each layer, as `results.json` has it.
+      details: `Task.details` on the test split, by task.
+    """
+    indices = pipeline.evenly_spaced(dataset.sources["test"], _EXAMPLES_SHOWN)
+    batch, predictions = predicted_examples(dataset, "test", indices, trained)
+    return report.write_report(
+        directory,
+        tasks=trained.network.tasks,
+        history=history,
+        layers=layers,
+        details=details,
         batch=batch,
-        predictions=jax.device_get(predict(best.variables, batch["image"])),
+        predictions=predictions,
     )
 
 
-def _examples(dataset: Dataset, split: str) -> dict[str, Any]:
-    """Returns a few examples, spread evenly over the split, as one batch."""
-    source = dataset.sources[split]
-    examples = [source[index] for index in pipeline.evenly_spaced(source, _EXAMPLES_SHOWN)]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
+def predicted_examples(
+    dataset: Dataset, split: str, indices: Sequence[int], trained: Trained
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Returns examples of a split as one batch, and what is predicted for them."""
+    examples = [dataset.sources[split][index] for index in indices]
+    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
+    predict = evaluation.predictor(trained.network, batch["image"].shape[1:3])
+    return batch, jax.device_get(predict(trained.variables, batch["image"]))
 
 
 def _warn_of_useless_tasks(content: Mapping[str, Any], network: Network) -> None:

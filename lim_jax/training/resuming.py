@@ -163,7 +163,7 @@ def _changes(before: Any, now: Mapping[str, Any]) -> list[str]:
         tasks = [
             f"task {name} has another meaning" if name in now["tasks"] else f"task {name} is gone"
             for name, spec in before["tasks"].items()
-            if now["tasks"].get(name) != spec
+            if _meaning(now["tasks"].get(name)) != _meaning(spec)
         ]
         records = [
             f"{split} is {now['records'][split]}, not {name}"
@@ -173,6 +173,11 @@ def _changes(before: Any, now: Mapping[str, Any]) -> list[str]:
     except (TypeError, KeyError, AttributeError) as error:
         raise stored.damaged("meta", f"data: {error}") from error
     return counts + tasks or records[:1]
+
+
+def _meaning(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Returns a described target without its colours, in which it is drawn only."""
+    return None if spec is None else {key: value for key, value in spec.items() if key != "colors"}
 
 
 def _shapes(run: Run, network: Network) -> tuple[initialization.VariableInitializer, TrainState]:

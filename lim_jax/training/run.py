@@ -3,19 +3,20 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
-from lim_jax import data
+from lim_jax import compaction, data
 from lim_jax.config import Config
 from lim_jax.data import augmentation, pipeline
 from lim_jax.network import Network
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import compilation, devices, platforms
 from lim_jax.sparsity.groups import Groups
-from lim_jax.training import task_gradients
+from lim_jax.training import initialization, task_gradients
 from lim_jax.training.checkpoints import Checkpoints
 from lim_jax.training.shrinking import Shrinking
 from lim_jax.training.state import TrainState, make_optimizer, sparse_groups
@@ -75,12 +76,19 @@ def make_run(
 
 
 class Programs(NamedTuple):
-    """What trains and evaluates one network; `cosines` is `task_gradients.group_cosines`, None where nobody asks."""
+    """What trains and evaluates one network.
+
+    Attributes:
+      optimizer, train_step, evaluate: of the network.
+      cosines: `task_gradients.group_cosines`, None where nobody asks.
+      removed_macs: `compaction.removed_macs`, None but for a target of MACs.
+    """
 
     optimizer: optax.GradientTransformation
     train_step: TrainStep
     evaluate: evaluation.Evaluator
     cosines: Any
+    removed_macs: Callable[[Mapping[str, jax.Array]], jax.Array] | None
 
 
 @dataclasses.dataclass
@@ -125,7 +133,8 @@ def make_programs(
     The training step starts being compiled if it `trains`.
     """
     platform = platforms.of(run.local_devices).name
-    optimizer = make_optimizer(run.config, run.groups, run.steps_per_epoch, shrinking.original, platform)
+    measure = _removed_macs(run, network, state) if run.config.sparsity.target_macs else None
+    optimizer = make_optimizer(run.config, run.groups, run.steps_per_epoch, shrinking.original, platform, measure)
     train_step = TrainStep(network, optimizer, run.config, run.local_devices)
     if trains and jax.process_count() == 1:  # with several, pmap turns each one's batch into its share of an array
         changes = augmentation.create(run.config.augmentation, run.dataset.specs)
@@ -138,4 +147,11 @@ def make_programs(
             task_gradients.group_cosines, network=computed, config=run.config, groups=run.groups
         )
         cosines = devices.data_parallel(of_groups, run.local_devices, num_replicated=1)
-    return Programs(optimizer, train_step, evaluation.Evaluator(network, run.local_devices), cosines)
+    return Programs(optimizer, train_step, evaluation.Evaluator(network, run.local_devices), cosines, measure)
+
+
+def _removed_macs(run: Run, network: Network, state: TrainState) -> Callable[[Mapping[str, jax.Array]], jax.Array]:
+    size = tuple(run.config.dataset.image_size)
+    dense = initialization.network_of(run.config, run.dataset.specs).model
+    whole = compaction.total(compaction.layer_costs(dense, size), "backbone/").macs
+    return compaction.removed_macs(network.model, state.params, size, whole)

@@ -77,9 +77,9 @@ def counted(shrinking: Shrinking, zeros: Mapping[str, np.ndarray], patience: int
 
 
 def is_due(epoch: int, config: Config) -> bool:
-    """Whether the network may shrink at the end of `epoch`, counted from 1."""
+    """Whether the network may shrink at the end of `epoch`, counted from 1; not after the last, as nothing follows."""
     every = config.sparsity.compact_every_epochs
-    return every > 0 and epoch % every == 0
+    return every > 0 and epoch % every == 0 and epoch < config.num_epochs
 
 
 def shrink(

@@ -6,7 +6,7 @@ The optimizer is `lim_jax.sparsity.proximal_adam` behind
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.struct
@@ -83,6 +83,7 @@ def make_optimizer(
     steps_per_epoch: int,
     original: sparsity.Sizes | None = None,
     platform: str | None = None,
+    removed_macs: Callable[[Mapping[str, jax.Array]], jax.Array] | None = None,
 ) -> optax.GradientTransformation:
     """Returns the optimizer that `config` asks for, of trees like `TrainState.learned`.
 
@@ -92,12 +93,13 @@ def make_optimizer(
       steps_per_epoch: of the run.
       original: the sizes of the layers before groups were removed from the network, if they were.
       platform: what its updates are compiled for; None = JAX's default.
+      removed_macs: from `compaction.removed_macs`, where the target is one of MACs.
     """
     platform = platform or platforms.default().name
     wanted = config.sparsity
-    sparse = wanted.penalty != "none" and (wanted.strength > 0 or wanted.target > 0)
+    sparse = wanted.penalty != "none" and (wanted.strength > 0 or wanted.target > 0 or wanted.target_macs > 0)
     start = schedules.num_steps(wanted.start_epoch, config, steps_per_epoch)
-    total = schedules.num_steps(config.num_epochs, config, steps_per_epoch)
+    penalized = schedules.num_steps(config.num_epochs - wanted.healing_epochs, config, steps_per_epoch)
     as_published = config.published.coupled_weight_decay_when_dense and not sparse
     factor = schedules.factor(config, steps_per_epoch)
 
@@ -106,7 +108,9 @@ def make_optimizer(
         inner = _adam(config, rate, coupled=as_published or config.weight_decay_form == "coupled")
         if not as_published:
             if wanted.target > 0:
-                strength = sparsity.TargetSparsity(wanted.target, total, start)
+                strength = sparsity.TargetSparsity(wanted.target, penalized, start)
+            elif wanted.target_macs > 0:
+                strength = sparsity.TargetSparsity(1 - wanted.target_macs, penalized, start, measure=removed_macs)
             elif start > 0:
                 strength = functools.partial(_from_step, start, strength)
             inner = sparsity.proximal(
@@ -120,6 +124,7 @@ def make_optimizer(
                 bias_correction=_B2 if wanted.bias_corrected else None,
                 original=original,
                 platform=platform,
+                healing_from=penalized if wanted.healing_epochs else None,
             )
         if config.accumulation_steps > 1:
             return optax.MultiSteps(inner, config.accumulation_steps).gradient_transformation()

@@ -121,6 +121,8 @@ BAD_VALUES = [
     ("dataset.prefetch_batches", 10**8, "from 1 to 1024"),
     ("model.head_channels", 0, "1 or more"),
     ("sparsity.start_epoch", -1, "0 or more"),
+    ("sparsity.healing_epochs", -1, "0 or more"),
+    ("sparsity.target_macs", 1.5, "a share of the MACs"),
     ("sparsity.compact_every_epochs", -1, "0 or more"),
     ("sparsity.patience_epochs", 0, "from 1 to 255"),
     ("sparsity.patience_epochs", 256, "from 1 to 255"),
@@ -208,6 +210,10 @@ def test_a_bad_value_is_refused_by_its_key(tmp_path, key, value, message):
 
 CONTRADICTIONS = [
     ({"sparsity.start_epoch": 25}, "config.sparsity.start_epoch"),
+    ({"sparsity.start_epoch": 20, "sparsity.healing_epochs": 5}, "no epoch of config.num_epochs=25 is left"),
+    ({"sparsity.healing_epochs": 5, "sparsity.strength": 0.0}, "config.sparsity.healing_epochs"),
+    ({"sparsity.target": 0.5, "sparsity.target_macs": 0.5}, "set one of them"),
+    ({"sparsity.target_macs": 0.5, "sparsity.penalty": "l1"}, "needs zero groups"),
     ({"sparsity.target": 0.5, "sparsity.penalty": "none"}, "config.sparsity.target"),
     ({"sparsity.compact_every_epochs": 5, "sparsity.strength": 0.0}, "config.sparsity.compact_every_epochs"),
     ({"sparsity.compact_every_epochs": 5, "sparsity.penalty": "l1"}, "config.sparsity.compact_every_epochs"),
@@ -273,24 +279,8 @@ def test_tasks_may_be_written_with_commas():
     assert config_lib.checked(config).tasks == ("depth", "normals")
 
 
-@pytest.mark.parametrize(
-    ("images", "init_from", "message"),
-    [(10, "", "10 training images"), (16, "nowhere", "nowhere"), (16, "", None), (16, "run", None)],
-)
-def test_what_only_the_data_can_tell(tmp_path, monkeypatch, images, init_from, message):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "run").mkdir()
-    config = config_lib.checked(changed({"init_from": init_from}))
-    config_lib.save(config, tmp_path / "run")
-    dataset = types.SimpleNamespace(sources={"train": range(images)})
-    if message is None:
-        config_lib.check_start(config, dataset, tmp_path / "new")
-    else:
-        with pytest.raises(UserError, match=message):
-            config_lib.check_start(config, dataset, tmp_path / "new")
-
-
-def test_a_run_that_goes_on_needs_no_longer_what_it_started_from(tmp_path):
-    config = config_lib.checked(changed({"init_from": str(tmp_path / "gone")}))
-    config_lib.save(config, tmp_path)
-    config_lib.check_start(config, types.SimpleNamespace(sources={"train": range(99)}), tmp_path)
+def test_what_only_the_data_can_tell(tmp_path):
+    config = config_lib.checked(changed({}))
+    config_lib.check_start(config, types.SimpleNamespace(sources={"train": range(16)}), tmp_path)
+    with pytest.raises(UserError, match="10 training images"):
+        config_lib.check_start(config, types.SimpleNamespace(sources={"train": range(10)}), tmp_path)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from configs import common
+from configs import common, rooms
 from lim_jax import config as config_lib
 from lim_jax.errors import UserError
 
@@ -79,3 +79,23 @@ def test_what_an_older_or_a_newer_version_wrote_is_read(tmp_path):
     content["dataset"]["num_workers"] = 1000  # more than is allowed today
     (tmp_path / "config.json").write_text(json.dumps(content))
     assert config_lib.load(tmp_path).dataset.of_tomorrow == 1
+
+
+def test_a_run_of_something_else_is_refused_in_a_line_that_can_be_read(tmp_path):
+    config_lib.save(config_lib.checked(common.get_config()), tmp_path)
+    other = rooms.get_config()
+    other.tasks = tuple(f"attribute_with_a_long_name_{number}" for number in range(100))
+    with pytest.raises(UserError, match=r"; and \d+ more: give another --workdir") as error:
+        config_lib.refuse_changes(other, tmp_path)
+    assert len(str(error.value)) < 1000
+
+
+def test_what_a_run_starts_from_must_be_there_when_it_begins_but_not_when_it_goes_on(tmp_path):
+    config = config_lib.with_value(config_lib.checked(common.get_config()), "init_from", str(tmp_path / "start"))
+    with pytest.raises(UserError, match="start', which holds no run: give the workdir of one"):
+        config_lib.refuse_changes(config, tmp_path / "new")
+    config_lib.save(config, tmp_path)
+    config_lib.refuse_changes(config, tmp_path)
+    (tmp_path / "start").mkdir()
+    config_lib.save(config, tmp_path / "start")
+    config_lib.refuse_changes(config, tmp_path / "new")

@@ -1,14 +1,20 @@
 """`--config` and `--config.key=value`: files that are no configuration, keys and values that cannot be read."""
 
+import os
+import pathlib
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
+import setuptools
 
 from configs import rooms
-from lim_jax.config import flag
+from lim_jax.config import flag, reading
 from lim_jax.errors import UserError
 
+ROOT = pathlib.Path(__file__).parents[2]
 FILES = {
     "a name that is not there": ("hello", "NameError"),
     "a module that is not there": ("import nothing_here", "nothing_here"),
@@ -30,7 +36,7 @@ def test_a_file_that_is_no_configuration_is_said_in_one_line(tmp_path, kind):
     path = tmp_path / "settings.py"
     path.write_text(content)
     with pytest.raises(UserError) as error:
-        flag._load(str(path))
+        reading.read(str(path))
     assert message in str(error.value)
     assert "configs/rooms.py" in str(error.value)
     assert "\n" not in str(error.value)
@@ -38,13 +44,41 @@ def test_a_file_that_is_no_configuration_is_said_in_one_line(tmp_path, kind):
 
 @pytest.mark.parametrize("path", ["configs/nothing.py", "configs", ""])
 def test_a_file_that_is_not_there(path):
-    with pytest.raises(UserError, match="there is no configuration file"):
-        flag._load(path)
+    with pytest.raises(UserError, match=r"there is no configuration .* \(lim_jax has celeba, "):
+        reading.read(path)
 
 
-def test_a_variant_that_is_not_there():
-    with pytest.raises(UserError, match="dense and as_published"):
-        flag._load("configs/nyu.py:sparse")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("room", "did you mean --config=rooms?"),
+        ("configs/rom.py", "did you mean --config=rooms?"),
+        ("configs/nyu.py:sparse", "it has dense and as_published"),
+        ("nyu:as_publishd", "did you mean as_published?"),
+    ],
+)
+def test_the_nearest_name_or_variant_is_suggested(text, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        reading.read(text)
+
+
+def test_names_are_found_from_anywhere_whatever_else_is_called_configs(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/__init__.py").write_text("raise ImportError('somebody else')")
+    (tmp_path / "mine.py").write_text("from lim_jax.configs import common\nget_config = common.get_config")
+    code = "from lim_jax.config.reading import read; print(*[read(x).seed for x in ('rooms', 'celeba', 'mine.py')])"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["0", "0", "0"]
+
+
+def test_the_package_has_the_repositorys_configurations_and_owns_no_other_name():
+    assert reading.names() == sorted(path.stem for path in (ROOT / "configs").glob("[a-z]*.py"))
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    packages = setuptools.find_packages(ROOT, **found)
+    assert "lim_jax.configs" in packages
+    assert {name.partition(".")[0] for name in packages} == {"lim_jax"}
 
 
 @pytest.mark.parametrize(

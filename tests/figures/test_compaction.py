@@ -22,6 +22,8 @@ def test_groups(blocks):
     for axes in figure.axes:
         boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
         assert all(left.x1 <= right.x0 + 2 for left, right in itertools.pairwise(boxes))
+        most = max(layers[name]["groups"] for name in layers)
+        assert axes.get_yticks()[-1] == axes.get_ylim()[1] == most
         total, live = axes.containers
         for label, before, after in zip(axes.get_xticklabels(), total, live, strict=True):
             counts = layers[f"backbone/{label.get_text()}"]

@@ -35,6 +35,12 @@ def test_what_is_undefined_is_left_out():
         record["validation"]["depth"] = {"loss": None, "mae": None, "rmse": None}
     figure = drawn(curves.metric_curves, {"depth": ALL["depth"]}, history)
     assert all(len(line.get_xdata()) == 0 for line in figure.axes[0].lines)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [
+        "MAE\nundefined",
+        "RMSE\nundefined",
+    ]
+    low, high = figure.axes[0].get_xlim()
+    assert low <= 1 and high >= 5
     assert_legible(drawn(curves.loss_curves, {"depth": ALL["depth"]}, history))
 
 
@@ -49,13 +55,16 @@ def test_a_run_without_validation_has_curves():
 
 @pytest.mark.parametrize(("epochs", "panels"), [(1, 1), (2, 2), (300, 2)])
 def test_speed(epochs, panels):
-    """The first epoch compiles; the second half of the epochs trains a smaller network."""
-    figure = drawn(curves.speed_curves, make_history(("depth",), epochs))
+    """The first epoch compiles both; the second half of the epochs trains a smaller network. Older runs know less."""
+    history = make_history(("depth",), epochs)
+    figure = drawn(curves.speed_curves, history)
     assert_legible(figure)
     assert len(figure.axes) == panels
-    steps, compiling = figure.axes[0].containers
-    assert [bar.get_height() for bar in steps] == [1.5] * epochs
-    assert [bar.get_height() for bar in compiling] == [3.0] + [0.0] * (epochs - 1)
+    heights = [[bar.get_height() for bar in bars] for bars in figure.axes[0].containers]
+    assert heights == [[1.5] * epochs, [0.5] * epochs, [5.0] + [0.0] * (epochs - 1)]
+    older = [{key: value for key, value in record.items() if key != "seconds_after_steps"} for record in history]
+    heights = [[bar.get_height() for bar in bars] for bars in drawn(curves.speed_curves, older).axes[0].containers]
+    assert heights == [[1.5] * epochs, [0.0] * epochs, [5.0] + [0.0] * (epochs - 1)]
 
 
 @pytest.mark.parametrize("changing", [False, True])
@@ -68,6 +77,8 @@ def test_sparsity(changing):
     assert len(figure.axes) == 2 + changing
     for line, key in zip(figure.axes[1].lines, ("died", "revived"), strict=True):
         np.testing.assert_array_equal(line.get_ydata(), [record["sparsity"][key] for record in history])
+    counts = figure.axes[1].get_yticks()
+    np.testing.assert_array_equal(counts, np.round(counts))
     groups, parameters = (line.get_ydata() for line in figure.axes[0].lines)
     np.testing.assert_allclose(groups, [record["sparsity"]["group_percent"] for record in history])
     np.testing.assert_allclose(parameters, [record["sparsity"]["parameter_percent"] for record in history])

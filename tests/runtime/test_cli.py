@@ -175,7 +175,7 @@ def test_examples_have_flags_and_keys_that_exist(name):
         ([*TRAIN, "--config.num_epoch=3"], "there is no key config.num_epoch: did you mean config.num_epochs?"),
         ([*TRAIN, "--config.strength=1"], "there is no key config.strength: did you mean config.sparsity.strength?"),
         ([*TRAIN, "--noconfig.recompte"], "there is no key config.recompte: did you mean config.recompute?"),
-        ([*TRAIN, "--config.xyz", "3"], "there is no key config.xyz: configs/common.py has all"),
+        ([*TRAIN, "--config.xyz", "3"], "there is no key config.xyz: lim_jax/configs/common.py has all"),
         ([*TRAIN, "--config.seed=one"], "config.seed is 'one' but must be a whole number"),
         (["lim_jax", "train", "--config.seed=1"], "--config.seed needs a configuration to change: add --config="),
         (["lim_jax", "train", "--config=README.md"], "README.md is no configuration (SyntaxError: "),

@@ -271,12 +271,50 @@ def test_target_sparsity_is_reached_without_swinging(target, start):
     assert not strengths[:start].any() and bool((strengths[start:] > 0).all())
 
 
+def test_a_target_may_steer_something_else():
+    """Each group weighs as much as its place in the list."""
+    weights = jnp.arange(100.0) / jnp.arange(100.0).sum()
+    target = sparsity.TargetSparsity(0.5, 1000, measure=lambda zero: jnp.sum(zero["w"] * weights))
+    tx = sparsity.proximal_adam(0.01, target, [("w", sparsity.ROWS)])
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = tx.update({"w": params["w"] - GOAL}, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    start = {"w": jnp.ones_like(GOAL)}
+    (params, _), _ = jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), length=1000))(start)
+    zero = jnp.all(params["w"] == 0, axis=1)
+    assert float(jnp.sum(zero * weights)) == pytest.approx(0.5, abs=0.03)
+    assert float(jnp.mean(zero)) > 0.6
+
+
 def test_strength_stays_sane_where_groups_died_for_good():
     """Rows that nothing pulls away from zero make more zeros than asked for, whatever the strength."""
     goal = jnp.where(jnp.arange(100)[:, None] < 40, 0.0, GOAL[60:100].mean() + 1.0)
     shares, strengths = controlled(sparsity.TargetSparsity(0.2, 500, initial_strength=1e-3), 500, goal)
     assert float(shares[-1]) == pytest.approx(0.4)
     assert float(strengths.min()) >= 1e-3 * np.exp(-5 * 0.25) * 0.99
+
+
+@pytest.mark.parametrize("penalty", ["group_lasso", "l1"])
+@pytest.mark.parametrize("strength", [0.05, sparsity.TargetSparsity(0.5, 20, initial_strength=0.01)])
+def test_healing_keeps_zeros_and_moves_the_rest_like_adam(penalty, strength):
+    tx = sparsity.proximal_adam(0.05, strength, GROUPS, penalty=penalty, weight_decay=0.01, healing_from=20)
+    params, state = run(tx, steps=20)
+    is_zero = jax.tree.map(lambda leaf: leaf == 0, params)
+    assert is_zero["conv"]["kernel"].any()
+    gradients = jax.tree.map(jnp.ones_like, GRADIENTS)  # pulls at everything
+    inner = state.inner
+    for _ in range(3):
+        expected, inner = optax.adamw(0.05, weight_decay=0.01).update(gradients, inner, params)
+        held = jax.tree.map(lambda update, zero: jnp.where(zero, 0, update), expected, is_zero)
+        target = state.target
+        updates, state = tx.update(gradients, state, params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), updates, held)
+        params = optax.apply_updates(params, updates)
+        assert state.strength == 0 and state.target == target
+    np.testing.assert_array_equal(params["conv"]["kernel"] == 0, is_zero["conv"]["kernel"])
 
 
 def test_a_schedule_of_the_learning_rate_scales_the_threshold():

@@ -115,9 +115,9 @@ def test_everything_above_works_with_new_tasks(net, tmp_path):
     path = tmp_path / "a.png"
     with Writer(tmp_path, net.tasks, [path], raw=True, panel=True, threads=1) as writer:
         writer.write(path, pictures.reduced(batch["image"][0, :17]), found)
-    assert {"a_wetness.png", "a_daylight.png", "wetness_legend.png", "a_panel.png", "a.npz"} == {
-        file.name for file in tmp_path.iterdir()
-    }
+    wanted = {"a_wetness.png", "wetness_legend.png", "a_panel.png", "a.npz", "predictions.csv", "predictions.jsonl"}
+    assert {file.name for file in tmp_path.iterdir()} == wanted
+    assert (tmp_path / "predictions.csv").read_text().splitlines()[0] == "image,name,height,width,daylight"
 
     predictions = {name: values[:1] for name, values in batch["targets"].items()}
     targets = {"image": batch["image"][:1], "targets": predictions}

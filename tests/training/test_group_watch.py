@@ -38,6 +38,7 @@ def test_what_died_and_revived_is_reported(data_dir):
     [
         ({"strength": 0.5}, [0.5, 0.5, 0.5]),
         ({"strength": 0.5, "start_epoch": 1}, [0, 0, 0.5]),
+        ({"strength": 0.5, "healing_epochs": 1}, [0.5, 0.5, 0]),
         ({"strength": 0.5, "penalty": "none"}, [0, 0, 0]),
         ({"strength": 0.5, "penalty": "sparse_group_lasso", "bias_corrected": True}, [0.5, 0.5, 0.5]),
     ],
@@ -58,7 +59,7 @@ def test_strength_per_step(data_dir, changes, strengths):
 def test_a_target_survives_an_interruption(data_dir, tmp_path, monkeypatch):
     config = tiny_config(data_dir)
     config.tasks = ("depth",)
-    config.sparsity.target, config.sparsity.scope = 0.5, "backbone_and_heads"
+    config.sparsity.target_macs, config.sparsity.scope = 0.5, "backbone_and_heads"
     results = loop.train_and_evaluate(config, tmp_path / "whole")
     assert results["sparsity"]["layers"]["heads"]["groups"] > 0
 
@@ -66,5 +67,5 @@ def test_a_target_survives_an_interruption(data_dir, tmp_path, monkeypatch):
     whole, parts = (history_of(tmp_path / name) for name in ("whole", "parts"))
     assert whole == parts
     assert whole[0]["strength"] != whole[1]["strength"]
-    assert whole[1]["sparsity"].keys() >= {"died", "revived", "off_target"}
+    assert whole[1]["sparsity"].keys() >= {"died", "revived", "off_target", "macs_percent"}
     assert_same_variables(tmp_path / "whole", tmp_path / "parts", checkpoints.LATEST)

@@ -1,5 +1,6 @@
 """The real training loop on tiny networks: results, devices, frozen heads, interruption, another run's weights."""
 
+import csv
 import errno
 import json
 import os
@@ -35,6 +36,7 @@ def trained(tmp_path_factory, data_dir):
     """A finished run: its workdir, its configuration and the results."""
     workdir = tmp_path_factory.mktemp("run")
     config = tiny_config(data_dir)
+    config.report_every_epochs = 1
     return workdir, config, loop.train_and_evaluate(config, workdir, profile_steps=1)
 
 
@@ -68,7 +70,10 @@ def test_a_run_leaves_results_and_figures(trained):
         np.size(leaf) for leaf in jax.tree.leaves(checkpoints.load_network(workdir).variables["params"])
     )
     assert (workdir / "config.json").is_file()
-    assert list(workdir.glob("events.out.tfevents.*"))
+    events = b"".join(path.read_bytes() for path in workdir.glob("events.out.tfevents.*"))
+    assert b"report/predictions" in events and b"sparsity.strength" in events
+    rows = list(csv.DictReader((workdir / "history.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[-1]["validation/depth/mae"]) > 0
     assert len(list((workdir / "report").glob("*.png"))) >= 4
     assert list((workdir / "profile").rglob("*.xplane.pb"))
 
@@ -249,6 +254,8 @@ def test_mistakes_end_in_one_line(data_dir, tmp_path, changes, message):
     with pytest.raises(UserError, match=message) as error:
         loop.train_and_evaluate(config, tmp_path)
     assert "\n" not in str(error.value)
+    began = "learning_rate" in changes
+    assert (tmp_path / "config.json").exists() == began, "nothing ran, so nothing is held"
 
 
 def test_a_workdir_that_cannot_be_made_is_named(data_dir, tmp_path):

@@ -5,6 +5,8 @@ import types
 import ml_collections
 import pytest
 
+from configs import rooms
+from lim_jax import config as config_lib
 from lim_jax import tasks
 from lim_jax.data.specs import TargetSpec
 from lim_jax.training import messages
@@ -68,3 +70,9 @@ def test_what_is_wrong_since_the_last_epoch(epochs, target, expected):
     warnings = messages.epoch_warnings(_history(*epochs), config)
     assert bool(warnings) == bool(expected)
     assert all(part in " ".join(warnings) for part in expected)
+
+
+def test_what_training_takes_is_said_before_it_starts():
+    config = config_lib.checked(rooms.get_config())
+    line = messages.cost(config, steps_per_epoch=48, num_devices=1)
+    assert line.startswith("epochs: 25 at most; steps in each: 48; images in each: 16; memory: ")

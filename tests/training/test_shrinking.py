@@ -56,8 +56,8 @@ def test_the_network_shrinks_and_is_reported_relative_to_the_original(shrunk):
     workdir, history, results = shrunk
     sizes = [(record["network"]["parameters"], record["network"]["channels"]) for record in history]
     best, last = (checkpoints.load_network(workdir, which) for which in (checkpoints.BEST, checkpoints.LATEST))
-    sizes.append((network.num_parameters(last.variables["params"]), network.num_channels(last.network)))
-    assert sizes[0] > sizes[1] >= sizes[2]
+    first, second = sizes
+    assert first > second == (network.num_parameters(last.variables["params"]), network.num_channels(last.network))
     assert results["parameters"] == network.num_parameters(best.variables["params"]) < sizes[0][0]
     layers = results["sparsity"]["layers"]
     original = network.build(config_lib.load(workdir), {"depth": TargetSpec("depth", "depth")}).model
@@ -171,9 +171,10 @@ def test_counts_do_not_overflow():
     assert counted.zero_epochs["conv"].tolist() == [255, 0, 255]
 
 
-@pytest.mark.parametrize(("every", "due"), [(0, []), (1, [1, 2, 3, 4]), (2, [2, 4])])
+@pytest.mark.parametrize(("every", "due"), [(0, []), (1, [1, 2, 3]), (2, [2])])
 def test_when_the_network_may_shrink(every, due):
     config = config_lib.with_value(tiny_config("unused"), "sparsity.compact_every_epochs", every)
+    config = config_lib.with_value(config, "num_epochs", 4)
     assert [epoch for epoch in range(1, 5) if shrinking.is_due(epoch, config)] == due
 
 

@@ -124,6 +124,12 @@ def root(source_dir: str | None) -> pathlib.Path:
     return pathlib.Path(source_dir).expanduser().resolve()
 
 
+def training_rows(source_dir: str | None, follow_links: bool = False) -> list[Row]:
+    """Returns the manifest's rows of training images, in the order of the records."""
+    folder = root(source_dir)
+    return [row for row in read_manifest(folder, read_targets(folder), follow_links) if row.split == "train"]
+
+
 def labelled(source_dir: str | None, tasks: Sequence[str], follow_links: bool = False) -> list[int] | None:
     """Returns the positions of the training images that are labelled for one of `tasks`, None if all are.
 
@@ -134,7 +140,7 @@ def labelled(source_dir: str | None, tasks: Sequence[str], follow_links: bool = 
       UserError: there is no such image.
     """
     folder = root(source_dir)
-    rows = [row for row in read_manifest(folder, read_targets(folder), follow_links) if row.split == "train"]
+    rows = training_rows(source_dir, follow_links)
     kept = [index for index, row in enumerate(rows) if not row.labels.keys().isdisjoint(tasks)]
     if not kept:
         raise UserError(f"no training image in {folder} is labelled for {', '.join(tasks)}: choose other tasks")

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 
 import cv2
@@ -108,13 +109,18 @@ def test_a_tiny_source_validates_on_its_training_frames_and_says_so(tmp_path, me
         np.testing.assert_array_equal(*images)
 
 
-def test_another_source_is_not_mistaken_for_the_first(tmp_path):
+def test_another_source_is_not_mistaken_for_the_first(tmp_path, messages):
     first = _write("3-task", tmp_path / "first", [0, 1], [2])
     second = _write("3-task", tmp_path / "second", [5, 6], [7])
     assert load(_config(tmp_path, first), TASKS).sources["train"][0]["image"][0, 0, 1] == 0
+    load(_config(tmp_path, None), TASKS)
+    (said,) = [message for message in messages if "source_dir is not set" in message]
+    assert re.search(rf"of {first}, prepared 20.*\(2 train, 2 validation, 1 test\)", said)
     assert load(_config(tmp_path, second), TASKS).sources["train"][0]["image"][0, 0, 1] == 5
-    with pytest.raises(UserError, match="2 sources"):
+    with pytest.raises(UserError, match="2 sources") as error:
         load(_config(tmp_path, None), TASKS)
+    assert f"{first}, " in str(error.value)
+    assert f"{second}, " in str(error.value)
 
 
 def test_a_changed_file_is_prepared_again(tmp_path):

@@ -1,0 +1,84 @@
+"""Predictions for machines: what each file of a picture means, and the answers to whole images as tables."""
+
+import csv
+import io
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lim_jax.data.specs import IGNORE
+from lim_jax.runtime import whole_files
+from lim_jax.tasks.base import Task, image_tasks
+from lim_jax.tasks.palette import INVALID_COLOR
+
+LEVELS = 65535  # of 16 bits
+_MILLIMETRE = 0.001
+
+Row = dict[str, Any]
+
+
+def depth_scale(task: Task) -> float | None:
+    """Returns what a stored unit of a depth's 16-bit image is worth; None for tasks that are no depth."""
+    if task.spec.kind != "depth":
+        return None
+    return _MILLIMETRE if getattr(task, "target", "relative") == "metres" else 1 / LEVELS
+
+
+def stored_depth(task: Task, values: np.ndarray) -> np.ndarray:
+    """Returns uint16 (H, W): depth in units of `depth_scale`, what is beyond 16 bits as their end."""
+    scale = depth_scale(task)
+    assert scale is not None
+    return np.clip(np.rint(np.asarray(values, np.float64) / scale), 0, LEVELS).astype(np.uint16)
+
+
+def palette(task: Task) -> np.ndarray:
+    """Returns uint8 (256, 3): the colours of a task's classes, and that of pixels without one."""
+    colors = np.full((256, 3), INVALID_COLOR, np.uint8)
+    own = task.picture(np.arange(len(task.spec.class_names), dtype=np.uint8)[None])[0]
+    colors[: len(own)] = own
+    return colors
+
+
+def card(tasks: Mapping[str, Task], network: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what the files of a prediction mean, JSON-serialisable; `network` says where it came from."""
+    described = {}
+    for name, task in tasks.items():
+        notes = task.export_notes(decoded=True)
+        if name in image_tasks(tasks):
+            notes |= {"file": "predictions.csv, predictions.jsonl"}
+        elif task.spec.class_names:
+            notes |= {"file": f"<name>_{name}.png", "stored": "class index, with a palette", "no_class": IGNORE}
+        elif (scale := depth_scale(task)) is not None:
+            stored = f"uint16; times {scale:.9g} it is the depth"
+            notes |= {"file": f"<name>_{name}_16bit.png", "stored": stored, "scale": scale}
+        else:
+            components = "uint8; v / 127.5 - 1 is a component"
+            notes |= {"file": f"<name>_{name}.png", "stored": components if task.spec.kind == "normals" else "colours"}
+        described[name] = notes
+    return {"network": dict(network), "tasks": described}
+
+
+def write_card(output: pathlib.Path, tasks: Mapping[str, Task], network: Mapping[str, Any]) -> None:
+    """Writes `card` as `card.json`."""
+    whole_files.write_json(output / "card.json", card(tasks, network))
+
+
+def row(tasks: Mapping[str, Task], where: Mapping[str, Any], prediction: Mapping[str, np.ndarray]) -> Row:
+    """Returns a row of the tables: `where` it is from, and what each task of whole images says."""
+    found: Row = dict(where)
+    for name, task in image_tasks(tasks).items():
+        found |= task.record(prediction[name])
+    return found
+
+
+def write(output: pathlib.Path, rows: Sequence[Row], name: str = "predictions") -> None:
+    """Writes the rows as `<name>.csv` and `<name>.jsonl`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    whole_files.write_text(output / f"{name}.csv", text.getvalue())
+    whole_files.write_text(output / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

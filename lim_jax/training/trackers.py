@@ -1,0 +1,76 @@
+"""Sends a run's records to Weights & Biases or to MLflow, if `config.trackers` names them; both are extras.
+
+Where they write, under which account and project, is theirs to decide, by their own environment variables
+(`WANDB_MODE=offline`, `WANDB_PROJECT`, `MLFLOW_TRACKING_URI`, `MLFLOW_EXPERIMENT_NAME`). A run that is resumed goes on
+in the same run of theirs, whose name is kept in the workdir.
+"""
+
+import importlib
+import importlib.util
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from lim_jax.errors import UserError
+from lim_jax.runtime import whole_files
+
+_ID_FILES = {"wandb": "wandb_run.txt", "mlflow": "mlflow_run.txt"}
+NAMES = tuple(_ID_FILES)
+
+
+class Tracker(Protocol):
+    """What receives records."""
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Sends the numbers of an epoch by name."""
+
+    def close(self) -> None:
+        """Sends what is still held, and ends."""
+
+
+def require(names: Sequence[str]) -> None:
+    """Raises `UserError` if a package of these trackers is not installed."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"config.trackers names {name}, which is not installed: pip install -e '.[{name}]'")
+
+
+def opened(names: Sequence[str], workdir: pathlib.Path, values: Mapping[str, Any]) -> list[Tracker]:
+    """Returns a tracker for each name; `values` are those of the configuration, by their keys."""
+    return [_TRACKERS[name](importlib.import_module(name), workdir, values) for name in names]
+
+
+class _Wandb:
+    def __init__(self, module: Any, workdir: pathlib.Path, values: Mapping[str, Any]):
+        file = workdir / _ID_FILES["wandb"]
+        known = file.read_text().strip() if file.is_file() else None
+        self._run = module.init(
+            dir=str(workdir), name=workdir.name, id=known, resume="allow" if known else None, config=dict(values)
+        )
+        whole_files.write_text(file, f"{self._run.id}\n")
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        self._run.log(dict(scalars), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class _Mlflow:
+    def __init__(self, module: Any, workdir: pathlib.Path, values: Mapping[str, Any]):
+        file = workdir / _ID_FILES["mlflow"]
+        known = file.read_text().strip() if file.is_file() else None
+        self._module = module
+        run = module.start_run(run_id=known) if known else module.start_run(run_name=workdir.name)
+        if not known:
+            module.log_params({key: str(value) for key, value in values.items()})
+        whole_files.write_text(file, f"{run.info.run_id}\n")
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        self._module.log_metrics(dict(scalars), step=step)
+
+    def close(self) -> None:
+        self._module.end_run()
+
+
+_TRACKERS = {"wandb": _Wandb, "mlflow": _Mlflow}
