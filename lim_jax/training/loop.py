@@ -2,8 +2,8 @@
 
 A run is a series of epochs: `epochs.begin` applies what was decided from the past, `run_steps` goes through the
 training split once, `epochs.end` records, evaluates and saves, and lets the network shrink. All decisions are functions
-of the history (`lim_jax.training.history`), which is part of every checkpoint together with the state and the position of the
-input; so a run that was interrupted anywhere ends with the same bits as one that was not.
+of the history (`lim_jax.training.history`), which is part of every checkpoint together with the state and the position
+of the input; so a run that was interrupted anywhere ends with the same bits as one that was not.
 """
 
 import logging
