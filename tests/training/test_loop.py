@@ -37,7 +37,7 @@ def trained(tmp_path_factory, data_dir):
     workdir = tmp_path_factory.mktemp("run")
     config = tiny_config(data_dir)
     config.report_every_epochs = 1
-    return workdir, config, loop.train_and_evaluate(config, workdir, profile_steps=1)
+    return workdir, config, loop.train_and_evaluate(config, workdir)
 
 
 def run_steps(config, num_devices, num_steps, dtype="float32", change=lambda state: state):
@@ -75,7 +75,6 @@ def test_a_run_leaves_results_and_figures(trained):
     rows = list(csv.DictReader((workdir / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[-1]["validation/depth/mae"]) > 0
     assert len(list((workdir / "report").glob("*.png"))) >= 4
-    assert list((workdir / "profile").rglob("*.xplane.pb"))
 
 
 def test_a_finished_run_is_not_trained_again(trained):

@@ -1,6 +1,8 @@
 """Which steps of a run are recorded."""
 
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -33,3 +35,22 @@ def test_steps_are_recorded_after_the_first_ones(monkeypatch, caplog, first, las
     assert [record.getMessage().split(" are")[0] for record in caplog.records] == (
         [f"steps {recorded[0]} to {recorded[-1]}"] if complete else []
     )
+
+
+WITH_TRACE = """
+import pathlib, sys
+import jax
+from lim_jax.training.profiling import Profile
+with Profile(pathlib.Path(sys.argv[1]), 1) as profile:
+    for step in range(1, 5):
+        profile.before(step)
+        profile.after(step, jax.numpy.ones(3) + step)
+"""
+
+
+@pytest.mark.slow
+def test_a_trace_is_written(tmp_path):
+    """In a process of its own: the profiler stays in a process that has used it."""
+    root = pathlib.Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", WITH_TRACE, tmp_path], cwd=root, check=True)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
