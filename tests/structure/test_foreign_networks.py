@@ -29,8 +29,8 @@ def compacted():
 
 # How many layers have input channels that may leave.
 LAYERS = {
-    "ResNet-18 (Flax's example)": 20,
-    "ResNet-50 (Flax's example)": 12,
+    "ResNet-18 (Linen)": 20,
+    "ResNet-50 (Linen)": 12,
     "MobileNetV2 (Linen)": 7,
     "U-Net (Linen)": 17,
     "ViT-S/16 (Linen)": 13,

@@ -66,7 +66,7 @@ NOTHING_LEFT = "nothing is left of the backbone after epoch 2"
     ],
 )
 def test_what_is_wrong_since_the_last_epoch(epochs, target, expected):
-    config = ml_collections.ConfigDict({"sparsity": {"strength": 0.01, "target": target}})
+    config = ml_collections.ConfigDict({"sparsity": {"strength": 0.01, "target": target, "target_macs": 0.0}})
     warnings = messages.epoch_warnings(_history(*epochs), config)
     assert bool(warnings) == bool(expected)
     assert all(part in " ".join(warnings) for part in expected)

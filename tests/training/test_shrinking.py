@@ -31,7 +31,7 @@ def shrinking_config(data_dir):
     config = tiny_config(data_dir)
     config.tasks = ("depth",)
     config.num_epochs = 2
-    config.sparsity.strength = 1e-2
+    config.sparsity.strength = 2e-3
     config.sparsity.scope = "backbone_and_heads"
     config.sparsity.compact_every_epochs = 1
     config.sparsity.patience_epochs = 1
