@@ -37,9 +37,9 @@ def test_sixty_epochs_need_no_more_memory_than_two(data_dir, tmp_path):
     config = f"--config=tests/training/tiny.py:{data_dir}"
     command = [sys.executable, "-m", "lim_jax.main", config, f"--workdir={tmp_path}", *typed]
     environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # a device, as most have
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-    megabytes = [resident(process) for line in process.stderr if re.search(rf" epoch \d+/{EPOCHS}:", line)]
-    assert process.wait() == 0
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        megabytes = [resident(process) for line in process.stderr if re.search(rf" epoch \d+/{EPOCHS}:", line)]
+    assert process.returncode == 0
     assert len(megabytes) == EPOCHS
     # A save that is under way holds a copy, now and then: what grows is seen in the middle of several.
     assert statistics.median(megabytes[-10:]) < 1.05 * statistics.median(megabytes[1:4]), megabytes
