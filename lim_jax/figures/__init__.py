@@ -18,6 +18,7 @@ from lim_jax.runtime import lazy
 
 if TYPE_CHECKING:
     from lim_jax.figures.compaction import compaction_panel, groups_per_layer
+    from lim_jax.figures.confusion import confusion_matrix
     from lim_jax.figures.curves import loss_curves, metric_curves, sparsity_curves, speed_curves
     from lim_jax.figures.examples import prediction_panel, target_panel
     from lim_jax.figures.report import write_compaction, write_report

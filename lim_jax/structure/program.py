@@ -116,7 +116,7 @@ def read(fn: Callable[..., Any], *args: Any) -> tuple[Program, Any]:
     return flatten(closed), jax.tree.structure(result)
 
 
-def flatten(closed: core.ClosedJaxpr) -> Program:
+def flatten(closed: core.ClosedJaxpr) -> Program:  # pyright: ignore[reportPrivateImportUsage]
     """Returns the program of a closed jaxpr."""
     writer = _Writer()
     inputs = [writer.add(var.aval) for var in closed.jaxpr.invars]

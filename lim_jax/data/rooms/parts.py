@@ -31,13 +31,13 @@ class Material:
 
     color: tuple[float, float, float]
     second: tuple[float, float, float]
-    pattern: int = PLAIN
+    pattern: int | np.integer = PLAIN
     scale: float = 0.2
     glow: float = 0.0
 
     def row(self) -> list[float]:
         """Returns the nine numbers of a scene's material table."""
-        return [*self.color, *self.second, self.pattern, self.scale, self.glow]
+        return [*self.color, *self.second, int(self.pattern), self.scale, self.glow]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ def material(
     hue: tuple[float, float],
     saturation: tuple[float, float],
     value: tuple[float, float],
-    pattern: int = PLAIN,
+    pattern: int | np.integer = PLAIN,
     scale: float = 0.2,
     contrast: float = 0.75,
     glow: float = 0.0,
