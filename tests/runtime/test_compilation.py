@@ -41,7 +41,7 @@ def test_nothing_is_compiled_after_the_first_epoch(compilations, data_dir, tmp_p
 
         return call
 
-    for owner, name in ((loop, "begin_epoch"), (loop.results, "finish")):
+    for owner, name in ((loop.epochs, "begin"), (loop.results, "finish")):
         monkeypatch.setattr(owner, name, counting(getattr(owner, name)))
     config = tiny_config(data_dir)
     config.num_epochs, config.num_devices = 3, 2
@@ -86,7 +86,7 @@ def test_what_cannot_be_compiled_says_so_when_it_is_called():
     def step(state, batch):
         raise ValueError("no such layer")
 
-    arguments = np.ones(1), np.ones((1, 1))
+    arguments = np.ones(1, np.float32), np.ones((1, 1), np.float32)
     (ahead,) = compilation.ahead("it", (devices.data_parallel(step, jax.local_devices()[:1], 1), arguments))
     with pytest.raises(ValueError, match="no such layer"):
         ahead(*arguments)

@@ -162,7 +162,8 @@ def test_no_other_constant_beats_the_constant_prediction(kind, variant, seed):
         return value if task.metric_info[task.published_metric].higher_is_better else -value
 
     others = np.random.default_rng(seed).normal(constant, 0.5, (5, task.num_outputs)).astype(np.float32)
-    assert score(constant) >= max(score(other) for other in others) - 2e-3
+    tolerance = 1e-2 if variant else 2e-3  # a median is known to a bin, of depth in metres a wider one
+    assert score(constant) >= max(score(other) for other in others) - tolerance
 
 
 @each_kind
