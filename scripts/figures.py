@@ -14,6 +14,7 @@ Latencies are measured once, all networks in turns, and kept in DIR/figures/late
 """
 
 import argparse
+import contextlib
 import json
 import pathlib
 import re
@@ -21,7 +22,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sweeps import drawings, overlap, records
+from sweeps import command, drawings, overlap, records
 from sweeps import tables as tables_lib
 from sweeps.records import Sweep
 from sweeps.rows import Row, rows, tasks_text
@@ -29,7 +30,7 @@ from sweeps.series import Series, series
 
 from lim_jax.errors import UserError
 from lim_jax.figures import compaction, style
-from lim_jax.runtime import cli, whole_files
+from lim_jax.runtime import whole_files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +72,7 @@ def write(
     histories = [drawings.longest_history(root, row) for row in over.rows]
     if any(histories):
         draws["epochs"] = lambda: drawings.over_epochs(over, histories)
-    if latency and (costs := _costs(sweep, over)):
+    if latency and any(costs := _costs(sweep, over)):
         draws["latency"] = lambda: drawings.latency(over, costs)
     return [_written(root / "figures" / name, draw) for name, draw in (draws | _by_setting(sweep, found)).items()]
 
@@ -98,24 +99,31 @@ def _costs(sweep: Sweep, over: Series) -> list[Any]:
     """Returns what the backbones of a series cost, of the first seed that is done of each row; kept in a file."""
     names = [next(iter(row.finished()), None) for row in over.rows]
     path = sweep.root / "figures" / _LATENCY
-    wanted = [name for name in names if name]
     known = json.loads(path.read_text()) if path.is_file() else {}
-    if not set(wanted) <= known.keys():
-        known = _measured(sweep.root, wanted)
+    if not {name for name in names if name} <= known.keys():
+        known = _measured(sweep.root, [name for name in names if name])
         path.parent.mkdir(exist_ok=True)
         whole_files.write_json(path, known)
-    return [known[name] if name else None for name in names]
+    return [known.get(name) for name in names]
 
 
 def _measured(root: pathlib.Path, names: Sequence[str]) -> dict[str, Any]:
+    """Returns what backbones cost, by the names of the runs; None of one whose checkpoint is gone."""
     from lim_jax import config as config_lib
     from lim_jax.prediction import costs
     from lim_jax.runtime import startup
     from lim_jax.training import checkpoints
 
     startup.prepare("auto")
-    size = config_lib.load(root / names[0]).dataset.image_size
-    return costs.measured({name: checkpoints.load_network(root / name) for name in names}, size, backbone=True)
+    networks = {}
+    for name in names:
+        with contextlib.suppress(UserError):
+            networks[name] = checkpoints.load_network(root / name)
+    if not networks:
+        print("no latency: no run has a checkpoint left", file=sys.stderr)
+        return dict.fromkeys(names)
+    size = config_lib.load(root / next(iter(networks))).dataset.image_size
+    return dict.fromkeys(names) | costs.measured(networks, size, backbone=True)
 
 
 def _written(path: pathlib.Path, draw: "Callable[[], Figure]") -> pathlib.Path:
@@ -123,16 +131,16 @@ def _written(path: pathlib.Path, draw: "Callable[[], Figure]") -> pathlib.Path:
     with style.context():
         figure = draw()
         for ending in ENDINGS:
-            figure.savefig(path.with_suffix(f".{ending}"))
-    return path.with_suffix(".png")
+            figure.savefig(path.with_name(f"{path.name}.{ending}"))
+    return path.with_name(f"{path.name}.png")
 
 
 def _slug(setting: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", setting.replace("λ", "lambda").replace("%", "")).strip("_")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line and draws; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parses the command line and draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=pathlib.Path, required=True, help="the folder of the sweep")
     parser.add_argument("--tasks", default="", help="of the figures over λ, with commas (default: the most)")
@@ -140,17 +148,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--per_task", action="store_true", help="of each task its own best epoch, as the paper reports")
     parser.add_argument("--nolatency", action="store_true", help="measure nothing")
     arguments = parser.parse_args(argv)
-    cli.drop_output_that_nobody_reads()
     tasks, metrics = (list(filter(None, text.split(","))) for text in (arguments.tasks, arguments.metrics))
     which = "test_best_per_task" if arguments.per_task else "test"
-    try:
-        files = write(arguments.root, tasks, metrics, which, not arguments.nolatency)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return cli.EXIT_USER_ERROR
+    files = write(arguments.root, tasks, metrics, which, not arguments.nolatency)
     print(f"{len(files)} figures in {arguments.root / 'figures'}: {', '.join(path.stem for path in files)}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

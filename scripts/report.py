@@ -10,19 +10,17 @@ import collections
 import datetime
 import pathlib
 import shlex
-import sys
 from collections.abc import Sequence
 
 import figures
 import tables
-from sweeps import markup, page, records
+from sweeps import command, markup, page, records
 from sweeps.records import Sweep
 from sweeps.rows import Row, missing_lines, rows
 from sweeps.series import series
 
 from lim_jax import config as config_lib
-from lim_jax.errors import UserError
-from lim_jax.runtime import cli, whole_files
+from lim_jax.runtime import whole_files
 
 FILE = "report.html"
 _CAPTIONS = {
@@ -100,21 +98,15 @@ def _configurations(sweep: Sweep, found: Sequence[Row]) -> list[str]:
     return [*parts, page.folded("the commands of all runs", commands)]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line and writes the page; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parses the command line and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=pathlib.Path, required=True, help="the folder of the sweep")
     parser.add_argument("--nolatency", action="store_true", help="measure nothing")
     arguments = parser.parse_args(argv)
-    cli.drop_output_that_nobody_reads()
-    try:
-        path = write(arguments.root, not arguments.nolatency)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return cli.EXIT_USER_ERROR
+    path = write(arguments.root, not arguments.nolatency)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

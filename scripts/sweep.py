@@ -18,16 +18,14 @@ The exit code is 1 if a run has failed.
 import argparse
 import pathlib
 import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from sweeps import planning, records, submission
+from sweeps import command, planning, records, submission
 from sweeps.records import FAILED, RUNNING, State, Sweep
 from sweeps.status import Live
 
 from lim_jax.errors import UserError
-from lim_jax.runtime import cli
 
 _SECONDS_BETWEEN_LOOKS = 5.0
 
@@ -35,18 +33,6 @@ _SECONDS_BETWEEN_LOOKS = 5.0
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line, and does what it says; returns the exit code."""
     arguments = _parser().parse_args(argv)
-    cli.drop_output_that_nobody_reads()
-    try:
-        return _sweep(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on", file=sys.stderr)
-        return 130
-
-
-def _sweep(arguments: argparse.Namespace) -> int:
     if arguments.status:
         return _exit_code(Live(records.load(arguments.root), arguments.jobs)(now=True))
     sweep = _planned(arguments)
@@ -132,4 +118,4 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -14,15 +14,14 @@ Runs that are not done are listed below with what became of them.
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Sequence
 
-from sweeps import markup, records, significance
+from sweeps import command, markup, records, significance
 from sweeps import tables as tables_lib
 from sweeps.rows import missing_lines, rows
 
 from lim_jax.errors import UserError
-from lim_jax.runtime import cli, whole_files
+from lim_jax.runtime import whole_files
 
 _ENDINGS = {"markdown": "md", "latex": "tex"}
 
@@ -59,26 +58,20 @@ def write(root: pathlib.Path, metrics: Sequence[str] = (), which: str = "test") 
     return [(titles[name], table) for name, (table, _) in cells.items()]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parses the command line, writes and prints the tables; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parses the command line, writes and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=pathlib.Path, required=True, help="the folder of the sweep")
     parser.add_argument("--metrics", default="", help="task.metric, with commas (default: the paper's)")
     parser.add_argument("--per_task", action="store_true", help="of each task its own best epoch, as the paper reports")
     arguments = parser.parse_args(argv)
-    cli.drop_output_that_nobody_reads()
-    try:
-        which = "test_best_per_task" if arguments.per_task else "test"
-        for title, cells in write(arguments.root, list(filter(None, arguments.metrics.split(","))), which):
-            print(f"{title}\n\n{markup.table(cells, 'markdown')}\n")
-        if missing := missing_lines(rows(records.load(arguments.root))):
-            print("Not done:\n\n" + "\n".join(f"- {line}" for line in missing) + "\n")
-        print(f"also in {arguments.root / 'tables'}, as CSV and LaTeX too")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return cli.EXIT_USER_ERROR
-    return 0
+    which = "test_best_per_task" if arguments.per_task else "test"
+    for title, cells in write(arguments.root, list(filter(None, arguments.metrics.split(","))), which):
+        print(f"{title}\n\n{markup.table(cells, 'markdown')}\n")
+    if missing := missing_lines(rows(records.load(arguments.root))):
+        print("Not done:\n\n" + "\n".join(f"- {line}" for line in missing) + "\n")
+    print(f"also in {arguments.root / 'tables'}, as CSV and LaTeX too")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

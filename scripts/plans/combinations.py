@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sweeps.rows import strength_text
+
 Overrides = dict[str, Any]
 
 
@@ -30,15 +32,12 @@ def runs(
 
 def strengths(values: Iterable[float]) -> dict[str, Overrides]:
     """Returns a setting for each strength λ; 0 is dense."""
-    return {
-        f"lambda{value:.0e}".replace("e-0", "e-") if value else "dense": {"sparsity.strength": value}
-        for value in values
-    }
+    return {f"lambda{strength_text(value)}" if value else "dense": {"sparsity.strength": value} for value in values}
 
 
 def targets(values: Iterable[float]) -> dict[str, Overrides]:
     """Returns a setting for each target of group sparsity; 0 is dense."""
     return {
-        f"target{100 * value:.0f}" if value else "dense": {"sparsity.target": value, "sparsity.strength": 0.0}
+        f"target{100 * value:g}" if value else "dense": {"sparsity.target": value, "sparsity.strength": 0.0}
         for value in values
     }

@@ -1,5 +1,6 @@
 """The process of a run: starts its command, keeps its record, passes on that its time is up."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import os
@@ -55,6 +56,7 @@ class TrainingJob:
                 stderr=subprocess.STDOUT,
                 preexec_fn=_ignore_submitit_signal,
             )
+        with self._process:
             code = self._wait(path)
         self._ended(code)
         return code
@@ -64,9 +66,12 @@ class TrainingJob:
         import submitit
 
         del args, kwargs
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGUSR1)
-            self._ended(self._process.wait())
+        if self._process is not None:
+            # This interrupts `_wait`, whose lock `Popen.wait` would wait for.
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self._process.pid, signal.SIGUSR1)
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+            self._ended(128 + signal.SIGUSR1)
         return submitit.helpers.DelayedSubmission(TrainingJob(self._root, self._name, self._command, self._cwd))
 
     def _ended(self, code: int) -> None:
@@ -90,6 +95,7 @@ class TrainingJob:
 
     def _begun(self, seconds: float) -> dict[str, Any]:
         return {
+            "job": records.record(self._root, self._name).get("job", ""),
             "command": [sys.executable, *self._command],
             "started": datetime.datetime.now().isoformat(" ", "seconds"),
             "seconds": seconds,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lim_jax.errors import UserError
 from lim_jax.figures import style
 from sweeps.rows import Row, tasks_text
 
@@ -62,7 +63,10 @@ def of_setting(root: pathlib.Path, rows: Sequence[Row]) -> Overlap | None:
     seeds = [seed for seed in chosen[0].results if all(seed in row.results for row in chosen)]
     found = []
     for seed in seeds:
-        networks = [live_groups(root / row.runs[seed].name) for row in chosen]
+        try:
+            networks = [live_groups(root / row.runs[seed].name) for row in chosen]
+        except UserError:  # to save space, somebody has kept the results alone
+            continue
         if len({tuple((name, live.shape) for name, live in one.items()) for one in networks}) == 1:
             found.append(overlap(networks))  # networks that shrank while they trained have other places
     if not found:

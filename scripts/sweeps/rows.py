@@ -34,7 +34,7 @@ class Row:
 
     Attributes:
       tasks: that they train.
-      setting: what else is special, for people: "dense", "λ = 1e-05", "target 70 %".
+      setting: what else is special, for people: "dense", "λ = 1e-5", "target 70 %".
       runs: all of them, by seed.
       results: the content of `results.json` of those that are done, by seed.
       missing: the state of the others, by the run's name.
@@ -109,6 +109,12 @@ def tasks_text(tasks: Sequence[str]) -> str:
     return " + ".join(tasks)
 
 
+def strength_text(strength: float) -> str:
+    """Returns a strength as people write it: "1e-6"."""
+    factor, power = f"{strength:.2e}".split("e")
+    return f"{float(factor):g}e{int(power)}"
+
+
 def missing_lines(all_rows: Iterable[Row]) -> list[str]:
     """Returns a line for each run that is not done: its name, what became of it, and a failed one's last words."""
     return [
@@ -145,7 +151,7 @@ def _setting(run: Run, common: set[str]) -> str:
         words = ["dense"]
     else:
         penalty = [] if run.penalty == "group_lasso" else [run.penalty]
-        words = [*penalty, f"target {100 * run.target:.3g} %" if run.target else f"λ = {run.strength:.3g}"]
+        words = [*penalty, f"target {100 * run.target:.3g} %" if run.target else f"λ = {strength_text(run.strength)}"]
     others = {key: value for key, value in run.overrides.items() if key not in common and key not in _KNOWN}
     return ", ".join([*words, *(f"{key} = {value}" for key, value in others.items())])
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sweeps.rows import Row
+from sweeps.rows import Row, strength_text
 
 
 class Series(NamedTuple):
@@ -61,4 +61,4 @@ def _label(value: float, is_target: bool) -> str:
     if is_target:
         return f"{100 * value:.3g}"
     power = math.log10(value)
-    return f"$10^{{{round(power)}}}$" if abs(power - round(power)) < 1e-6 else f"{value:.1e}"
+    return f"$10^{{{round(power)}}}$" if abs(power - round(power)) < 1e-6 else strength_text(value)

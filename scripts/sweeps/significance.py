@@ -9,7 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sweeps.rows import Row
+from lim_jax.errors import UserError
+from sweeps.rows import Row, tasks_text
 
 
 class Comparison(NamedTuple):
@@ -43,13 +44,13 @@ def comparisons(rows: Sequence[Row], metrics: dict[str, dict[str, bool]], which:
       which: results, as of `rows.of`.
     """
     pairs = [
-        (f"{one.name} − dense", one, other)
+        (f"{tasks_text(one.tasks)}: {one.setting} against dense", one, other)
         for one in rows
         for other in rows
         if other.is_dense and not one.is_dense and one.tasks == other.tasks
     ]
     pairs += [
-        (f"{one.name} − {other.tasks[0]} alone", one, other)
+        (f"{one.setting}: {tasks_text(one.tasks)} against {other.tasks[0]} alone", one, other)
         for one in rows
         for other in rows
         if len(other.tasks) == 1 and other.tasks[0] in one.tasks != other.tasks and one.setting == other.setting
@@ -80,8 +81,10 @@ def paired_p(differences: Sequence[float]) -> float | None:
     """Returns the two-sided p value of a t-test that the mean of differences is 0."""
     if len(differences) < 2 or max(differences) - min(differences) <= 1e-12 * max(map(abs, differences)):
         return None
-    from scipy import stats
-
+    try:
+        from scipy import stats
+    except ImportError as error:
+        raise UserError("paired tests need SciPy: pip install -e '.[sweep]'") from error
     return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
