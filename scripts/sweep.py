@@ -99,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--cluster", choices=("local", "slurm"), default="local", help="where runs are trained")
     parser.add_argument("--jobs", type=_positive, default=1, help="runs at a time (default: 1)")
-    parser.add_argument("--gpus", type=int, default=0, help="GPUs for each run (default: 0)")
+    parser.add_argument(
+        "--gpus", type=int, default=0, help="GPUs for each run (default: all of this machine, none of Slurm)"
+    )
     parser.add_argument("--cpus", type=_positive, default=4, help="slurm: CPUs for each run (default: 4)")
     parser.add_argument("--minutes", type=_positive, default=240, help="slurm: the time limit of a job (default: 240)")
     parser.add_argument("--slurm", default="", help="slurm: other options of sbatch, partition=gpu,account=NAME")

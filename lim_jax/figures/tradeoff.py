@@ -42,10 +42,8 @@ def draw(content: Mapping[str, Any]) -> "Figure":
 def table(content: Mapping[str, Any]) -> str:
     """Returns a row per network, aligned."""
     metrics = {task: info["metric"] for task, info in content["metrics"].items()}
-    rows = [
-        ("", "groups zero, %", *(f"{task} {name}" for task, name in metrics.items())),
-    ]
-    rows[0] += ("Δm, %", "parameters", "MACs", "latency, ms")
+    names = [f"{task} {name}" for task, name in metrics.items()]
+    rows = [("", "groups zero, %", *names, "Δm, %", "parameters", "MACs", "latency, ms")]
     for name, point in content["networks"].items():
         numbers = [tables.number(point["test"][task][metric]) for task, metric in metrics.items()]
         gain = "-" if point["delta_m"] is None else f"{point['delta_m']:+.1f}"

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lim_jax.runtime import whole_files
@@ -24,7 +24,14 @@ _PACKAGES = ("lim_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "n
 class TrainingJob:
     """A job of submitit that trains a run; calling it returns the exit code of its command."""
 
-    def __init__(self, root: pathlib.Path, name: str, command: Sequence[str], cwd: pathlib.Path):
+    def __init__(
+        self,
+        root: pathlib.Path,
+        name: str,
+        command: Sequence[str],
+        cwd: pathlib.Path,
+        environment: Mapping[str, str | None] | None = None,
+    ):
         """Makes it.
 
         Args:
@@ -32,8 +39,10 @@ class TrainingJob:
           name: of the run.
           command: the arguments of Python.
           cwd: the folder that paths in the command start from.
+          environment: variables that are others for the run than for this job, None of those that it does not have.
         """
         self._root, self._name, self._command, self._cwd = root, name, tuple(command), cwd
+        self._changes = dict(environment or {})
         self._process: subprocess.Popen | None = None
         self._record: dict[str, Any] = {}
         self._started = 0.0
@@ -50,7 +59,7 @@ class TrainingJob:
             self._process = subprocess.Popen(
                 [sys.executable, *self._command],
                 cwd=self._cwd,
-                env=_environment(),
+                env=_environment(self._changes),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -72,7 +81,9 @@ class TrainingJob:
                 os.kill(self._process.pid, signal.SIGUSR1)
                 os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
             self._ended(128 + signal.SIGUSR1)
-        return submitit.helpers.DelayedSubmission(TrainingJob(self._root, self._name, self._command, self._cwd))
+        return submitit.helpers.DelayedSubmission(
+            TrainingJob(self._root, self._name, self._command, self._cwd, self._changes)
+        )
 
     def _ended(self, code: int) -> None:
         path = records.record_path(self._root, self._name)
@@ -102,12 +113,16 @@ class TrainingJob:
             "exit_code": None,
             "host": socket.gethostname(),
             "process": os.getpid(),
-            "environment": environment(),
+            "environment": environment(self._changes),
         }
 
 
-def environment() -> dict[str, str]:
-    """Returns what this process runs on, for people: host, processor, Python, versions of packages."""
+def environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """Returns what a run runs on, for people: host, processor, Python, versions of packages.
+
+    Args:
+      changes: variables that are others for it than for this process.
+    """
     versions = {}
     for package in _PACKAGES:
         try:
@@ -118,16 +133,17 @@ def environment() -> dict[str, str]:
         "host": socket.gethostname(),
         "system": platform.platform(),
         "processors": str(os.cpu_count()),
-        "GPUs": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        "GPUs": ({**os.environ, **changes}).get("CUDA_VISIBLE_DEVICES") or "",
         "Python": platform.python_version(),
         **versions,
     }
 
 
-def _environment() -> dict[str, str]:
-    """Returns this process's environment without the path by which submitit has found this module."""
+def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """Returns this process's environment with changes, without the path by which submitit has found this module."""
     path = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part and part != SCRIPTS]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    values = {**os.environ, "PYTHONPATH": os.pathsep.join(path), **changes}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _ignore_submitit_signal() -> None:

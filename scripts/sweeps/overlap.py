@@ -86,7 +86,7 @@ def live_groups(workdir: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def draw(found: Overlap) -> "Figure":
-    """Draws the shares as a table of colours, with what chance would give below each."""
+    """Draws the shares as a table of colours, with what chance would give in brackets."""
     size = len(found.names)
     figure = style.figure(3.4, 0.62 * size + 1.3)
     axes = figure.subplots()
@@ -95,13 +95,13 @@ def draw(found: Overlap) -> "Figure":
         share = found.shares[i, j]
         text = "none live" if np.isnan(share) else f"{share:.0f} %"
         if i != j and not np.isnan(share):
-            text += f"\n(chance {found.chance[i, j]:.0f})"
+            text += f"\n({found.chance[i, j]:.0f})"
         axes.text(j, i, text, ha="center", va="center", fontsize=style.SMALL, color="white" if share > 60 else "black")
     names = [name.replace(" + ", "\n+ ") for name in found.names]
-    axes.set_xticks(range(size), names)
+    axes.set_xticks(range(size), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(size), names)
     axes.set(xlabel="... live in the network of", ylabel="of the live groups of ...")
-    axes.set_title(f"mean of {found.seeds} seed{'s' * (found.seeds > 1)}")
+    axes.set_title(f"in brackets: by chance; mean of {found.seeds} seed{'s' * (found.seeds > 1)}")
     axes.grid(visible=False)
     axes.tick_params(length=0)
     return figure

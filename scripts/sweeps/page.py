@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222; }
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 1400px; margin: 2em auto; padding: 0 1em; color: #222; }
 h1 { font-size: 1.6em; } h2 { font-size: 1.25em; margin-top: 2em; border-bottom: 1px solid #ccc; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 9px; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
 th { border-bottom: 2px solid #444; } td { border-bottom: 1px solid #ddd; }
-figure { display: inline-block; margin: 0 1.2em 1.5em 0; vertical-align: top; max-width: 100%; }
-figcaption { font-size: 13px; color: #444; max-width: 40em; }
+figure { display: inline-table; margin: 0 1.2em 1.5em 0; vertical-align: top; }
+figcaption { display: table-caption; caption-side: bottom; font-size: 13px; color: #444; }
 img { max-width: 100%; height: auto; }
 pre { background: #f5f5f5; padding: 0.7em; overflow-x: auto; font-size: 12px; }
 summary { cursor: pointer; }

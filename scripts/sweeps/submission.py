@@ -17,6 +17,7 @@ from sweeps.records import Run, Sweep
 _SECONDS_BETWEEN_LOOKS = 0.5
 _NO_LIMIT_MINUTES = 60 * 24 * 365
 _TIMES_PUT_BACK = 1000
+_GPUS = "CUDA_VISIBLE_DEVICES"
 _SIGNAL_SECONDS = 120  # before its time is up a run is asked to save
 
 
@@ -93,11 +94,24 @@ def to_slurm(sweep: Sweep, runs: Sequence[Run], resources: Resources) -> list[st
 
 def _started(sweep: Sweep, run: Run, gpus: int, place: int) -> Any:
     executor = _executor(sweep.root, "local")
-    visible = tuple(range(place * gpus, (place + 1) * gpus))
-    executor.update_parameters(
-        timeout_min=_NO_LIMIT_MINUTES, **({"gpus_per_node": gpus, "local_visible_gpus": visible} if gpus else {})
-    )
-    return executor.submit(_job(sweep, run))
+    executor.update_parameters(timeout_min=_NO_LIMIT_MINUTES)
+    return executor.submit(_job(sweep, run, {_GPUS: visible_gpus(gpus, place)}))
+
+
+def visible_gpus(gpus: int, place: int) -> str | None:
+    """Returns what CUDA shall show to the run at a place, `gpus` of those that it shows to us; None: unset.
+
+    Raises:
+      UserError: there are not as many.
+    """
+    ours = os.environ.get(_GPUS)
+    if not gpus:
+        return ours
+    wanted = range(place * gpus, (place + 1) * gpus)
+    numbers = ours.split(",") if ours else list(map(str, range(wanted.stop)))
+    if len(numbers) < wanted.stop:
+        raise UserError(f"{_GPUS} has {len(numbers)} GPUs, too few for --gpus={gpus} and so many --jobs")
+    return ",".join(numbers[index] for index in wanted)
 
 
 def _executor(root: pathlib.Path, cluster: str, **arguments: Any) -> Any:
@@ -108,8 +122,8 @@ def _executor(root: pathlib.Path, cluster: str, **arguments: Any) -> Any:
     return submitit.AutoExecutor(folder=root / "jobs" / "submitit", cluster=cluster, **arguments)
 
 
-def _job(sweep: Sweep, run: Run) -> TrainingJob:
-    return TrainingJob(sweep.root.absolute(), run.name, run.command, pathlib.Path.cwd())
+def _job(sweep: Sweep, run: Run, environment: Mapping[str, str | None] | None = None) -> TrainingJob:
+    return TrainingJob(sweep.root.absolute(), run.name, run.command, pathlib.Path.cwd(), environment)
 
 
 def _note_lost(root: pathlib.Path, run: Run, stderr: pathlib.Path) -> None:

@@ -14,6 +14,8 @@ from sweeps import records, status, submission
 from sweeps.job import TrainingJob
 from sweeps.records import DONE, FAILED, RUNNING, WAITING, Run, State, Sweep
 
+from lim_jax.errors import UserError
+
 ROOT = pathlib.Path(__file__).parents[2]
 SAVES = "import signal, sys, time; signal.signal(signal.SIGUSR1, lambda *_: sys.exit(138)); print('up', flush=True)"
 DONE_AT_ONCE = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.mkdir(); (p / 'results.json').write_text('{}')"
@@ -122,6 +124,20 @@ def test_runs_of_this_machine(tmp_path, monkeypatch):
     assert kinds == {"good": DONE, "bad": FAILED, "later": DONE}
     assert not submission.to_do(one, retry=False)
     assert [each.name for each in submission.to_do(one, retry=True)] == ["bad"]
+
+
+def test_each_run_of_this_machine_has_gpus_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [submission.visible_gpus(2, place) for place in (0, 1)] == ["0,1", "2,3"]
+    assert submission.visible_gpus(0, 3) is None, "all that there are"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert [submission.visible_gpus(1, place) for place in (0, 1)] == ["4", "6"]
+    with pytest.raises(UserError, match="has 2 GPUs"):
+        submission.visible_gpus(1, 2)
+    code = "import os; raise SystemExit(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'))"
+    for changes, line in (({}, "4,6"), ({"CUDA_VISIBLE_DEVICES": None}, "all"), ({"CUDA_VISIBLE_DEVICES": "6"}, "6")):
+        TrainingJob(tmp_path, "one", run("one", code, tmp_path).command, tmp_path, changes)()
+        assert records.state(tmp_path, "one").last_line == line
 
 
 def test_slurm_gets_one_array_and_no_job_twice(tmp_path, monkeypatch):
