@@ -95,7 +95,7 @@ def _configurations(sweep: Sweep, found: Sequence[Row]) -> list[str]:
             content = config_lib.load(sweep.root / done[0]).to_dict()
             parts.append(page.folded(f"{row.name}: config.json of {done[0]}", page.as_json(content)))
     commands = "\n".join(shlex.join(["python", *run.command]) for run in sweep.runs.values())
-    return [*parts, page.folded("the commands of all runs", commands)]
+    return [*parts, page.folded(f"the commands of all runs, typed in {sweep.cwd}", commands)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -44,16 +44,26 @@ def made(plan: str, config: str, root: pathlib.Path, extra: Sequence[str]) -> Sw
             raise UserError(f"the plan has a run {name!r}: its folder needs a plain name, and another than {_RESERVED}")
         runs[name], signs = _run(name, config, root, common | overrides)
         metrics |= signs
-    return Sweep(root, plan, config, found.get("PAPER", ""), metrics, runs)
+    return Sweep(root, plan, config, str(pathlib.Path.cwd()), found.get("PAPER", ""), metrics, runs)
 
 
 def refuse_changes(new: Sweep, old: Sweep) -> None:
     """Raises `UserError` if a run that has begun in the root would now be another one."""
     for name, run in new.runs.items():
         before = old.runs.get(name)
-        if before and before.command != run.command and begun(new.root, name):
-            changed = next((text for text in before.command if text not in run.command), "more values")
-            raise UserError(f"{new.root} holds a run {name} with {changed}: give another --root, or the old values")
+        if before is None or not begun(new.root, name):
+            continue
+        if old.config != new.config:
+            raise UserError(f"{new.root} holds runs with --config={old.config}: give another --root, or that")
+        if before.overrides != run.overrides:
+            changed = sorted(
+                key
+                for key in {*before.overrides, *run.overrides}
+                if before.overrides.get(key) != run.overrides.get(key)
+            )
+            raise UserError(
+                f"{new.root} holds a run {name} with another config.{changed[0]}: give another --root, or the old value"
+            )
 
 
 def _run(name: str, config: str, root: pathlib.Path, overrides: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:

@@ -58,6 +58,7 @@ class Sweep:
     Attributes:
       root: its folder.
       plan, config: as they were given.
+      cwd: the folder that paths in the commands start from.
       paper: the table of the paper that it repeats; empty: none.
       metrics: `{task: {metric: {"label", "unit", "higher_is_better"}}}`, the published metric first.
       runs: by name.
@@ -66,6 +67,7 @@ class Sweep:
     root: pathlib.Path
     plan: str
     config: str
+    cwd: str
     paper: str
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]
     runs: Mapping[str, Run]
@@ -91,7 +93,7 @@ def save(sweep: Sweep) -> None:
     """Writes `sweep.json`."""
     sweep.root.mkdir(parents=True, exist_ok=True)
     content = {
-        **{key: getattr(sweep, key) for key in ("plan", "config", "paper", "metrics")},
+        **{key: getattr(sweep, key) for key in ("plan", "config", "cwd", "paper", "metrics")},
         "runs": {name: dataclasses.asdict(run) for name, run in sweep.runs.items()},
     }
     whole_files.write_json(sweep.root / FILE, content)

@@ -123,7 +123,7 @@ def _executor(root: pathlib.Path, cluster: str, **arguments: Any) -> Any:
 
 
 def _job(sweep: Sweep, run: Run, environment: Mapping[str, str | None] | None = None) -> TrainingJob:
-    return TrainingJob(sweep.root.absolute(), run.name, run.command, pathlib.Path.cwd(), environment)
+    return TrainingJob(sweep.root.absolute(), run.name, run.command, pathlib.Path(sweep.cwd), environment)
 
 
 def _note_lost(root: pathlib.Path, run: Run, stderr: pathlib.Path) -> None:

@@ -27,7 +27,9 @@ def run(name: str, code: str, root: pathlib.Path) -> Run:
 
 
 def sweep(root: pathlib.Path, **codes: str) -> Sweep:
-    return Sweep(root, "plan", "config", "", {}, {name: run(name, code, root) for name, code in codes.items()})
+    return Sweep(
+        root, "plan", "config", str(ROOT), "", {}, {name: run(name, code, root) for name, code in codes.items()}
+    )
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,10 @@ def test_a_run_that_has_begun_stays_as_it_is(tmp_path):
     (tmp_path / "depth_dense_seed0").mkdir()
     (tmp_path / "depth_dense_seed0" / "config.json").write_text("{}")
     planning.refuse_changes(old, old)
-    with pytest.raises(UserError, match="holds a run depth_dense_seed0"):
+    with pytest.raises(UserError, match=r"holds a run depth_dense_seed0 with another config\.batch_size"):
         planning.refuse_changes(new, old)
+    with pytest.raises(UserError, match="holds runs with --config=rooms"):
+        planning.refuse_changes(dataclasses.replace(old, config="nyu"), old)
 
 
 def test_a_sweep_is_read_as_it_was_written(tmp_path):
