@@ -79,9 +79,7 @@ class MultiTaskModel(nn.Module):
         features = self.features(images, train, axis_name)
         return {task: self.output(features, task, train, axis_name) for task in self.heads}
 
-    def features(
-        self, images: jax.Array, train: bool = False, axis_name: str | None = None
-    ) -> jax.Array | Features:
+    def features(self, images: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array | Features:
         """Returns what the heads read: (N, h, w, channels), or `Features`; for the arguments see `__call__`."""
         if any(map(_has_skip, self.heads.values())):
             return self.backbone(images, train, axis_name, with_shallow=True)

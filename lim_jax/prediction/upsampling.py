@@ -33,9 +33,7 @@ class Upsampler:
           rows, columns: where the image's rows (H,) and columns (W,) lie in the maps, in cells.
         """
         cells = next(iter(maps.values())).shape[1:3]
-        row_tiles, column_tiles = (
-            _tiles(*side, self._stride) for side in zip((rows, columns), cells, strict=True)
-        )
+        row_tiles, column_tiles = (_tiles(*side, self._stride) for side in zip((rows, columns), cells, strict=True))
         result: Prediction = {}
         for top, (row, row_weights) in enumerate(row_tiles):
             tiles = [

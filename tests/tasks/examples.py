@@ -7,6 +7,7 @@ import numpy as np
 
 from lim_jax import tasks
 from lim_jax.data.specs import IGNORE, TargetSpec
+from lim_jax.tasks.interpolation import map_shape
 
 IMAGE_KINDS = ("attribute", "category", "number")
 KINDS = ("segmentation", "depth", "normals", *IMAGE_KINDS)
@@ -39,7 +40,7 @@ def random_target(kind: str, rng: np.random.Generator, batch: int, size: tuple[i
 
 
 def random_logits(task: tasks.Task, rng: np.random.Generator, batch: int, size: tuple[int, int]) -> np.ndarray:
-    cells = () if task.spec.kind in IMAGE_KINDS else (-(-size[0] // 8), -(-size[1] // 8))
+    cells = () if task.spec.kind in IMAGE_KINDS else map_shape(size, task.output_stride)
     return rng.standard_normal((batch, *cells, task.num_outputs)).astype(np.float32)
 
 
