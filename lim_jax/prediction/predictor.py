@@ -4,9 +4,9 @@
     predictions = predictor([image, another])          # [{task: array}, ...], each at its own image's size
 
 The network sees every image at one size, as in training, or (`image_size=None`) at its own. What it computes, maps
-at an eighth or a quarter of that resolution, is interpolated to the size of the image and only then decoded: classes are the
-largest of interpolated logits, normals are unit. `upsampling` does that; an image of exactly the network's size goes
-through `evaluation.predictor` instead.
+at an eighth or a quarter of that resolution, is interpolated to the size of the image and only then decoded: classes
+are the largest of interpolated logits, normals are unit. `upsampling` does that; an image of exactly the network's size
+goes through `evaluation.predictor` instead.
 
 Native sizes fall into buckets, so that few programs are compiled: an image is extended, at the bottom and at the right
 by its mirror image, until each side is a multiple of 32 pixels, of 64 above 512 pixels, of 128 above 1024, and so on.

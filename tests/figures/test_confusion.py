@@ -1,5 +1,7 @@
 """Confusion matrices can be read, whatever the number of classes."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def test_every_class_has_a_row_with_its_name_at_a_legible_size(classes):
     for labels, side in ((rows, "y"), (columns, "x")):
         boxes = [label.get_window_extent() for label in labels]
         ends = sorted((getattr(box, f"{side}0"), getattr(box, f"{side}1")) for box in boxes)
-        assert all(first[1] <= second[0] + 2 for first, second in zip(ends, ends[1:], strict=False))  # pixels
+        assert all(first[1] <= second[0] + 2 for first, second in itertools.pairwise(ends))  # pixels
 
 
 def test_classes_that_do_not_occur_are_left_out_and_the_others_keep_their_numbers():
