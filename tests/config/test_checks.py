@@ -56,7 +56,7 @@ def refused(workdir, config):
 def changed(changes):
     """Returns the configuration of rooms, for 25 epochs, with other values, of any type, by dotted key."""
     config = rooms.get_config()
-    config.num_epochs, config.learning_rate_schedule, config.loss_resolution = 25, "constant", "features"
+    config.num_epochs, config.learning_rate_schedule = 25, "constant"
     with config.unlocked(), config.ignore_type():
         config.update_from_flattened_dict(changes)
     return config

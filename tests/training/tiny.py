@@ -19,7 +19,6 @@ def tiny_config(data_dir: pathlib.Path | str) -> ml_collections.ConfigDict:
     config.dataset.split_sizes = (24, 9, 10)
     config.model.width_multiplier = 0.125
     config.model.head, config.model.head_channels = "deeplabv3", 8
-    config.loss_resolution = "features"
     config.learning_rate, config.learning_rate_schedule = 1e-3, "constant"
     config.batch_size = 8
     config.num_epochs = 2
