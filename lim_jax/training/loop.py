@@ -17,7 +17,7 @@ import jax
 from lim_jax import config as config_lib
 from lim_jax import data
 from lim_jax.config import Config
-from lim_jax.runtime import compile_time, devices, memory, platforms, startup
+from lim_jax.runtime import compilation, compile_time, devices, memory, platforms, startup
 from lim_jax.runtime.progress import Progress
 from lim_jax.training import checkpoints, epochs, events, messages, record, results, trackers
 from lim_jax.training import history as history_lib
@@ -55,6 +55,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path, profile_steps: int
     config_lib.check_start(config, dataset, workdir)
     in_background = platforms.of(local_devices).saves_in_background
     with (
+        compilation.released_afterwards(),
         workdir_lib.held(workdir, config),  # last: a mistake leaves no trace
         checkpoints.Checkpoints(workdir, tuple(config.tasks), in_background=in_background) as checkpointer,
     ):
