@@ -27,6 +27,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.num_epochs = 20
     config.learning_rate = 2e-3
     config.learning_rate_schedule = "cosine"
-    config.sparsity.strength = 5e-3
+    config.sparsity.strength = 4e-3
     config.sparsity.bias_corrected = False  # with which the strength was chosen, and what is expected was measured
     return config
