@@ -15,7 +15,7 @@ from lim_jax.training import loop
 @pytest.mark.parametrize(
     ("name", "variant", "strength"),
     [
-        ("rooms", "", 1e-3),
+        ("rooms", "", 2e-3),
         ("nyu", "", 1e-5),
         ("nyu", "dense", 0),
         ("nyu", "as_published", 1e-5),

@@ -139,4 +139,4 @@ def test_a_doubled_map_is_linear_between_its_cells(size):
     rows, columns = (np.minimum(np.arange(fine) / 2, -(-fine // 2) - 1) for fine in size)
     tall = np.stack([(x[:, int(y)] + x[:, int(np.ceil(y))]) / 2 for y in rows], axis=1)
     expected = np.stack([(tall[:, :, int(c)] + tall[:, :, int(np.ceil(c))]) / 2 for c in columns], axis=2)
-    np.testing.assert_allclose(layers.doubled(x, size), expected, rtol=1e-6)
+    np.testing.assert_allclose(layers.doubled(x, size), expected, atol=1e-6)
