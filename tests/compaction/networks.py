@@ -13,7 +13,7 @@ SIZE = (41, 57)
 
 
 def make_model(backbone: str, dtype: str = "float32", skip: bool = False) -> models.MultiTaskModel:
-    """Returns the narrowest network with that backbone, a DeepLabv3 head, with `skip` a DeepLabv3+ one, a classifier."""
+    """Returns the narrowest network with that backbone, DeepLabv3 and classifier; with `skip` DeepLabv3+, too."""
     heads = {
         "depth": models.head("deeplab", 1, channels=8, dtype=dtype),
         "smiling": models.head("classifier", 1, channels=16, dtype=dtype),
