@@ -14,7 +14,7 @@ import ml_collections
 
 from lim_jax import config as config_lib
 from lim_jax.config import checks, reading
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 from lim_jax.models import MultiTaskModel
 from lim_jax.prediction import predictor
 from lim_jax.tasks import Task
@@ -47,7 +47,7 @@ def train(config: ml_collections.ConfigDict | str, workdir: Path, **overrides: A
         try:
             chosen.update_from_flattened_dict({key: value})
         except TypeError as error:
-            raise UserError(f"config.{key} is {value!r}: {' '.join(str(error).split())}") from error
+            raise UserError(f"config.{key} is {value!r}: {one_line(error)}") from error
     return loop.train_and_evaluate(chosen, pathlib.Path(workdir))
 
 

@@ -21,7 +21,7 @@ from tensorflow_datasets.core import constants
 
 from lim_jax.data import augmentation
 from lim_jax.data.specs import Example, TargetSpec
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 
 VERSION = tfds.core.Version("2.0.0")  # of the encoding below, the same for all data sets
 METADATA_FILE = "metadata.json"  # what TFDS calls the file of `DatasetInfo.metadata`
@@ -47,7 +47,7 @@ class RecordSource:
                 for index in {0, len(self._records) - 1}:
                     self._records[index]  # a missing file or one that is cut short fails here, not in training
         except Exception as error:  # whatever TFDS makes of files that are not as it wrote them
-            raise UserError(_unreadable(directory, _reason(error))) from error
+            raise UserError(_unreadable(directory, one_line(error))) from error
         self._directory = os.fspath(directory)
         self._specs = dict(specs)
         self.noted: Noted = dict(read_metadata(directory).noted.get(split, {}))
@@ -67,7 +67,7 @@ class RecordSource:
         except IndexError:
             raise  # the end of an iteration
         except Exception as error:  # as when opening: the files may have been damaged since
-            raise UserError(_unreadable(self._directory, f"example {index}: {_reason(error)}")) from error
+            raise UserError(_unreadable(self._directory, f"example {index}: {one_line(error)}")) from error
         return {"image": record["image"], "targets": targets}
 
     def __repr__(self) -> str:  # grain's saved states and error messages hold it
@@ -145,10 +145,6 @@ class Padded:
 
     def __repr__(self) -> str:
         return f"Padded({self._source!r}, {self._size})"
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _unreadable(directory: os.PathLike[str] | str, why: str) -> str:
