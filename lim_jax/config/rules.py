@@ -120,12 +120,13 @@ def _scopes() -> Sequence[str]:
 
 
 def _are_class_weights(text: str) -> bool:
-    from lim_jax.tasks.segmentation import BALANCED, numbers
+    from lim_jax.tasks import class_weights
 
     try:
-        return text == BALANCED or bool(numbers(text)) or text == "none"
+        class_weights.parse(text)
     except ValueError:
         return False
+    return True
 
 
 _FLAG = Rule((bool,), lambda value: True, "True or False")

@@ -10,7 +10,7 @@ import numpy as np
 
 from lim_jax.tasks.base import ImageTask, Metric, Metrics, Sums
 from lim_jax.tasks.palette import INVALID_COLOR
-from lim_jax.tasks.sums import count, ratio
+from lim_jax.tasks.sums import count, ratio, root_mean
 
 _TILE = (230, 230, 230)
 _WRONG = 1.0  # deviations of the training set from which on a prediction counts as wrong in pictures
@@ -90,12 +90,11 @@ class NumberTask(ImageTask):
     def summarize(self, sums: Mapping[str, np.ndarray]) -> Metrics:
         """See the class docstring for what each metric is, `Task.summarize` for the contract."""
         number = float(sums["numbers"])
-        mean_square = ratio(sums["squared"], number)
         variance = float(sums["centred_squared"]) - float(sums["centred"]) ** 2 / max(number, 1.0)
         varies = variance > 1e-6 * max(float(sums["centred_squared"]), 1e-30)
         return {
             "mae": ratio(sums["absolute"], number),
-            "rmse": None if mean_square is None else mean_square**0.5,
+            "rmse": root_mean(sums["squared"], number),
             "r2": 1 - float(sums["squared"]) / variance if number and varies else None,
         }
 
