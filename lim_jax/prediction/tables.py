@@ -1,7 +1,5 @@
 """Predictions for machines: what each file of a picture means, and the answers to whole images as tables."""
 
-import csv
-import io
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -76,9 +74,5 @@ def row(tasks: Mapping[str, Task], where: Mapping[str, Any], prediction: Mapping
 
 def write(output: pathlib.Path, rows: Sequence[Row], name: str = "predictions") -> None:
     """Writes the rows as `<name>.csv` and `<name>.jsonl`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    whole_files.write_text(output / f"{name}.csv", text.getvalue())
+    whole_files.write_csv(output / f"{name}.csv", rows)
     whole_files.write_text(output / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

@@ -101,7 +101,7 @@ def _by_validation(
 
 def redraw(run: Run, standing: Standing) -> list[pathlib.Path]:
     """Draws the report of a run that goes on, with the network as it is, if it is time to; returns the files."""
-    every = run.config.get("report_every_epochs", 0)
+    every = run.config.report_every_epochs
     epoch = len(standing.history)
     if jax.process_index() > 0 or not every or epoch % every or epoch >= run.config.num_epochs:
         return []

@@ -77,6 +77,11 @@ def method_of(config: Config) -> balancing.Balancing:
     return balancing.create(config.loss_weighting, config.tasks, config.loss_weights)
 
 
+def step_key(config: Config, step: jax.Array) -> jax.Array:
+    """Returns the random key of a step, the same on all devices, given the number of steps before it."""
+    return jax.random.fold_in(jax.random.key(config.seed), step)
+
+
 def make_optimizer(
     config: Config,
     groups: Groups,
@@ -214,9 +219,5 @@ def create_train_state(
         opt_state=jax.jit(optimizer.init)(loss_weighting.join(variables["params"], log_variances)),
         active={task: jnp.ones((), bool) for task in tasks},
         balancing={} if method is None else method.init(len(tasks)),
-        average=jax.tree.map(jnp.copy, _variables(variables)) if averages else (),
+        average=jax.tree.map(jnp.copy, dict(variables)) if averages else (),
     )
-
-
-def _variables(variables: PyTree) -> dict[str, PyTree]:
-    return {name: variables[name] for name in ("params", "batch_stats")}
