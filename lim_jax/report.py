@@ -4,6 +4,7 @@ Writes to `DIR/report` (or `--output`) what training writes there at its end, cu
 what each class is taken for (`confusion_<task>.png`); and `worst_<task>.png`: the images with the largest loss.
 """
 
+import functools
 import logging
 import pathlib
 from collections.abc import Sequence
@@ -82,13 +83,8 @@ def _worst_figures(output: pathlib.Path, dataset: Any, config: Any, trained: Any
             continue
         batch, predictions = results.predicted_examples(dataset, "test", indices, trained)
         titles = [f"test image {index}\n{task} loss {values[index]:.3g}" for index in indices]
-        path = output / f"worst_{task}.png"
-        written.append(
-            report.write(
-                path,
-                lambda b=batch, p=predictions, t=titles: examples.prediction_panel(trained.network.tasks, b, p, t),
-            )
-        )
+        draw = functools.partial(examples.prediction_panel, trained.network.tasks, batch, predictions, titles)
+        written.append(report.write(output / f"worst_{task}.png", draw))
     return written
 
 

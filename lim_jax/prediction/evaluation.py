@@ -89,7 +89,7 @@ def baseline(
 
 
 def example_losses(trained: Trained, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
-    """Returns every example's own loss by task, float64, in the order of the batches; NaN where it has no label."""
+    """Returns every example's own loss by task, float32, in the order of the batches; NaN where it has no label."""
     network = trained.network.on(platforms.default())
 
     def losses(variables: PyTree, batch: Batch) -> PyTree:
