@@ -12,14 +12,13 @@ import PIL.Image
 import pytest
 
 from lim_jax import config as config_lib
-from lim_jax import network, predict
+from lim_jax import predict
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
 from lim_jax.figures import pictures
 from lim_jax.prediction import evaluation, image_files
 from lim_jax.prediction import predictor as prediction
-from lim_jax.training.checkpoints import save_network
-from tests.models import reference_weights
+from tests import untrained
 from tests.training.tiny import tiny_config
 
 pytestmark = pytest.mark.slow
@@ -36,18 +35,12 @@ SPECS = {
 
 @pytest.fixture(scope="module")
 def trained():
-    config = tiny_config("")
-    net = network.build(config_lib.checked(config), SPECS)
-    weights = reference_weights.variables(net.model, np.zeros((1, *SIZE, 3), np.float32))
-    return network.Trained(net, weights, step=1, epoch=1)
+    return untrained.make(config_lib.checked(tiny_config("")), SPECS)
 
 
 @pytest.fixture(scope="module")
 def workdir(trained, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("run")
-    save_network(directory, trained)
-    config_lib.save(config_lib.checked(tiny_config("")), directory)
-    return directory
+    return untrained.save(tmp_path_factory.mktemp("run"), config_lib.checked(tiny_config("")), trained)
 
 
 def photograph(height, width, seed=0):
