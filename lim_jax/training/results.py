@@ -23,6 +23,7 @@ from lim_jax.training.run import Run, Standing
 logger = logging.getLogger(__name__)
 
 PyTree = Any
+Predict = Callable[[np.ndarray], dict[str, np.ndarray]]  # uint8 images (N, H, W, 3) -> {task: predictions}
 _FILE = "results.json"
 _EXAMPLES_SHOWN = 4
 
@@ -136,7 +137,7 @@ def draw_report(
       details: `Task.details` on the test split, by task.
     """
     indices = pipeline.evenly_spaced(dataset.sources["test"], _EXAMPLES_SHOWN)
-    batch, predictions = predicted_examples(dataset, "test", indices, trained)
+    batch, predictions = predicted_examples(dataset, "test", indices, predict_of(trained, dataset))
     return report.write_report(
         directory,
         tasks=trained.network.tasks,
@@ -148,14 +149,19 @@ def draw_report(
     )
 
 
+def predict_of(trained: Trained, dataset: Dataset) -> Predict:
+    """Returns a function from images of the test split to what is predicted for them; compiled once per number."""
+    predict = evaluation.predictor(trained.network, dataset.sources["test"][0]["image"].shape[:2])
+    return lambda images: jax.device_get(predict(trained.variables, images))
+
+
 def predicted_examples(
-    dataset: Dataset, split: str, indices: Sequence[int], trained: Trained
+    dataset: Dataset, split: str, indices: Sequence[int], predict: Predict
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Returns examples of a split as one batch, and what is predicted for them."""
     examples = [dataset.sources[split][index] for index in indices]
     batch = jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
-    predict = evaluation.predictor(trained.network, batch["image"].shape[1:3])
-    return batch, jax.device_get(predict(trained.variables, batch["image"]))
+    return batch, predict(batch["image"])
 
 
 def _warn_of_useless_tasks(content: Mapping[str, Any], network: Network) -> None:
