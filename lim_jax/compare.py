@@ -9,8 +9,8 @@ several with other seeds. Together they are a column of their own, for which par
 per task add up.
 
 A RUN is a workdir that training finished, or a compact network that `evaluate` measured. Of a run without a validation
-split the mean of the last epochs is shown. Latencies are those of this
-machine, of all networks in turns, batch norm folded; `--nolatency` leaves them out.
+split the mean of the last epochs is shown. Latencies are those of this machine, of all networks in turns, batch norm
+folded; `--nolatency` leaves them out.
 """
 
 import dataclasses

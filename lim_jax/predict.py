@@ -14,7 +14,7 @@ folder is a workdir too. The output folder receives
     a.npz                         with --raw: an array per task, and under `<task>.<...>` what is needed to read it
     v_predictions.mp4             of a video `v`: frames with their predictions; .csv and .jsonl, a row each
 
-Of two images with the same stem the second one's results begin with `a_2`.
+Of two images, or videos, with the same stem the second one's results begin with `a_2`.
 """
 
 import logging

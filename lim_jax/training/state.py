@@ -1,7 +1,7 @@
 """The state of training, and how it begins: parameters, loss weights, batch statistics, optimizer, active heads.
 
-The optimizer is `lim_jax.sparsity.proximal_adam` behind
-`optax.inject_hyperparams`, so that learning rate and strength are data in the state, not compiled constants.
+The optimizer is Adam with `lim_jax.sparsity.proximal` after it, behind `optax.inject_hyperparams`, so that learning
+rate and strength are data in the state, not compiled constants.
 """
 
 import dataclasses
