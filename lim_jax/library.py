@@ -1,8 +1,10 @@
-"""What a program types instead of the verbs: train, open what was trained, predict.
+"""What a program types instead of the verbs:
 
-results = lim_jax.train("rooms", "runs/rooms", num_epochs=5)
-model, variables, tasks = lim_jax.load("runs/rooms")
-predictions = lim_jax.Predictor.from_workdir("runs/rooms")([image])
+    results = lim_jax.train("rooms", "runs/rooms", num_epochs=5)
+    model, variables, tasks = lim_jax.load("runs/rooms")
+    predictions = lim_jax.Predictor.from_workdir("runs/rooms")([image])
+
+It trains, opens what was trained, and predicts.
 """
 
 import os

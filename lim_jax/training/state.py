@@ -112,16 +112,10 @@ def make_optimizer(
         rate: Any = learning_rate if factor is None else functools.partial(_scaled, factor, learning_rate)
         inner = _adam(config, rate, coupled=as_published or config.weight_decay_form == "coupled")
         if not as_published:
-            if wanted.target > 0:
-                strength = sparsity.TargetSparsity(wanted.target, penalized, start)
-            elif wanted.target_macs > 0:
-                strength = sparsity.TargetSparsity(1 - wanted.target_macs, penalized, start, measure=removed_macs)
-            elif start > 0:
-                strength = functools.partial(_from_step, start, strength)
             inner = sparsity.proximal(
                 inner,
                 rate,
-                strength,
+                _strength(wanted, strength, start, penalized, removed_macs),
                 groups,
                 penalty=wanted.penalty if sparse else "none",
                 metric=wanted.metric,
@@ -137,6 +131,21 @@ def make_optimizer(
 
     strength = float(wanted.strength) if sparse else 0.0
     return optax.inject_hyperparams(build)(learning_rate=config.learning_rate, strength=strength)
+
+
+def _strength(
+    wanted: Config,
+    given: jax.Array,
+    start: int,
+    end: int,
+    removed_macs: Callable[[Mapping[str, jax.Array]], jax.Array] | None,
+) -> sparsity.TargetSparsity | optax.ScalarOrSchedule:
+    """Returns what gives the strength between two steps: what finds it where there is a target, or the one `given`."""
+    if wanted.target > 0:
+        return sparsity.TargetSparsity(wanted.target, end, start)
+    if wanted.target_macs > 0:
+        return sparsity.TargetSparsity(1 - wanted.target_macs, end, start, measure=removed_macs)
+    return functools.partial(_from_step, start, given) if start > 0 else given
 
 
 def _adam(config: Config, rate: optax.ScalarOrSchedule, *, coupled: bool) -> optax.GradientTransformation:
