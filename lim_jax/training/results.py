@@ -63,7 +63,7 @@ def measure(run: Run, standing: Standing, best: Trained) -> dict[str, Any]:
     return {
         "test": test,
         **({"test_details": details} if details else {}),
-        **_by_validation(run, standing, best, evaluate),
+        **_by_validation(run, standing, best, test, evaluate),
         "test_constant": _baseline(run, best.network),
         "sparsity": sparsity.sparsity_summary(params, run.groups, standing.shrinking.original).to_json(),
         "parameters": network_lib.num_parameters(params),
@@ -85,19 +85,31 @@ def _baseline(run: Run, network: Network) -> evaluation.Results:
 
 
 def _by_validation(
-    run: Run, standing: Standing, best: Trained, evaluate: Callable[[Trained, str], evaluation.Results]
+    run: Run,
+    standing: Standing,
+    best: Trained,
+    test: evaluation.Results,
+    evaluate: Callable[[Trained, str], evaluation.Results],
 ) -> dict[str, Any]:
-    """Returns the results that a validation split decides; without one, the mean of the last epochs' instead."""
+    """Returns the results that a validation split decides; without one, the mean of the last epochs' instead.
+
+    Args:
+      run: the run.
+      standing: at its end.
+      best: the best network.
+      test: its results on the test split.
+      evaluate: measures a network on a split.
+    """
     if history.evaluated_split(run.config) == "test":
         return {"validation": {}, "test_last_epochs": history.mean_of_last(standing.history)}
-
-    def of_task(task: str) -> Trained:
-        return checkpoints.load_network(run.workdir, task)
-
-    return {
-        "validation": evaluate(best, "validation"),
-        "test_best_per_task": {task: evaluate(of_task(task), "test")[task] for task in best.network.tasks},
-    }
+    by_step = {best.step: test}  # the best checkpoints of several tasks are often one
+    best_per_task = {}
+    for task in best.network.tasks:
+        trained = checkpoints.load_network(run.workdir, task)
+        if trained.step not in by_step:
+            by_step[trained.step] = evaluate(trained, "test")
+        best_per_task[task] = by_step[trained.step][task]
+    return {"validation": evaluate(best, "validation"), "test_best_per_task": best_per_task}
 
 
 def redraw(run: Run, standing: Standing) -> list[pathlib.Path]:
