@@ -5,7 +5,7 @@ at: that room may import JAX.
 """
 
 import dataclasses
-import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,7 +63,7 @@ def _whole(low: int, high: int | None = None) -> Rule:
 
 
 def _number(accepts: Callable[[float], bool], wanted: str) -> Rule:
-    return Rule(_NUMBER, lambda value: math.isfinite(value) and accepts(value), wanted)
+    return Rule(_NUMBER, lambda value: abs(value) <= sys.float_info.max and accepts(value), wanted)
 
 
 def _backbones() -> Sequence[str]:
