@@ -73,7 +73,6 @@ BAD_VALUES = [
     ("dataset.name", "kitti", "one of celebamask_hq"),
     ("dataset.name", "", "one of"),
     ("normals.loss", "angle", "one of cosine, l1"),
-    ("learning_rate", 10**400, "finite"),
     ("trackers", ("wandb", "wandb"), "some of wandb, mlflow"),
     ("dtype", "float16", "did you mean 'bfloat16'"),
     ("dtype", "bf16", "one of float32, bfloat16"),
