@@ -161,14 +161,14 @@ def draw_report(
     )
 
 
-def predict_of(trained: Trained, dataset: Dataset) -> Predict:
+def predict_of(trained: Trained, dataset: "Dataset") -> Predict:
     """Returns a function from images of the test split to what is predicted for them; compiled once per number."""
     predict = evaluation.predictor(trained.network, dataset.sources["test"][0]["image"].shape[:2])
     return lambda images: jax.device_get(predict(trained.variables, images))
 
 
 def predicted_examples(
-    dataset: Dataset, split: str, indices: Sequence[int], predict: Predict
+    dataset: "Dataset", split: str, indices: Sequence[int], predict: Predict
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Returns examples of a split as one batch, and what is predicted for them."""
     examples = [dataset.sources[split][index] for index in indices]
