@@ -73,6 +73,7 @@ BAD_VALUES = [
     ("dataset.name", "kitti", "one of celebamask_hq"),
     ("dataset.name", "", "one of"),
     ("normals.loss", "angle", "one of cosine, l1"),
+    ("trackers", ("wandb", "wandb"), "some of wandb, mlflow"),
     ("dtype", "float16", "did you mean 'bfloat16'"),
     ("dtype", "bf16", "one of float32, bfloat16"),
     ("matmul_precision", "fp32", "did you mean 'tf32'"),
