@@ -16,7 +16,7 @@ from lim_jax.network import Network
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import compilation, devices, platforms
 from lim_jax.sparsity.groups import Groups
-from lim_jax.training import initialization, task_gradients
+from lim_jax.training import history, initialization, task_gradients
 from lim_jax.training.checkpoints import Checkpoints
 from lim_jax.training.shrinking import Shrinking
 from lim_jax.training.state import TrainState, make_optimizer, sparse_groups
@@ -42,7 +42,7 @@ class Run:
 
     config: Config
     workdir: pathlib.Path
-    dataset: data.Dataset
+    dataset: "data.Dataset"
     local_devices: list[devices.Device]
     checkpointer: Checkpoints
     groups: Groups
@@ -53,7 +53,7 @@ class Run:
 def make_run(
     config: Config,
     workdir: pathlib.Path,
-    dataset: data.Dataset,
+    dataset: "data.Dataset",
     local_devices: list[devices.Device],
     checkpointer: Checkpoints,
 ) -> Run:
@@ -67,7 +67,7 @@ def make_run(
     return Run(config, workdir, dataset, local_devices, checkpointer, groups, iterator, steps_per_epoch)
 
 
-def _training_batches(config: Config, dataset: data.Dataset, keeping: list[devices.Device] | None) -> Any:
+def _training_batches(config: Config, dataset: "data.Dataset", keeping: list[devices.Device] | None) -> Any:
     """Returns the iterator over this process's training batches; `keeping`: the devices that keep the examples."""
     source, changes = dataset.sources["train"], augmentation.create(config.augmentation, dataset.specs)
     settings = {
@@ -139,7 +139,7 @@ def make_programs(
 ) -> Programs:
     """Returns the programs of a network, with a state shaped like `state`.
 
-    The training step starts being compiled if it `trains`.
+    The training step starts being compiled if it `trains`, and on platforms that have time for it the evaluation, too.
     """
     platform = platforms.of(run.local_devices)
     measure = _removed_macs(run, network, state) if run.config.sparsity.target_macs else None
@@ -150,6 +150,9 @@ def make_programs(
         changes = augmentation.create(run.config.augmentation, run.dataset.specs)
         example = pipeline.example_shapes(run.dataset.sources["train"], changes)
         train_step.compile_ahead(state, compilation.batch_shapes(example, run.config.batch_size))
+        if platform.compiles_evaluation_early:
+            example = run.dataset.sources[history.evaluated_split(run.config)][0]
+            evaluate.compile_ahead(state.evaluated, compilation.batch_shapes(example, run.config.batch_size))
     cosines = None
     if run.config.log_gradient_cosines:
         computed = network.on(platform)
