@@ -63,10 +63,15 @@ NOTHING_LEFT = "nothing is left of the backbone after epoch 2"
         ([(0.5, 10.0), (0.4, 100.0)], 0.0, [NOTHING_LEFT, "lower config.sparsity.strength (now 0.01)"]),
         ([(0.5, 10.0), (0.4, 100.0)], 0.99, [NOTHING_LEFT, "lower config.sparsity.target (now 0.99)"]),
         ([(0.5, 100.0), (0.4, 100.0)], 0.0, []),  # said once
+        ([(0.5, 71.0)], 0.0, ["71 % of the groups became zero", "a tenth of config.sparsity.strength (now 0.01)"]),
+        ([(0.5, 71.0)], 0.8, []),
+        ([(0.5, 41.0)], 0.0, []),  # `rooms` with its own strength
+        ([(0.5, 41.0), (0.5, 71.0)], 0.0, []),
     ],
 )
 def test_what_is_wrong_since_the_last_epoch(epochs, target, expected):
-    config = ml_collections.ConfigDict({"sparsity": {"strength": 0.01, "target": target, "target_macs": 0.0}})
+    sparsity = {"strength": 0.01, "target": target, "target_macs": 0.0}
+    config = ml_collections.ConfigDict({"sparsity": sparsity, "init_from": ""})
     warnings = messages.epoch_warnings(_history(*epochs), config)
     assert bool(warnings) == bool(expected)
     assert all(part in " ".join(warnings) for part in expected)
