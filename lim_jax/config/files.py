@@ -35,6 +35,7 @@ _FREE_TO_CHANGE = (
     "dataset.data_dir",
     "dataset.source_dir",
     "dataset.follow_links",
+    "dataset.cache",
     "dataset.num_threads",
     "dataset.prefetch_batches",
 )

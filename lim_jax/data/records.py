@@ -19,12 +19,12 @@ import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 from tensorflow_datasets.core import constants
 
+from lim_jax.data import augmentation, encoding
 from lim_jax.data.specs import Example, TargetSpec
 from lim_jax.errors import UserError, one_line
 
 VERSION = tfds.core.Version("2.0.0")  # of the encoding below, the same for all data sets
 METADATA_FILE = "metadata.json"  # what TFDS calls the file of `DatasetInfo.metadata`
-_NORMAL_SCALE = 32767
 
 Noted = dict[str, dict[str, dict[str, int]]]  # {"image" or task: {what: {"examples": n, "pixels": n}}}
 
@@ -142,22 +142,10 @@ def feature(spec: TargetSpec, image_size: tuple[int, int]) -> tfds.features.Feat
     target = spec.missing(image_size)
     if not target.shape:
         return tfds.features.Scalar(dtype=target.dtype.type)
-    # Normals: a hundredth of a degree at worst, and half the reading.
     dtype = np.int16 if spec.kind == "normals" else target.dtype.type
     return tfds.features.Tensor(shape=target.shape, dtype=dtype, encoding="bytes")
 
 
-def encode(example: Example, specs: Mapping[str, TargetSpec]) -> Example:
-    """Returns an example (see `specs`) as it is stored: normals as int16."""
-    targets = {
-        name: np.round(target * _NORMAL_SCALE).astype(np.int16) if specs[name].kind == "normals" else target
-        for name, target in example["targets"].items()
-    }
-    return {"image": example["image"], "targets": targets}
-
-
 def _decode(spec: TargetSpec, stored: Any) -> np.ndarray:
-    if spec.kind == "normals":
-        return np.multiply(stored, np.float32(1 / _NORMAL_SCALE), dtype=np.float32)
     missing = spec.missing((1, 1))
-    return stored if missing.shape else np.array(stored, missing.dtype)
+    return encoding.decode(spec, stored if missing.shape else np.array(stored, missing.dtype))

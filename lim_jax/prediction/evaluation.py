@@ -15,7 +15,7 @@ import numpy as np
 
 from lim_jax.config import Config
 from lim_jax.network import Network, Trained
-from lim_jax.runtime import devices, platforms
+from lim_jax.runtime import compilation, devices, platforms
 from lim_jax.tasks.base import Task
 
 if TYPE_CHECKING:  # predicting needs no data set
@@ -52,9 +52,13 @@ class Evaluator:
         self.network = network
         self._devices = local_devices
         computed = network.on(platforms.of(local_devices))
-        self._step = devices.data_parallel(
+        self._step: Any = devices.data_parallel(
             lambda variables, batch: _network_sums(computed, variables, batch), local_devices, 1
         )
+
+    def compile_ahead(self, variables: PyTree, batch: Batch) -> None:
+        """Starts compiling for variables and batches of these shapes; they, or anything with shapes and dtypes."""
+        (self._step,) = compilation.ahead("evaluation", (self._step, (variables, batch)))
 
     def __call__(self, variables: PyTree, batches: Iterable[Batch]) -> Results:
         """Returns `{task: {"loss": x, metric: x, ...}}`; None where nothing in the batches is labelled.

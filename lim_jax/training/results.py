@@ -4,7 +4,7 @@ import json
 import logging
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -12,13 +12,16 @@ import numpy as np
 from lim_jax import network as network_lib
 from lim_jax import sparsity
 from lim_jax.config import Config
-from lim_jax.data import Dataset, pipeline
+from lim_jax.data import pipeline
 from lim_jax.figures import report, tables
 from lim_jax.network import Network, Trained
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import whole_files
 from lim_jax.training import checkpoints, history, shrinking, state
 from lim_jax.training.run import Run, Standing
+
+if TYPE_CHECKING:  # importing it imports TFDS
+    from lim_jax.data import Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +135,7 @@ def layers(trained: Trained, config: Config, meta: Mapping[str, Any]) -> Mapping
 
 def draw_report(
     directory: pathlib.Path,
-    dataset: Dataset,
+    dataset: "Dataset",
     history: Sequence[Mapping[str, Any]],
     trained: Trained,
     layers: Mapping[str, Any],
