@@ -121,11 +121,8 @@ def compare(
 
 def read(workdir: pathlib.Path) -> Measured:
     """Returns what a workdir holds; raises `UserError` where there are no results."""
-    import jax
-    import numpy as np
-
-    from lim_jax import compaction, config, models, network
-    from lim_jax.runtime import platforms
+    from lim_jax import compaction, config, network
+    from lim_jax.prediction import costs
     from lim_jax.training import checkpoints
 
     settings = config.load(workdir)
@@ -133,10 +130,6 @@ def read(workdir: pathlib.Path) -> Measured:
     trained = checkpoints.load_network(workdir)
     size = settings.dataset.get("padded_size", ())
     size = size if any(size) else settings.dataset.image_size
-    model = models.with_implementation(trained.network.model, platforms.default().forms)
-    module, weights = compaction.fold_batch_norm(model, trained.variables)
-    params, images = jax.device_put((weights["params"], np.zeros((1, *size, 3), np.float32)))
-    apply = jax.jit(module.apply)
     return Measured(
         results,
         {
@@ -145,7 +138,7 @@ def read(workdir: pathlib.Path) -> Measured:
         },
         network.num_parameters(trained.variables["params"]),
         compaction.total(compaction.layer_costs(trained.network.model, size)).macs,
-        lambda: apply({"params": params}, images),
+        costs.call(trained.network.model, trained.variables, size),
     )
 
 

@@ -46,6 +46,13 @@ def read(text: str) -> ml_collections.ConfigDict:
     return config
 
 
+def default_workdir(config_flag: str) -> pathlib.Path:
+    """Returns `runs/<name>`, after the configuration's name, or its file's, and variant: `nyu_as_published`."""
+    path, _, variant = config_flag.partition(":")
+    parts = [pathlib.Path(path).stem, *(pathlib.Path(part).name for part in variant.split(":"))]
+    return pathlib.Path("runs") / "_".join(filter(None, parts))
+
+
 def _located(name: str) -> pathlib.Path:
     """Returns the file that is meant: a name of ours goes before a file of that name without an ending."""
     if name in names():
