@@ -99,6 +99,7 @@ def runs(tmp_path_factory):
     config.tasks = tuple(SPECS)
     config.dataset.image_size = (64, 64)
     config.model.width_multiplier = 0.05
+    config.model.head = "deeplabv3plus"
     config = ml_collections.FrozenConfigDict(config)  # no one data set has all these tasks
     dense = untrained.make(config, SPECS)
     dense = dataclasses.replace(dense, variables=_with_moderate_logits(dense.network, dense.variables))

@@ -197,6 +197,7 @@ RULES = {
     "model.backbone": _asked(_backbones),
     "model.dilations": _asked(_dilations),
     "model.pretrained": _TEXT,
+    "model.head": _one_of("deeplabv3", "deeplabv3plus"),  # older runs have none
     "model.width_multiplier": _POSITIVE,
     "model.head_channels": _whole(1),
     "model.dropout_rate": _SHARE,

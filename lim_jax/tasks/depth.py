@@ -54,7 +54,7 @@ class DepthTask(DenseTask):
     percentile], both over the image's valid pixels at full resolution. No metric here is in metres.
 
     Metrics:
-      mae: the paper's. Mean absolute error over the valid cells of the split, at 1/8 resolution.
+      mae: the paper's. Mean absolute error over the valid cells of the split, where the loss is.
       rmse: root of the mean squared error over the valid pixels of the split, at the image's resolution with
         upsampled predictions.
 

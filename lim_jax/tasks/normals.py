@@ -30,7 +30,7 @@ class NormalsTask(DenseTask):
     """1 - cosine between tanh(logits) and the normal, or another error; the length of the prediction does not matter.
 
     Metrics:
-      cosine_similarity: the paper's. Mean over the valid cells of the split, at 1/8 resolution.
+      cosine_similarity: the paper's. Mean over the valid cells of the split, where the loss is.
       angle_mean, angle_median: of the angle between prediction and target in degrees, over the valid pixels
         of the split, at the image's resolution with upsampled predictions; the median from bins of 0.005°.
       within_11.25, within_22.5, within_30: share of those pixels, a fraction of 1, whose angle is smaller.

@@ -25,11 +25,11 @@ class SegmentationTask(DenseTask):
     """Cross entropy with label smoothing; pixels labelled `IGNORE`, or with a class to be ignored, count nowhere.
 
     Metrics, all fractions of 1:
-      iou: the paper's. Per image Σ_c tp / Σ_c (tp + fp + fn) over the valid cells, at 1/8 resolution, then
+      iou: the paper's. Per image Σ_c tp / Σ_c (tp + fp + fn) over the valid cells, where the loss is, then
         the mean over the images that have valid cells.
       miou: tp / (tp + fp + fn) per class over the whole split, at the image's resolution with upsampled
         logits, then the mean over the classes that occur in the split's targets.
-      pixel_accuracy: share of the split's valid cells that are right, at 1/8 resolution: what the loss trains.
+      pixel_accuracy: share of the split's valid cells that are right, where the loss is.
       pixel_accuracy_full: share of its valid pixels, at the image's resolution with upsampled logits.
 
     Attributes:
