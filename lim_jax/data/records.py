@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 from tensorflow_datasets.core import constants
 
-from lim_jax.data import augmentation, encoding
+from lim_jax.data import encoding
 from lim_jax.data.specs import Example, TargetSpec
 from lim_jax.errors import UserError, one_line
 
