@@ -33,6 +33,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset.validation_share = 0.1  # nyu: of the training images; 0, of any data set: train on them, too
     config.dataset.split_sizes = (768, 128, 128)  # rooms only: images to render for train, validation, test
 
+    # Where training examples are kept once read: device | host | none; auto = device, or host of a CPU, if they fit.
+    config.dataset.cache = "auto"
     config.dataset.num_workers = 0  # processes that read training examples; 0 = threads of this one
     config.dataset.num_threads = 4  # threads that read, in each of them
     config.dataset.prefetch_batches = 4  # batches kept ready

@@ -69,6 +69,8 @@ class Task(abc.ABC):
       starts_at_constant: whether a new head's bias is the best constant prediction, because logits near 0, which all
         others start with, would be far from any target.
       is_continuous: whether predictions are numbers that may be averaged; indices of classes are not.
+      picture_meaning: what the numbers of `picture` are, for who reads the file of it.
+      stored_unit: what 1 is worth in a 16-bit image of predictions; None: they are no such numbers.
       prediction_meaning: what an exported file's predictions are.
       logits_meaning: what an exported file's logits are, and how predictions are made of them.
     """
@@ -79,6 +81,8 @@ class Task(abc.ABC):
     metric_info: ClassVar[Mapping[str, Metric]]
     starts_at_constant: ClassVar[bool] = False
     is_continuous: ClassVar[bool] = True
+    picture_meaning: ClassVar[str] = "colours"
+    stored_unit: ClassVar[float | None] = None
     prediction_meaning: ClassVar[str]
     logits_meaning: ClassVar[str]
 

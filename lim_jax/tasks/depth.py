@@ -69,6 +69,7 @@ class DepthTask(DenseTask):
         "mae": Metric("MAE", "relative depth", False),
         "rmse": Metric("RMSE", "relative depth", False),
     }
+    stored_unit: ClassVar[float | None] = 1 / 65535
     prediction_meaning: ClassVar[str] = "depth of each pixel as a share of the image's largest; not metres"
     logits_meaning: ClassVar[str] = "logits; the sigmoid, upsampled, is the depth as a share of the image's largest"
 

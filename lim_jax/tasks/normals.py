@@ -48,6 +48,7 @@ class NormalsTask(DenseTask):
         "within_22.5": Metric("within 22.5°", "fraction", True),
         "within_30": Metric("within 30°", "fraction", True),
     }
+    picture_meaning: ClassVar[str] = "uint8; v / 127.5 - 1 is a component"
     prediction_meaning: ClassVar[str] = "unit vector per pixel, in the camera's frame: x right, y into the scene, z up"
     logits_meaning: ClassVar[str] = (
         "logits of x right, y into the scene, z up; the tanh, upsampled, over its length is the unit vector"

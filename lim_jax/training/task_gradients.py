@@ -17,7 +17,7 @@ from lim_jax.config import Config
 from lim_jax.network import Network
 from lim_jax.runtime import devices
 from lim_jax.sparsity import groups as groups_lib
-from lim_jax.training.state import TrainState
+from lim_jax.training.state import TrainState, step_key
 
 PyTree = Any
 Batch = Mapping[str, Any]
@@ -101,7 +101,7 @@ def group_cosines(
 ) -> jax.Array:
     """Returns the cosines between the tasks' gradients on the backbone's groups that are not zero, float32 (K, K)."""
     axis = devices.reduction_axis()
-    found = separate(state, batch, network, config, jax.random.fold_in(jax.random.key(config.seed), state.step))
+    found = separate(state, batch, network, config, step_key(config, state.step))
     of_tasks = devices.mean(jax.vmap(found.pull_back)(found.features), axis)
     kept = []
     leaves, gradients = jax.tree.leaves(state.params), groups_lib.leaves_by_path({"backbone": of_tasks})
