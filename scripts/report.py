@@ -24,7 +24,7 @@ from lim_jax.runtime import whole_files
 
 FILE = "report.html"
 _CAPTIONS = {
-    "performance": "Metrics on the test split over the strength; dashed: dense. Bars: one standard deviation.",
+    "performance": "Metrics on the test split; dashed: dense. Bars: one standard deviation.",
     "sparsity": "Zero groups and parameters of the backbone. Bars: one standard deviation.",
     "epochs": "Zero groups over the epochs, one run each.",
     "latency": "Latency of the backbone for one image, one run each, on the machine that made this page.",

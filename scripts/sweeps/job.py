@@ -63,7 +63,7 @@ class TrainingJob:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_ignore_submitit_signal,
+                preexec_fn=_set_signals,
             )
         with self._process:
             code = self._wait(path)
@@ -101,8 +101,6 @@ class TrainingJob:
                 return self._process.wait(records.TOUCH_SECONDS)
             except subprocess.TimeoutExpired:
                 os.utime(path)
-            except KeyboardInterrupt:  # the run got it, too, and saves
-                continue
 
     def _begun(self, seconds: float) -> dict[str, Any]:
         return {
@@ -146,6 +144,10 @@ def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _ignore_submitit_signal() -> None:
-    """Slurm may send submitit's signal to all processes of a job; a run answers SIGUSR1, which this one sends."""
+def _set_signals() -> None:
+    """Lets the run be interrupted by Ctrl-C, which its job ignores, but not by submitit's signal.
+
+    Slurm may send that to all processes of a job; a run answers SIGUSR1, which its job sends it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,7 +96,14 @@ def to_slurm(sweep: Sweep, runs: Sequence[Run], resources: Resources) -> list[st
 def _started(sweep: Sweep, run: Run, gpus: int, place: int) -> Any:
     executor = _executor(sweep.root, "local")
     executor.update_parameters(timeout_min=_NO_LIMIT_MINUTES)
-    return executor.submit(_job(sweep, run, {_GPUS: visible_gpus(gpus, place)}))
+    job = _job(sweep, run, {_GPUS: visible_gpus(gpus, place)})
+    before = signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # of Ctrl-C, submitit's processes wait until the run has saved
+    try:
+        return executor.submit(job)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def visible_gpus(gpus: int, place: int) -> str | None:

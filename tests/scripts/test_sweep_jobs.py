@@ -5,7 +5,9 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 
@@ -126,6 +128,46 @@ def test_runs_of_this_machine(tmp_path, monkeypatch):
     assert kinds == {"good": DONE, "bad": FAILED, "later": DONE}
     assert not submission.to_do(one, retry=False)
     assert [each.name for each in submission.to_do(one, retry=True)] == ["bad"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_lets_runs_save(tmp_path):
+    pytest.importorskip("submitit")
+    saves = """
+        import signal, sys, time
+        def save(*_):
+            time.sleep(1.5)
+            sys.exit("saved")
+        signal.signal(signal.SIGINT, save)
+        print("up", flush=True)
+        time.sleep(60)
+    """
+    script = f"""
+        import pathlib, sys
+        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "scripts")!r}]
+        from sweeps import command, submission
+        from tests.scripts import test_sweep_jobs as here
+        one = here.sweep(pathlib.Path({str(tmp_path)!r}), one={textwrap.dedent(saves)!r})
+        resources = submission.Resources(1, 0, 1, 1, {{}})
+        command.run(lambda: submission.on_this_machine(one, list(one.runs.values()), resources, lambda: None))
+    """
+    group = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = records.record_path(tmp_path, "one").with_suffix(".log")
+    while records.last_line(log) != "up" and group.poll() is None:
+        time.sleep(0.05)
+    os.killpg(group.pid, signal.SIGINT)
+    assert group.communicate()[1] == "interrupted: the same command goes on\n" and group.returncode == 130
+    while records.state(tmp_path, "one").kind == RUNNING:
+        time.sleep(0.05)
+    assert records.record(tmp_path, "one")["last_line"] == "saved", (
+        "the run had its time, and its job has waited for it"
+    )
 
 
 def test_each_run_of_this_machine_has_gpus_of_its_own(monkeypatch, tmp_path):
