@@ -181,7 +181,7 @@ RULES = {
     "dataset.padded_size": _size("--config.dataset.padded_size=448,576"),
     "dataset.scored_size": _size("--config.dataset.scored_size=480,640"),
     "dataset.classes": Rule((int,), lambda value: value in (0, 13, 40), "13 or 40, or 0 for as many as there are"),
-    "dataset.cache": _one_of("auto", "device", "host", "none"),  # older runs have none
+    "dataset.cache": _one_of("auto", "device", "host", "none"),
     "dataset.num_workers": _whole(0, _MOST_PROCESSES),
     "dataset.num_threads": _whole(1, _MOST_PROCESSES),
     "dataset.prefetch_batches": _whole(1, _MOST_BATCHES),
@@ -197,7 +197,7 @@ RULES = {
     "model.backbone": _asked(_backbones),
     "model.dilations": _asked(_dilations),
     "model.pretrained": _TEXT,
-    "model.head": _one_of("deeplabv3", "deeplabv3plus"),  # older runs have none
+    "model.head": _one_of("deeplabv3", "deeplabv3plus"),
     "model.width_multiplier": _POSITIVE,
     "model.head_channels": _whole(1),
     "model.dropout_rate": _SHARE,
