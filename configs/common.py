@@ -33,6 +33,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset.validation_share = 0.1  # nyu: of the training images; 0, of any data set: train on them, too
     config.dataset.split_sizes = (768, 128, 128)  # rooms only: images to render for train, validation, test
 
+    # Where training examples are kept once read: device | host | none; auto = device, or host of a CPU, if they fit.
+    config.dataset.cache = "auto"
     config.dataset.num_workers = 0  # processes that read training examples; 0 = threads of this one
     config.dataset.num_threads = 4  # threads that read, in each of them
     config.dataset.prefetch_batches = 4  # batches kept ready
@@ -55,6 +57,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.pretrained = ""  # of the backbone: a .safetensors or .pth file, or hf:REPO; empty = none
     config.model.dilations = "auto"  # paper | torchvision; auto = paper for the d ones that are not pretrained
     config.model.width_multiplier = 1.0  # of the backbone
+    config.model.head = "deeplabv3"  # of dense tasks: deeplabv3 | deeplabv3plus, which also reads the first stage
     config.model.head_channels = 256  # of the DeepLab heads
     config.model.dropout_rate = 0.3  # of the DeepLab heads; the classifier head has its own 0.6 and 0.4
     config.dtype = "float32"  # of the computation, float32 | bfloat16; parameters stay float32

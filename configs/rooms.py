@@ -2,9 +2,9 @@
 
 Run it with `python -m lim_jax.main --config=rooms`.
 
-Expected, seed 0, in 3 to 4 minutes on two CPU cores: IoU 0.69, relative depth MAE 0.084, cosine similarity 0.89 on the
-test split (the best constant prediction: 0.27, 0.142, 0.54) with 66 % of the groups zero. Sums in another order, as on
-other hardware, change the pattern of zeros and the second digit.
+Expected, seed 0: IoU 0.73 at a quarter of the resolution, mIoU 0.30, relative depth MAE 0.066, cosine similarity 0.92
+on the test split with 53 % of the groups zero. Sums in another order, as on other hardware, change the pattern of zeros
+and the second digit.
 """
 
 import ml_collections
@@ -21,10 +21,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.dataset.image_size = (64, 64)
     config.model.backbone = "resnet18d"
     config.model.width_multiplier = 0.25
+    config.model.head = "deeplabv3plus"
     config.model.head_channels = 32
     config.batch_size = 16
-    config.num_epochs = 25
-    config.learning_rate = 1e-3
-    config.sparsity.strength = 1e-3
+    config.num_epochs = 20
+    config.learning_rate = 2e-3
+    config.learning_rate_schedule = "cosine"
+    config.sparsity.strength = 2e-3
     config.sparsity.bias_corrected = False  # with which the strength was chosen, and what is expected was measured
     return config

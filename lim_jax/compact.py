@@ -75,10 +75,10 @@ def compact_run(
     from lim_jax import compaction, config, data
     from lim_jax.figures import report
     from lim_jax.training import checkpoints
-    from lim_jax.training.workdir import safe_config, with_records
+    from lim_jax.training.workdir import open_trained, with_records
 
-    settings = with_records(safe_config(workdir), data_dir)
-    dense = checkpoints.load_network(workdir)
+    settings, dense = open_trained(workdir)
+    settings = with_records(settings, data_dir)
     dataset = data.load(settings.dataset, tuple(dense.network.tasks))
     compacted = compaction.compact(dense.network.model, dense.variables, round_to)
     _make_room(output, workdir)

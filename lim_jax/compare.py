@@ -9,8 +9,8 @@ several with other seeds. Together they are a column of their own, for which par
 per task add up.
 
 A RUN is a workdir that training finished, or a compact network that `evaluate` measured. Of a run without a validation
-split the mean of the last epochs is shown. Latencies are those of this
-machine, of all networks in turns, batch norm folded; `--nolatency` leaves them out.
+split the mean of the last epochs is shown. Latencies are those of this machine, of all networks in turns, batch norm
+folded; `--nolatency` leaves them out.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from typing import Any
 
 from absl import flags
 
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 from lim_jax.runtime import cli
 
 logger = logging.getLogger("lim_jax.compare")  # as a verb, its __name__ is "__main__"
@@ -195,8 +195,8 @@ def _results(workdir: pathlib.Path) -> dict[str, dict[str, float | None]]:
             try:
                 return {task: dict(metrics) for task, metrics in test_of(json.loads(path.read_text())).items()}
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                why = " ".join(str(error).split())
-                raise UserError(f"{path} is damaged ({why}): copy it again, or evaluate that run again") from error
+                why = f"{path} is damaged ({one_line(error)})"
+                raise UserError(f"{why}: copy it again, or evaluate that run again") from error
     raise UserError(
         f"{workdir} holds no results: let its training finish, or run lim-jax evaluate --workdir={workdir} first"
     )

@@ -16,6 +16,7 @@ and for a GPU, whose time is short: many runs in a row with one wait at the end,
     python scripts/benchmark.py step|inference|optimizer --steps=20 [--contenders=lim_jax,torch_modern,flax] [--profile]
     python scripts/benchmark.py start        [--starts=2] --cache=DIR
     python scripts/benchmark.py compact      --steps=20 [--zero_groups=0.7] [--batch_size=1,16] [--round_to=1,8,16] ...
+    python scripts/benchmark.py epoch        [--images=795] [--epochs=3] [--place=device,host] ...
     python scripts/benchmark.py convolutions [--steps=20] [--dtype=bfloat16,float32]
     python scripts/benchmark.py gpu_table    [--output=DIR] [--torch-reference=DIR] [--tiny]
     python scripts/benchmark.py markdown     FILE
@@ -47,6 +48,9 @@ it, where torch is installed. Each contender has a process of its own; they take
 
 `start` is a process from its start to the first training step on a random batch, without a data set.
 
+`epoch` trains on random images in memory with the loop of lim_jax.main, and prints what an epoch takes and which share
+of it is not training steps.
+
 `convolutions` is a table of the forms of a convolution, per shape.
 
 `gpu_table` measures all of it that has a goal on a GPU, the most important first, and ends with Markdown; `markdown`
@@ -58,7 +62,7 @@ import functools
 import importlib
 from collections.abc import Callable
 
-from benchmarks import comparison, in_a_row
+from benchmarks import comparison, epoch, in_a_row
 from benchmarks.job import add_sizes, job_from
 
 
@@ -135,6 +139,9 @@ def _add_gpu_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--starts", type=int, default=2)
     in_a_row.add_limits(made)
     made.set_defaults(run=in_a_row.start)
+    made = command("epoch", "what of an epoch is not training steps")
+    add_sizes(made, batch_size=16, image_size=256)
+    epoch.add_options(made)
     made = command("convolutions", "the forms of a convolution")
     made.add_argument("--batch_size", type=int, default=16)
     made.add_argument("--image_size", type=int, default=256)

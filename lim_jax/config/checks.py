@@ -165,6 +165,16 @@ def _scored_in_two_ways(config: Config) -> list[str]:
     return found
 
 
+def _kept_in_no_process(config: Config) -> list[str]:
+    dataset = config.dataset
+    if not dataset.num_workers or dataset.cache in ("auto", "none"):
+        return []
+    return [
+        f"config.dataset.cache={dataset.cache!r} is for threads, and config.dataset.num_workers={dataset.num_workers} "
+        "for processes, which share no memory: set num_workers to 0, or cache to 'none'"
+    ]
+
+
 def _scaled_in_two_ways(config: Config) -> list[str]:
     changes = config.augmentation
     if changes.scales and (changes.min_scale, changes.max_scale) != (1, 1):
@@ -312,6 +322,7 @@ _CONTRADICTIONS: dict[tuple[str, ...], Callable[[Config], list[str]]] = {
         "dataset.image_size",
         "loss_resolution",
     ): _scored_in_two_ways,
+    ("dataset.cache", "dataset.num_workers"): _kept_in_no_process,
     ("augmentation.scales", "augmentation.min_scale", "augmentation.max_scale"): _scaled_in_two_ways,
     ("init_from", "model.pretrained"): _two_beginnings,
     (

@@ -29,10 +29,12 @@ def check_resources(config: Config, devices: Sequence[Any]) -> None:
     """
     import jax
 
+    from lim_jax.runtime.devices import memory_of
+
     _refuse_too_many_rooms(config)
     share = max(config.batch_size // (len(devices) * jax.process_count()), 1)
     state, activations = memory(config, share)
-    available = _memory_of(devices[0])
+    available = memory_of(devices[0])
     if state + activations <= available:
         return
     if state > activations:
@@ -112,12 +114,6 @@ def _head(name: str, features: int, channels: int) -> int:
     if name == "classifier":
         return 9 * features * (channels // 4)
     return 29 * features * channels + 14 * channels**2
-
-
-def _memory_of(device: Any) -> int:
-    """Returns the bytes of memory that a device has; those of the whole machine where it does not say."""
-    limit = (device.memory_stats() or {}).get("bytes_limit")
-    return limit or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _refuse_too_many_rooms(config: Config) -> None:

@@ -14,18 +14,18 @@
 * Photometric distortion: brightness, contrast, saturation and hue, each in every second image, as SSD's authors
   (Liu et al. 2016) and the field's libraries do it.
 
-Targets are taken from the nearest pixel, so that no label, depth or normal is made up between two surfaces.
+Targets are taken from the nearest pixel, so that no label, depth or normal is made up between two surfaces. What is
+done to them is written for arrays of NumPy and of JAX alike, and gives the same bits of both.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import grain
 import numpy as np
 
-from lim_jax.data import transforms
 from lim_jax.data.specs import IGNORE, Example, TargetSpec
 
 PADDING = (124, 116, 104)  # what the network's input is 0 for: the mean of ImageNet
@@ -67,41 +67,92 @@ class Augmentation(grain.transforms.RandomMap):
     @property
     def is_needed(self) -> bool:
         """Whether it changes anything."""
-        return self.horizontal_flip or self._crops or self.color_jitter > 0 or self.photometric_distortion
+        return self.horizontal_flip or self.crops or self.recolors
+
+    @property
+    def crops(self) -> bool:
+        """Whether it scales or crops."""
+        return self.max_scale > 1 or self.min_scale < 1 or bool(self.scales) or any(self.crop_size)
+
+    @property
+    def recolors(self) -> bool:
+        """Whether it changes colours."""
+        return self.color_jitter > 0 or self.photometric_distortion
 
     def random_map(self, element: Example, rng: np.random.Generator) -> Example:
         """Returns the example, changed."""
-        if self.horizontal_flip and rng.random() < 0.5:
-            element = flip(element, self.specs)
-        if self._crops:
-            element = self._cropped(element, rng)
-        if self.color_jitter > 0:
-            factors = rng.uniform(1 - self.color_jitter, 1 + self.color_jitter, 3)
-            element = {**element, "image": jitter(element["image"], *factors)}
-        if self.photometric_distortion:
-            element = {**element, "image": distort(element["image"], rng)}
-        return element
+        size = element["image"].shape[:2]
+        labels = [element["targets"][name] for name in self.looked_at]
+        element = self.placed(element, self.place(size, labels, rng))
+        return {**element, "image": self.recolored(element["image"], rng)}
 
     @property
-    def _crops(self) -> bool:
-        return self.max_scale > 1 or self.min_scale < 1 or bool(self.scales) or any(self.crop_size)
+    def looked_at(self) -> list[str]:
+        """The targets by which a place is chosen."""
+        return [name for name, spec in self.specs.items() if spec.kind == "segmentation" and self.max_class_share < 1]
 
-    def _cropped(self, element: Example, rng: np.random.Generator) -> Example:
+    def place(self, image_size: tuple[int, int], labels: Sequence[np.ndarray], rng: np.random.Generator) -> "Place":
+        """Draws where an example is seen.
+
+        Args:
+          image_size: (height, width) of the example.
+          labels: its targets that are `looked_at`.
+          rng: the generator.
+        """
+        flipped = self.horizontal_flip and rng.random() < 0.5
+        if not self.crops:
+            return Place(flipped, image_size)
         scale = float(rng.choice(self.scales)) if self.scales else rng.uniform(self.min_scale, self.max_scale)
-        image_size = np.array(element["image"].shape[:2])
-        size = self.crop_size if any(self.crop_size) else element["image"].shape[:2]
-        free = image_size - np.array(size) / scale  # negative where there will be padding
+        size = self.crop_size if any(self.crop_size) else image_size
+        free = np.array(image_size) - np.array(size) / scale  # negative where there will be padding
+        place = Place(flipped, size, scale)
         for _ in range(_TRIES):
             # Padding is of whole pixels, so that nothing else is blurred by it.
             top, left = np.where(free > 0, rng.uniform(0, 1, 2) * free, -np.floor(-free * scale / 2) / scale)
-            labels = [
-                _window(target, *_sources(image_size, size, scale, top, left), IGNORE)
-                for name, target in element["targets"].items()
-                if self.specs[name].kind == "segmentation" and self.max_class_share < 1
-            ]
-            if all(largest_share(each) <= self.max_class_share for each in labels):
+            place = place._replace(top=top, left=left)
+            rows, columns = place.sources(image_size)
+            windows = (_window(each[:, ::-1] if flipped else each, rows, columns, IGNORE) for each in labels)
+            if all(largest_share(window) <= self.max_class_share for window in windows):
                 break
-        return zoom(element, self.specs, scale, top, left, self.zoomed_depth, size)
+        return place
+
+    def placed(self, element: Example, place: "Place") -> Example:
+        """Returns an example as it is seen from there, its colours as they were."""
+        if place.flipped:
+            element = flip(element, self.specs)
+        if self.crops:
+            element = zoom(element, self.specs, place.scale, place.top, place.left, self.zoomed_depth, place.size)
+        return element
+
+    def recolored(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Returns a uint8 image in other colours, if that is wanted; `rng` has drawn the place before."""
+        if self.color_jitter > 0:
+            image = jitter(image, *rng.uniform(1 - self.color_jitter, 1 + self.color_jitter, 3))
+        return distort(image, rng) if self.photometric_distortion else image
+
+
+class Place(NamedTuple):
+    """Where an example is seen; see `zoom` for all but the first.
+
+    Attributes:
+      flipped: whether its mirror image is.
+      size: (height, width) of the result.
+      scale, top, left: of the window.
+    """
+
+    flipped: bool
+    size: tuple[int, int]
+    scale: float = 1.0
+    top: float = 0.0
+    left: float = 0.0
+
+    def sources(self, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns from which row and which column of the (mirror) image each of its own come; -1: from outside."""
+        found = []
+        for start, pixels, there in zip((self.top, self.left), self.size, image_size, strict=True):
+            positions = np.floor(start + (np.arange(pixels) + 0.5) / self.scale).astype(np.int64)
+            found.append(np.where((positions >= 0) & (positions < there), positions, -1))
+        return found[0], found[1]
 
 
 def create(config: Any, specs: Mapping[str, TargetSpec]) -> Augmentation | None:
@@ -122,15 +173,15 @@ def largest_share(labels: np.ndarray) -> float:
 
 
 def flip(example: Example, specs: Mapping[str, TargetSpec]) -> Example:
-    """Mirrors an example, left to right."""
+    """Mirrors an example of NumPy or JAX arrays, left to right."""
     targets = {}
     for name, target in example["targets"].items():
         if np.ndim(target):
-            target = np.ascontiguousarray(target[:, ::-1])
+            target = target[:, ::-1]
         if specs[name].kind == "normals":
             target = target * np.array([-1, 1, 1], np.float32)
         targets[name] = target
-    return {"image": np.ascontiguousarray(example["image"][:, ::-1]), "targets": targets}
+    return {"image": example["image"][:, ::-1], "targets": targets}
 
 
 def zoom(
@@ -153,21 +204,12 @@ def zoom(
       size: (height, width) of the result, (H, W) by default; the window is of size / scale pixels.
     """
     height, width = size or example["image"].shape[:2]
-    rows, columns = _sources(example["image"].shape[:2], (height, width), scale, top, left)
-    targets = {}
-    for name, target in example["targets"].items():
-        kind = specs[name].kind
-        if np.ndim(target):
-            target = _window(target, rows, columns, IGNORE if kind == "segmentation" else 0)
-        if zoomed_depth != "keep" and kind == "depth":
-            target = target / np.float32(scale)
-        elif zoomed_depth == "divide" and kind == "normals":
-            target = transforms.normalized(target * np.array([1, scale, 1], np.float32))
-        targets[name] = target
+    rows, columns = Place(False, (height, width), scale, top, left).sources(example["image"].shape[:2])
+    targets = zoomed_targets(example["targets"], specs, rows, columns, np.float32(scale), zoomed_depth)
     offsets = [start + 0.5 / scale - 0.5 for start in (left, top)]
     matrix = np.array([[1 / scale, 0, offsets[0]], [0, 1 / scale, offsets[1]]])
     image = cv2.warpAffine(
-        example["image"],
+        np.ascontiguousarray(example["image"]),
         matrix,
         (width, height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -178,28 +220,56 @@ def zoom(
     return {"image": image, "targets": targets}
 
 
+def zoomed_targets(
+    targets: Mapping[str, Any], specs: Mapping[str, TargetSpec], rows: Any, columns: Any, scale: Any, zoomed_depth: str
+) -> dict[str, Any]:
+    """Returns what `zoom` makes of targets, arrays of NumPy or (where JAX has float64) of JAX.
+
+    Args:
+      targets: of an example.
+      specs: the targets by name.
+      rows, columns: where those of the window come from (`Place.sources`).
+      scale: float32.
+      zoomed_depth: as of `zoom`.
+    """
+    zoomed = {}
+    for name, target in targets.items():
+        kind = specs[name].kind
+        if np.ndim(target):
+            target = _window(target, rows, columns, IGNORE if kind == "segmentation" else 0)
+        # In float64, since a GPU's division of float32 is not exact.
+        if zoomed_depth != "keep" and kind == "depth":
+            target = (target.astype(np.float64) / scale).astype(np.float32)
+        elif zoomed_depth == "divide" and kind == "normals":
+            target = _of_unit_length(
+                target * (scale * np.array([0, 1, 0], np.float32) + np.array([1, 0, 1], np.float32))
+            )
+        zoomed[name] = target
+    return zoomed
+
+
 def pad(example: Example, specs: Mapping[str, TargetSpec], size: tuple[int, int]) -> Example:
     """Puts an example into the middle of one of `size` = (height, width), at least its own; see `zoom`."""
     top, left = (-((wanted - has) // 2) for wanted, has in zip(size, example["image"].shape[:2], strict=True))
     return zoom(example, specs, 1.0, top, left, "keep", size)
 
 
-def _sources(
-    image_size: Any, size: tuple[int, int], scale: float, top: float, left: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns from which row and which column of the image those of a window come; -1: from outside."""
-    found = []
-    for start, pixels, there in zip((top, left), size, image_size, strict=True):
-        positions = np.floor(start + (np.arange(pixels) + 0.5) / scale).astype(np.int64)
-        found.append(np.where((positions >= 0) & (positions < there), positions, -1))
-    return found[0], found[1]
+def _window(target: Any, rows: Any, columns: Any, padding: int) -> Any:
+    outside = (rows < 0)[:, None] | (columns < 0)
+    outside = outside.reshape(*outside.shape, *(1,) * (target.ndim - 2))
+    return target.__array_namespace__().where(outside, padding, target[rows[:, None], columns])
 
 
-def _window(target: np.ndarray, rows: np.ndarray, columns: np.ndarray, padding: int) -> np.ndarray:
-    window = target[rows[:, None], columns]
-    window[rows < 0] = padding
-    window[:, columns < 0] = padding
-    return window
+def _of_unit_length(normals: Any) -> Any:
+    """Returns float32 normals (..., 3) as float32 of length 1, zeros left zero: the same bits on any machine.
+
+    Squares of float32 are exact in float64, so it does not matter whether they are multiplied and added in one go.
+    """
+    exact = normals.astype(np.float64)
+    x, y, z = exact[..., 0], exact[..., 1], exact[..., 2]
+    arrays = exact.__array_namespace__()
+    length = arrays.sqrt(x * x + y * y + z * z)
+    return (exact / arrays.where(length == 0, 1, length)[..., None]).astype(np.float32)
 
 
 def jitter(image: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from lim_jax.data import records
+from lim_jax.data import encoding, records
 from lim_jax.data.problems import Problems
 from lim_jax.data.sources.fingerprints import Fingerprint
 from lim_jax.data.specs import Example, TargetSpec
@@ -54,7 +54,7 @@ class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         noted: records.Noted = {}
         for index, example in enumerate(examples):
             _add_noted(noted, example.get("noted", {}))
-            yield index, records.encode(example, self.specs)
+            yield index, encoding.encode(example, self.specs)
             now = time.monotonic()
             if now - reported > PROGRESS_SECONDS:
                 reported = now

@@ -5,15 +5,17 @@ training. Both see the targets as training does, so they also find mistakes of o
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lim_jax.data import pipeline
-from lim_jax.data.datasets import Dataset
 from lim_jax.data.pipeline import Source
 from lim_jax.data.sources import files
 from lim_jax.data.specs import IGNORE, TargetSpec
+
+if TYPE_CHECKING:  # importing it imports TFDS
+    from lim_jax.data.datasets import Dataset
 
 LOOKED_AT = 256  # examples of a split that training looks at for its warnings
 _METRES = 60.0  # a median depth beyond this is hardly a scene in metres
@@ -203,7 +205,7 @@ _KINDS = {
 _ANY_KIND = _Kind(_measure_any, _summarize_nothing)  # of those that are not in `_KINDS`, only labels are counted
 
 
-def training_warnings(dataset: Dataset) -> list[str]:
+def training_warnings(dataset: "Dataset") -> list[str]:
     """Returns `warnings` from a look at some examples of each split: what is said before training starts."""
     return warnings({s: describe(source, dataset.specs, LOOKED_AT) for s, source in dataset.sources.items()})
 

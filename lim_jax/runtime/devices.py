@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from lim_jax.errors import UserError
+from lim_jax.runtime import memory
 
 AXIS = "batch"
 
@@ -37,6 +38,12 @@ def chosen(num_devices: int, batch_size: int) -> list[Device]:
             f"choose a multiple of {total}, or set config.num_devices"
         )
     return devices
+
+
+def memory_of(device: Device) -> int:
+    """Returns the bytes of memory that a device has; those of the whole machine where it does not say."""
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    return limit or memory.of_machine()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +114,20 @@ def data_parallel(
     return DataParallelFunction(mapped, len(local_devices))
 
 
+def sharing(function: Callable[..., Any], local_devices: Sequence[Device]) -> Any:
+    """Returns jitted `function(replicated, batch)` whose result is a batch, too: each device has its share of both.
+
+    Args:
+      function: of a device's share of the batch; it reduces nothing.
+      local_devices: of this process.
+    """
+    mesh, split_up = _mesh(local_devices), jax.sharding.PartitionSpec(AXIS)
+    shares = jax.sharding.NamedSharding(mesh, split_up)
+    specs = (jax.sharding.PartitionSpec(), split_up)
+    mapped = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=split_up)
+    return jax.jit(mapped, in_shardings=(_on_all(local_devices), shares), out_shardings=shares)
+
+
 def replicated(
     function: Callable[..., Any], local_devices: Sequence[Device], *, donate_first: bool = False
 ) -> ReplicatedFunction:
@@ -147,8 +168,11 @@ def replicate(tree: Any, local_devices: Sequence[Device]) -> Any:
 
 
 def _on_all(local_devices: Sequence[Device]) -> jax.sharding.Sharding:
-    mesh = jax.sharding.Mesh(np.array(local_devices), (AXIS,))
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return jax.sharding.NamedSharding(_mesh(local_devices), jax.sharding.PartitionSpec())
+
+
+def _mesh(local_devices: Sequence[Device]) -> jax.sharding.Mesh:
+    return jax.sharding.Mesh(np.array(local_devices), (AXIS,))
 
 
 def _shapes(tree: Any) -> Any:

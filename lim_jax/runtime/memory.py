@@ -1,11 +1,17 @@
-"""Where the C library leaves memory that XLA frees: kept for the next step, or returned to the system."""
+"""How much memory there is, and where the C library leaves what XLA frees: kept for the next step, or returned."""
 
 import ctypes
+import os
 
 from lim_jax.runtime import platforms
 
 # Parameters of mallopt, from glibc's malloc.h: what keeps freed memory, and glibc's own setting.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = (-1, 2**31 - 1, 128 * 1024), (-4, 0, 65536), (-8, 1, 0)
+
+
+def of_machine() -> int:
+    """Returns the bytes of memory of the machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def keep_freed_memory() -> None:

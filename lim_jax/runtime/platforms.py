@@ -28,6 +28,8 @@ class Platform:
         compile and to launch; on a CPU, copies for nothing.
       saves_in_background: whether digests of a checkpoint are made while training goes on: not on a CPU, where the copy
         on the host is the state itself, and the cores are busy.
+      compiles_evaluation_early: whether evaluation is compiled together with the training step instead of at the end of
+        the first epoch: not on a CPU, where the first step would come later, and compiling take memory beside steps.
       keeps_freed_memory: whether the process keeps memory that it has freed: that of a step's arrays, on a CPU.
     """
 
@@ -37,6 +39,7 @@ class Platform:
     layers_at_once: int | None
     batches_equal_layers: bool
     saves_in_background: bool
+    compiles_evaluation_early: bool
     keeps_freed_memory: bool
 
 
@@ -48,6 +51,7 @@ PLATFORMS = {
         layers_at_once=2,
         batches_equal_layers=False,
         saves_in_background=False,
+        compiles_evaluation_early=False,
         keeps_freed_memory=True,
     ),
     "gpu": Platform(
@@ -57,6 +61,7 @@ PLATFORMS = {
         layers_at_once=None,
         batches_equal_layers=True,
         saves_in_background=True,
+        compiles_evaluation_early=True,
         keeps_freed_memory=False,
     ),
 }

@@ -5,19 +5,21 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from lim_jax import network as network_lib
 from lim_jax.config import files
-from lim_jax.data import Dataset
 from lim_jax.errors import UserError
 from lim_jax.network import Network
 from lim_jax.training import checkpoints, divergence, initialization, shrinking, stored
 from lim_jax.training.run import Run, Standing, make_programs
 from lim_jax.training.state import TrainState, first_state, make_optimizer
 from lim_jax.training.stored import Stored, UnusableError
+
+if TYPE_CHECKING:  # importing it imports TFDS
+    from lim_jax.data import Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +81,7 @@ def _task_not_finite(record: Mapping[str, Any]) -> str | None:
     return next((task for task, loss in losses.items() if loss is not None and not math.isfinite(loss)), None)
 
 
-def described(dataset: Dataset) -> dict[str, Any]:
+def described(dataset: "Dataset") -> dict[str, Any]:
     """Returns what a run has to find again when it goes on: its examples, and what their targets mean, as in JSON."""
     description = {
         "name": dataset.name,

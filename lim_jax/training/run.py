@@ -11,12 +11,12 @@ import optax
 
 from lim_jax import compaction, data
 from lim_jax.config import Config
-from lim_jax.data import augmentation, pipeline
+from lim_jax.data import augmentation, cache, pipeline
 from lim_jax.network import Network
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import compilation, devices, platforms
 from lim_jax.sparsity.groups import Groups
-from lim_jax.training import initialization, task_gradients
+from lim_jax.training import history, initialization, task_gradients
 from lim_jax.training.checkpoints import Checkpoints
 from lim_jax.training.shrinking import Shrinking
 from lim_jax.training.state import TrainState, make_optimizer, sparse_groups
@@ -42,7 +42,7 @@ class Run:
 
     config: Config
     workdir: pathlib.Path
-    dataset: data.Dataset
+    dataset: "data.Dataset"
     local_devices: list[devices.Device]
     checkpointer: Checkpoints
     groups: Groups
@@ -53,26 +53,35 @@ class Run:
 def make_run(
     config: Config,
     workdir: pathlib.Path,
-    dataset: data.Dataset,
+    dataset: "data.Dataset",
     local_devices: list[devices.Device],
     checkpointer: Checkpoints,
 ) -> Run:
     """Returns a run whose input is at its beginning; for the arguments see `Run`."""
-    source = dataset.sources["train"]
-    iterator = pipeline.train_iterator(
-        source,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        augmentation=augmentation.create(config.augmentation, dataset.specs),
-        num_workers=config.dataset.num_workers,
-        num_threads=config.dataset.num_threads,
-        prefetch=config.dataset.prefetch_batches,
-    )
-    steps_per_epoch = max(len(source) // config.batch_size, 1)
+    given = config.dataset
+    place = cache.fitting_place(given.cache, given.num_workers, dataset.sources, dataset.specs, local_devices)
+    dataset = dataclasses.replace(dataset, sources=cache.kept(dataset.sources, place))
+    iterator = _training_batches(config, dataset, local_devices if place == "device" else None)
+    steps_per_epoch = max(len(dataset.sources["train"]) // config.batch_size, 1)
     groups = sparse_groups(config)
     return Run(config, workdir, dataset, local_devices, checkpointer, groups, iterator, steps_per_epoch)
+
+
+def _training_batches(config: Config, dataset: "data.Dataset", keeping: list[devices.Device] | None) -> Any:
+    """Returns the iterator over this process's training batches; `keeping`: the devices that keep the examples."""
+    source, changes = dataset.sources["train"], augmentation.create(config.augmentation, dataset.specs)
+    settings = {
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "process_index": jax.process_index(),
+        "process_count": jax.process_count(),
+        "num_workers": config.dataset.num_workers,
+        "num_threads": config.dataset.num_threads,
+        "prefetch": config.dataset.prefetch_batches,
+    }
+    if keeping:
+        return cache.DeviceBatches(source, dataset.specs, changes, keeping, **settings)
+    return pipeline.train_iterator(source, augmentation=changes, **settings)
 
 
 class Programs(NamedTuple):
@@ -130,24 +139,28 @@ def make_programs(
 ) -> Programs:
     """Returns the programs of a network, with a state shaped like `state`.
 
-    The training step starts being compiled if it `trains`.
+    The training step starts being compiled if it `trains`, and on platforms that have time for it the evaluation, too.
     """
-    platform = platforms.of(run.local_devices).name
+    platform = platforms.of(run.local_devices)
     measure = _removed_macs(run, network, state) if run.config.sparsity.target_macs else None
-    optimizer = make_optimizer(run.config, run.groups, run.steps_per_epoch, shrinking.original, platform, measure)
+    optimizer = make_optimizer(run.config, run.groups, run.steps_per_epoch, shrinking.original, platform.name, measure)
     train_step = TrainStep(network, optimizer, run.config, run.local_devices)
+    evaluate = evaluation.Evaluator(network, run.local_devices)
     if trains and jax.process_count() == 1:  # with several, pmap turns each one's batch into its share of an array
         changes = augmentation.create(run.config.augmentation, run.dataset.specs)
         example = pipeline.example_shapes(run.dataset.sources["train"], changes)
         train_step.compile_ahead(state, compilation.batch_shapes(example, run.config.batch_size))
+        if platform.compiles_evaluation_early:
+            example = run.dataset.sources[history.evaluated_split(run.config)][0]
+            evaluate.compile_ahead(state.evaluated, compilation.batch_shapes(example, run.config.batch_size))
     cosines = None
     if run.config.log_gradient_cosines:
-        computed = network.on(platforms.of(run.local_devices))
+        computed = network.on(platform)
         of_groups = functools.partial(
             task_gradients.group_cosines, network=computed, config=run.config, groups=run.groups
         )
         cosines = devices.data_parallel(of_groups, run.local_devices, num_replicated=1)
-    return Programs(optimizer, train_step, evaluation.Evaluator(network, run.local_devices), cosines, measure)
+    return Programs(optimizer, train_step, evaluate, cosines, measure)
 
 
 def _removed_macs(run: Run, network: Network, state: TrainState) -> Callable[[Mapping[str, jax.Array]], jax.Array]:

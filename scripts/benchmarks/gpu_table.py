@@ -52,6 +52,7 @@ def plan(arguments: argparse.Namespace) -> list[tuple]:
         (120, 30, "step", *steps, _F32, "--contenders=lim_jax", "--profile"),
         (100, 30, "compact", *backbone, "--batch_size=1,16", "--dtype=bfloat16,float32", "--round_to=1,8,16"),
         (90, 20, "convolutions", *layers, _BF16),
+        (90, 30, "epoch", *sizes, _BF16, f"--images={5 if arguments.tiny else 795}", "--epochs=2"),
         (40, 20, "start", *sizes, _BF16, "--starts=1"),
         (40, 20, "step", *steps, _F32, "--contenders=torch_modern"),
         (120, 30, "step", *steps, _F32, "--contenders=flax"),

@@ -27,9 +27,13 @@ def configuration(job: Job) -> Config:
 
 def build(config: Config) -> network.Network:
     """Returns the network with `OUTPUTS`."""
+    return network.build(config, specs())
+
+
+def specs() -> dict[str, TargetSpec]:
+    """Returns the targets with `OUTPUTS`."""
     classes = tuple(f"class {i}" for i in range(OUTPUTS["segmentation"]))
-    specs = {task: TargetSpec(task, task, classes if task == "segmentation" else ()) for task in OUTPUTS}
-    return network.build(config, specs)
+    return {task: TargetSpec(task, task, classes if task == "segmentation" else ()) for task in OUTPUTS}
 
 
 def parameters_and_gradients(job: Job) -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ from lim_jax import config as config_lib
 from lim_jax import tasks as tasks_lib
 from lim_jax.config import checks, reading
 from lim_jax.data import datasets
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 from lim_jax.runtime.suggestions import nearest
 from sweeps.records import Run, Sweep, begun
 
@@ -76,7 +76,7 @@ def _run(name: str, config: str, root: pathlib.Path, overrides: Mapping[str, Any
         settings.update_from_flattened_dict(dict(overrides))
         checked = config_lib.checked(settings)
     except (UserError, TypeError) as error:
-        raise UserError(f"run {name}: {' '.join(str(error).split())}") from error
+        raise UserError(f"run {name}: {one_line(error)}") from error
     specs = datasets.targets(checked.dataset)
     metrics = {task: _metrics(tasks_lib.from_config(specs[task], checked)) for task in checked.tasks}
     flags = [f"--config.{key}={_text(value)}" for key, value in overrides.items()]

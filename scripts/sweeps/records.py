@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 from lim_jax.runtime import whole_files
 
 FILE = "sweep.json"
@@ -111,8 +111,8 @@ def load(root: pathlib.Path) -> Sweep:
     except FileNotFoundError as error:
         raise UserError(f"{root} holds no sweep ({FILE} is missing): begin one with scripts/sweep.py") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        why = " ".join(str(error).split())
-        raise UserError(f"{root / FILE} is damaged ({why}): remove it, and give --plan and --config again") from error
+        why = f"{root / FILE} is damaged ({one_line(error)})"
+        raise UserError(f"{why}: remove it, and give --plan and --config again") from error
 
 
 def record_path(root: pathlib.Path, name: str) -> pathlib.Path:

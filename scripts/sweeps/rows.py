@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 from sweeps import records
 from sweeps.records import Run, State, Sweep
 
@@ -142,7 +142,7 @@ def _content(sweep: Sweep, run: Run) -> dict[str, Any]:
         float(content["sparsity"]["group_percent"])
         of(content, "test")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}): remove it, and go on") from error
+        raise UserError(f"{path} is damaged ({one_line(error)}): remove it, and go on") from error
     return content
 
 

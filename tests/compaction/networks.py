@@ -12,12 +12,14 @@ from tests.models import reference_weights
 SIZE = (41, 57)
 
 
-def make_model(backbone: str, dtype: str = "float32") -> models.MultiTaskModel:
-    """Returns the narrowest network with that backbone and a head of each kind."""
+def make_model(backbone: str, dtype: str = "float32", skip: bool = False) -> models.MultiTaskModel:
+    """Returns the narrowest network with that backbone, DeepLabv3 and classifier; with `skip` DeepLabv3+, too."""
     heads = {
         "depth": models.head("deeplab", 1, channels=8, dtype=dtype),
         "smiling": models.head("classifier", 1, channels=16, dtype=dtype),
     }
+    if skip:
+        heads["normals"] = models.head("deeplab", 3, channels=8, skip_channels=8, dtype=dtype)
     return models.MultiTaskModel(models.backbone(backbone, 0.05, dtype=dtype), heads)
 
 

@@ -10,10 +10,11 @@ from tests.compaction.networks import SIZE, make_model, random_variables, with_z
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("backbone", ["resnet18d", "resnet50d"])
-def test_removed_macs_are_those_of_compaction(backbone):
-    rng = np.random.default_rng(0)
-    model = make_model(backbone)
+# With these seeds no layer loses all its groups: it would make channels constant, which compaction alone looks for.
+@pytest.mark.parametrize(("backbone", "seed"), [("resnet18d", 0), ("resnet50d", 1)])
+def test_removed_macs_are_those_of_compaction(backbone, seed):
+    rng = np.random.default_rng(seed)
+    model = make_model(backbone, skip=True)
     variables = with_zero_groups(random_variables(model, rng), rng, {"backbone": (0.0, 0.4, 0.6)})
     dense = compaction.total(compaction.layer_costs(model, SIZE), "backbone/").macs
     zero = sparsity.zero_groups(variables["params"], models.backbone_groups)

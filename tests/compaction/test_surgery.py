@@ -49,14 +49,14 @@ CASES = [
 
 def sparse_network(backbone, pattern, seed=0):
     rng = np.random.default_rng([seed, list(PATTERNS).index(pattern)])
-    model = make_model(backbone)
+    model = make_model(backbone, skip=True)
     return model, with_zero_groups(random_variables(model, rng), rng, PATTERNS[pattern]), random_images(rng)
 
 
 @functools.cache
 def dense(backbone):
     """One compilation for all networks with that backbone."""
-    model = make_model(backbone)
+    model = make_model(backbone, skip=True)
     return compiled(model, random_variables(model, np.random.default_rng(0)), np.zeros((2, *SIZE, 3), np.float32))
 
 
@@ -106,7 +106,7 @@ def random_widths(architecture, rng):
 def test_any_widths_and_sizes_and_compacted_before(backbone, seed, round_to):
     """Dense to compact, and from there on after more groups became zero, as when a run shrinks."""
     rng = np.random.default_rng(seed)
-    model = make_model(backbone)
+    model = make_model(backbone, skip=True)
     narrow = model.backbone.clone(architecture=random_widths(model.backbone.architecture, rng))
     model = models.MultiTaskModel(narrow, model.heads)
     images = random_images(rng, tuple(rng.integers(17, 70, 2).tolist()))

@@ -15,7 +15,7 @@ from lim_jax.training import loop
 @pytest.mark.parametrize(
     ("name", "variant", "strength"),
     [
-        ("rooms", "", 1e-3),
+        ("rooms", "", 2e-3),
         ("nyu", "", 1e-5),
         ("nyu", "dense", 0),
         ("nyu", "as_published", 1e-5),
@@ -54,8 +54,9 @@ def refused(workdir, config):
 
 
 def changed(changes):
-    """Returns the configuration of rooms with other values, of any type, by dotted key."""
+    """Returns the configuration of rooms, for 25 epochs, with other values, of any type, by dotted key."""
     config = rooms.get_config()
+    config.num_epochs, config.learning_rate_schedule = 25, "constant"
     with config.unlocked(), config.ignore_type():
         config.update_from_flattened_dict(changes)
     return config
@@ -68,11 +69,13 @@ BAD_VALUES = [
     ("model.dilations", "torch", "one of auto, paper, torchvision"),
     ("model.backbone", "ResNet18D", "resnet18d"),
     ("model.backbone", "vgg16", "one of resnet18d"),
+    ("model.head", "deeplab", "did you mean 'deeplabv3'"),
     ("dataset.name", "room", "rooms"),
     ("dataset.name", "celeba", "celebamask_hq"),
     ("dataset.name", "kitti", "one of celebamask_hq"),
     ("dataset.name", "", "one of"),
     ("normals.loss", "angle", "one of cosine, l1"),
+    ("trackers", ("wandb", "wandb"), "some of wandb, mlflow"),
     ("dtype", "float16", "did you mean 'bfloat16'"),
     ("dtype", "bf16", "one of float32, bfloat16"),
     ("matmul_precision", "fp32", "did you mean 'tf32'"),
@@ -113,6 +116,7 @@ BAD_VALUES = [
     ("early_stopping_patience", -1, "0 or more"),
     ("plateau_patience", 0, "1 or more"),
     ("num_devices", -1, "0 or more"),
+    ("dataset.cache", "gpu", "one of auto, device, host, none"),
     ("dataset.num_workers", -1, "from 0 to 256"),
     ("dataset.num_workers", 10**7, "from 0 to 256"),
     ("dataset.num_threads", 0, "from 1 to 256"),
@@ -226,6 +230,7 @@ CONTRADICTIONS = [
         {"dataset.scored_size": (96, 96), "dataset.padded_size": (96, 96), "loss_resolution": "image"},
         "both say what is scored",
     ),
+    ({"dataset.cache": "device", "dataset.num_workers": 2}, "set num_workers to 0"),
     ({"augmentation.scales": (1.0, 1.5), "augmentation.max_scale": 2.0}, "augmentation.scales and a range"),
     ({"loss_weighting": "fixed", "loss_weights": (1.0, 2.0)}, "there are 3 tasks"),
     ({"loss_weights": (1.0, 2.0, 3.0)}, "config.loss_weights"),

@@ -1,5 +1,6 @@
 """What is compiled, and when: once, ahead of the first step, and nothing after the first epoch."""
 
+import dataclasses
 import logging
 
 import jax
@@ -9,7 +10,8 @@ import optax
 import pytest
 
 from lim_jax import sparsity
-from lim_jax.runtime import compilation, devices
+from lim_jax.prediction import evaluation
+from lim_jax.runtime import compilation, devices, platforms
 from lim_jax.training import loop
 from tests.training.tiny import tiny_config
 
@@ -45,11 +47,31 @@ def test_nothing_is_compiled_after_the_first_epoch(compilations, data_dir, tmp_p
         monkeypatch.setattr(owner, name, counting(getattr(owner, name)))
     config = tiny_config(data_dir)
     config.num_epochs, config.num_devices = 3, 2
+    config.dataset.cache = "device"  # a program more
     loop.train_and_evaluate(config, tmp_path)
     first, second, third, report = compiled_before
     assert second > first
     assert third == second
     assert report == second
+
+
+def test_evaluation_is_compiled_before_it_is_needed(compilations, data_dir, tmp_path, monkeypatch):
+    """Where the platform has time for that."""
+    early = dataclasses.replace(platforms.PLATFORMS["cpu"], compiles_evaluation_early=True)
+    monkeypatch.setitem(platforms.PLATFORMS, "cpu", early)
+    evaluate, compiled_meanwhile = evaluation.Evaluator.with_details, []
+
+    def counting(*arguments):
+        before = len(compilations)
+        result = evaluate(*arguments)
+        compiled_meanwhile.append(len(compilations) - before)
+        return result
+
+    monkeypatch.setattr(evaluation.Evaluator, "with_details", counting)
+    config = tiny_config(data_dir)
+    config.num_epochs, config.tasks = 1, ("depth",)
+    loop.train_and_evaluate(config, tmp_path)
+    assert compiled_meanwhile and not any(compiled_meanwhile[:1])
 
 
 @pytest.mark.parametrize("inject", [False, True])

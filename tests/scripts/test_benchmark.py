@@ -254,6 +254,22 @@ def test_what_measures_steps_imports_no_data_pipeline():
     subprocess.run([sys.executable, "-c", code], env=worker.environment(), check=True)
 
 
+@pytest.mark.parametrize("place", ["device", "none"])
+def test_the_share_of_an_epoch_that_is_not_steps(place, tmp_path):
+    """By the loop of training, with checkpoints, where there is no TensorFlow."""
+    absent = "import sys; sys.modules['tensorflow'] = sys.modules['tensorflow_datasets'] = None"
+    code = f"{absent}; from benchmarks import epoch; epoch.main()"
+    job = json.dumps(vars(Job("epoch", "lim_jax", **SIZES)))
+    command = [sys.executable, "-c", code, job, "3", "2", place]
+    done = subprocess.run(command, env=worker.environment(), check=True, capture_output=True, text=True)
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert line["place"] == ("device" if place == "device" else "host or none")
+    assert (line["steps"], line["events"]) == (3, False)
+    share = 100 * (1 - 3 * line["step_s"] / line["epoch_s"])
+    assert line["not_steps_percent"] == pytest.approx(share, abs=0.1)
+    assert f"examples on the {line['place']} | its steps |" in markdown.render([line])
+
+
 def test_the_forms_of_a_convolution_are_a_table(monkeypatch, capsys):
     shapes = (convolutions.Shape(8, 16, 3, 2, 8), convolutions.Shape(4, 8, 1, 1, 8))
     monkeypatch.setattr(convolutions, "SHAPES", shapes)

@@ -1,4 +1,4 @@
-"""Parts of training that meet in one run: a budget of MACs, healing, shrinking, projected gradients, an interruption."""
+"""What meets in one run: a budget of MACs, healing, shrinking, projected gradients, cosines, an interruption."""
 
 import pytest
 

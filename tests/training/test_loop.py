@@ -137,18 +137,22 @@ def step_done(self, step):
         os.kill(os.getpid(), signal.SIGTERM)
     return done(self, step)
 loop.Progress.step_done = step_done
-loop.train_and_evaluate(tiny_config(sys.argv[1]), pathlib.Path(sys.argv[2]))
+config = tiny_config(sys.argv[1])
+config.dataset.cache = sys.argv[3]
+loop.train_and_evaluate(config, pathlib.Path(sys.argv[2]))
 """
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(trained, data_dir, tmp_path):
-    """SIGTERM whenever a step is done: in the middle of epochs too, nothing is lost and every bit is the same.
+    """SIGTERM whenever a step is done: in the middle of epochs too, nothing is lost and every bit is the same, wherever
+    the examples are kept.
 
     Each part is a process of its own, as it is for people: JAX has crashed in one process that loaded the same
     compiled programs again and again.
     """
     command = [sys.executable, "-c", INTERRUPTED, str(data_dir), str(tmp_path)]
-    codes = [subprocess.run(command, cwd=ROOT, stderr=subprocess.DEVNULL).returncode for _ in range(5)]
+    places = ("device", "none", "host", "device", "device")
+    codes = [subprocess.run([*command, each], cwd=ROOT, stderr=subprocess.DEVNULL).returncode for each in places]
     assert codes == [128 + signal.SIGTERM] * 4 + [0]  # they stop after steps 2, 3, 5 and 6 of 6; the last one evaluates
     workdir, _, expected = trained
     assert json.loads((tmp_path / "results.json").read_text()) == expected

@@ -26,7 +26,8 @@ STEP = 5
 TEST = {"loss": 0.0895324434552874, "mae": 0.25598389761788504, "rmse": 0.29600155360894664}
 TOTAL = {"train": 0.09784326205650966, "validation": 0.06969090551137924}
 SPARSITY = {"group_percent": 6.4171122994652405, "parameter_percent": 7.395612172682236, "died": 9, "revived": 0}
-LATER_SETTINGS = {"loss_resolution": "features", "target": "relative", "error": "mse"}
+LATER_SETTINGS = {"loss_resolution": "features", "output_stride": 8, "target": "relative", "error": "mse"}
+LATER_ATTRIBUTES = {"skip_channels": 0, "skip_inputs": None}  # of heads
 PARAMETERS = 11404  # it shrinks no more after its last epoch, as the older version did
 
 
@@ -65,6 +66,8 @@ def test_it_is_read_and_written_again_to_the_last_bit(workdir, data_dir, tmp_pat
         resuming.save(again, standing, {})
     for task in meta["architecture"]["tasks"].values():  # settings that came later, at what was done before
         task["settings"] |= LATER_SETTINGS
+    for head in meta["architecture"]["model"]["heads"].values():
+        head |= LATER_ATTRIBUTES
     assert checkpoints.latest_meta(tmp_path / "again") == meta | {"data": resuming.described(dataset)}
     for name in ("weights", "training"):
         jax.tree.map(np.testing.assert_array_equal, item(tmp_path / "again", name), item(workdir, name))
