@@ -2,7 +2,7 @@
 
     python scripts/sweep.py --plan=rooms --config=configs/rooms.py --root=DIR
 
-A run has 8 epochs, 384 steps; sparse and dense runs have the same optimizer. Add `-- --config.num_epochs=25` for the
+A run has 8 epochs, 384 steps; sparse and dense runs have the same optimizer. Add `-- --config.num_epochs=20` for the
 length of `configs/rooms.py`.
 """
 

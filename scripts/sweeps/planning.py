@@ -30,7 +30,7 @@ def made(plan: str, config: str, root: pathlib.Path, extra: Sequence[str]) -> Sw
       plan: the name of one of ours, or the path of a file.
       config: as `--config` takes it.
       root: where the sweep lives.
-      extra: `key=value` for the configuration of every run, where the plan says nothing else.
+      extra: `--config.key=value` for every run; it goes before what the plan says.
 
     Raises:
       UserError: there is no such plan or configuration, or a run's configuration is wrong.
@@ -38,11 +38,14 @@ def made(plan: str, config: str, root: pathlib.Path, extra: Sequence[str]) -> Sw
     found = _loaded(plan)
     base = config_lib.flat(reading.read(config))
     common = dict(_parsed(text, base) for text in extra)
+    for key in common:
+        if len({repr(overrides[key]) for overrides in found["RUNS"].values() if key in overrides}) > 1:
+            raise UserError(f"--config.{key} is what the plan varies: leave it out, or write a plan of your own")
     runs, metrics = {}, {}
     for name, overrides in found["RUNS"].items():
         if not _PLAIN.fullmatch(name) or name in _RESERVED:
             raise UserError(f"the plan has a run {name!r}: its folder needs a plain name, and another than {_RESERVED}")
-        runs[name], signs = _run(name, config, root, common | overrides)
+        runs[name], signs = _run(name, config, root, {**overrides, **common})
         metrics |= signs
     return Sweep(root, plan, config, str(pathlib.Path.cwd()), found.get("PAPER", ""), metrics, runs)
 

@@ -34,8 +34,8 @@ def test_our_plans(plan, config, runs, rows):
 def test_a_run_of_table_1():
     name = "normals+depth_lambda1e-6_seed2"
     run = planning.made("table1", "configs/nyu.py", ROOT, ["--config.batch_size=8"]).runs[name]
-    flags = ["config=configs/nyu.py", "config.batch_size=8", "config.tasks=normals,depth"]
-    flags += ["config.sparsity.strength=1e-06", "config.seed=2", f"workdir={ROOT / name}"]
+    flags = ["config=configs/nyu.py", "config.tasks=normals,depth", "config.sparsity.strength=1e-06"]
+    flags += ["config.seed=2", "config.batch_size=8", f"workdir={ROOT / name}"]
     assert run.command == ("-m", "lim_jax.main", *(f"--{flag}" for flag in flags))
     assert (run.tasks, run.seed, run.strength, run.target) == (("normals", "depth"), 2, 1e-6, 0.0)
 
@@ -70,6 +70,7 @@ def test_values_for_all_runs(text, value, tmp_path):
         ("RUNS = {'one': {'seed': 'x'}}", [], "run one: "),
         ("RUNS = {'one': {}}", ["--config.num_epoch=3"], "did you mean config.num_epochs"),
         ("RUNS = {'one': {}}", ["num_epochs=3"], "write --config.key=value"),
+        ("RUNS = {'a': {'seed': 0}, 'b': {'seed': 1}}", ["--config.seed=3"], "seed is what the plan varies"),
     ],
 )
 def test_mistakes_are_one_line(plan, extra, message, tmp_path):
@@ -79,6 +80,11 @@ def test_mistakes_are_one_line(plan, extra, message, tmp_path):
     with pytest.raises(UserError, match=message) as caught:
         planning.made(plan, "rooms", ROOT, extra)
     assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_goes_before_the_plan():
+    sweep = planning.made("rooms", "rooms", ROOT, ["--config.num_epochs=25"])
+    assert {run.num_epochs for run in sweep.runs.values()} == {25}
 
 
 def test_a_run_that_has_begun_stays_as_it_is(tmp_path):

@@ -115,7 +115,7 @@ def test_latex(written):
 
 def test_other_settings_are_rows_of_their_own(tmp_path):
     plan = {
-        f"{rate}_{seed}": {"num_epochs": 2, "learning_rate": rate, "seed": seed}
+        f"{rate}_{seed}": {"sparsity.strength": 1e-3, "num_epochs": 2, "learning_rate": rate, "seed": seed}
         for rate in (0.1, 0.2)
         for seed in (0, 1)
     }
