@@ -46,10 +46,9 @@ def _sized(config: ml_collections.ConfigDict, source_dir: pathlib.Path, images_s
     """Returns the configuration with the folder's tasks, and epochs and a batch that suit its number of images."""
     from lim_jax.data.sources import folder
 
-    root = folder.root(str(source_dir))
-    targets = folder.read_targets(root)
-    number = sum(row.split == "train" for row in folder.read_manifest(root, targets, follow_links=True))
-    config.tasks = tuple(targets)
+    described = folder.describe(str(source_dir), follow_links=True)  # whether it may is looked at when it is opened
+    number = len(described.of("train"))
+    config.tasks = tuple(described.targets)
     config.batch_size = max(min(config.batch_size, number), 1)
     config.num_epochs = min(max(images_seen // max(number, 1), _FEWEST_EPOCHS), _MOST_EPOCHS)
     config.early_stopping_patience = max(config.num_epochs // 4, 10)

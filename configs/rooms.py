@@ -21,10 +21,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.dataset.image_size = (64, 64)
     config.model.backbone = "resnet18d"
     config.model.width_multiplier = 0.25
+    config.model.head = "deeplabv3plus"
     config.model.head_channels = 32
     config.batch_size = 16
-    config.num_epochs = 25
-    config.learning_rate = 1e-3
-    config.sparsity.strength = 1e-3
+    config.num_epochs = 20
+    config.learning_rate = 2e-3
+    config.learning_rate_schedule = "cosine"
+    config.sparsity.strength = 4e-3
     config.sparsity.bias_corrected = False  # with which the strength was chosen, and what is expected was measured
     return config

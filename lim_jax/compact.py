@@ -75,10 +75,10 @@ def compact_run(
     from lim_jax import compaction, config, data
     from lim_jax.figures import report
     from lim_jax.training import checkpoints
-    from lim_jax.training.workdir import safe_config, with_records
+    from lim_jax.training.workdir import open_trained, with_records
 
-    settings = with_records(safe_config(workdir), data_dir)
-    dense = checkpoints.load_network(workdir)
+    settings, dense = open_trained(workdir)
+    settings = with_records(settings, data_dir)
     dataset = data.load(settings.dataset, tuple(dense.network.tasks))
     compacted = compaction.compact(dense.network.model, dense.variables, round_to)
     _make_room(output, workdir)
@@ -182,39 +182,21 @@ def _differences(networks: Mapping[str, tuple[Any, PyTree]], images: PyTree) -> 
 
 def _latencies(networks: Mapping[str, tuple[Any, PyTree]], size: tuple[int, int]) -> dict[str, Any]:
     """Measures the whole network and the backbone alone, both with batch norm folded; milliseconds a batch."""
-    import jax
-    import numpy as np
+    from lim_jax import compaction
+    from lim_jax.prediction import costs
 
-    from lim_jax import compaction, models
-    from lim_jax.runtime import platforms
-
-    forms = platforms.default().forms
-    folded = {
-        name: compaction.fold_batch_norm(models.with_implementation(model, forms), variables)
-        for name, (model, variables) in networks.items()
-    }
     measured: dict[str, Any] = {}
     for key in ("latency_ms", "backbone_latency_ms"):
         measured[key] = {}
         for batch in BATCH_SIZES:
-            images = jax.device_put(np.random.default_rng(1).standard_normal((batch, *size, 3), np.float32))
-            calls = {}
-            for name, (model, variables) in folded.items():
-                module, params = model, variables["params"]
-                if key.startswith("backbone"):
-                    module, params = model.backbone, params.get("backbone", {})
-                calls[name] = _call(module, jax.device_put(params), images)
+            calls = {
+                name: costs.call(model, variables, size, batch, backbone=key.startswith("backbone"))
+                for name, (model, variables) in networks.items()
+            }
             times = compaction.latencies(calls, _ROUNDS, min_seconds=_SECONDS)
             measured[key][f"batch_{batch}"] = times
         measured[key] = measured[key][f"batch_{BATCH_SIZES[0]}"] | measured[key]
     return measured
-
-
-def _call(module: Any, params: PyTree, images: PyTree) -> Callable[[], Any]:
-    import jax
-
-    compiled = jax.jit(module.apply)
-    return lambda: compiled({"params": params}, images)
 
 
 def _conclusion(content: Mapping[str, Any]) -> str:

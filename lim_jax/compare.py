@@ -9,8 +9,8 @@ several with other seeds. Together they are a column of their own, for which par
 per task add up.
 
 A RUN is a workdir that training finished, or a compact network that `evaluate` measured. Of a run without a validation
-split the mean of the last epochs is shown. Latencies are those of this
-machine, of all networks in turns, batch norm folded; `--nolatency` leaves them out.
+split the mean of the last epochs is shown. Latencies are those of this machine, of all networks in turns, batch norm
+folded; `--nolatency` leaves them out.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from typing import Any
 
 from absl import flags
 
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 from lim_jax.runtime import cli
 
 logger = logging.getLogger("lim_jax.compare")  # as a verb, its __name__ is "__main__"
@@ -121,11 +121,8 @@ def compare(
 
 def read(workdir: pathlib.Path) -> Measured:
     """Returns what a workdir holds; raises `UserError` where there are no results."""
-    import jax
-    import numpy as np
-
-    from lim_jax import compaction, config, models, network
-    from lim_jax.runtime import platforms
+    from lim_jax import compaction, config, network
+    from lim_jax.prediction import costs
     from lim_jax.training import checkpoints
 
     settings = config.load(workdir)
@@ -133,10 +130,6 @@ def read(workdir: pathlib.Path) -> Measured:
     trained = checkpoints.load_network(workdir)
     size = settings.dataset.get("padded_size", ())
     size = size if any(size) else settings.dataset.image_size
-    model = models.with_implementation(trained.network.model, platforms.default().forms)
-    module, weights = compaction.fold_batch_norm(model, trained.variables)
-    params, images = jax.device_put((weights["params"], np.zeros((1, *size, 3), np.float32)))
-    apply = jax.jit(module.apply)
     return Measured(
         results,
         {
@@ -145,7 +138,7 @@ def read(workdir: pathlib.Path) -> Measured:
         },
         network.num_parameters(trained.variables["params"]),
         compaction.total(compaction.layer_costs(trained.network.model, size)).macs,
-        lambda: apply({"params": params}, images),
+        costs.call(trained.network.model, trained.variables, size),
     )
 
 
@@ -202,8 +195,8 @@ def _results(workdir: pathlib.Path) -> dict[str, dict[str, float | None]]:
             try:
                 return {task: dict(metrics) for task, metrics in test_of(json.loads(path.read_text())).items()}
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                why = " ".join(str(error).split())
-                raise UserError(f"{path} is damaged ({why}): copy it again, or evaluate that run again") from error
+                why = f"{path} is damaged ({one_line(error)})"
+                raise UserError(f"{why}: copy it again, or evaluate that run again") from error
     raise UserError(
         f"{workdir} holds no results: let its training finish, or run lim-jax evaluate --workdir={workdir} first"
     )

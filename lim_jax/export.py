@@ -83,15 +83,13 @@ def export_run(
       The content of the model card.
     """
     from lim_jax import exporting
-    from lim_jax.training import checkpoints
-    from lim_jax.training.workdir import safe_config
+    from lim_jax.training.workdir import open_trained
 
     format_ = exporting.FORMATS[format_name]
     format_.require()
-    settings = safe_config(workdir)
     partial = _make_room(output)
     try:
-        trained = checkpoints.load_network(workdir)
+        settings, trained = open_trained(workdir)
         size = image_size or tuple(settings.dataset.image_size)
         program = exporting.build_program(
             trained.network, trained.variables, size, normalises=normalises, predicts=predicts

@@ -1,8 +1,10 @@
-"""What a program types instead of the verbs: train, open what was trained, predict.
+"""What a program types instead of the verbs:
 
-results = lim_jax.train("rooms", "runs/rooms", num_epochs=5)
-model, variables, tasks = lim_jax.load("runs/rooms")
-predictions = lim_jax.Predictor.from_workdir("runs/rooms")([image])
+    results = lim_jax.train("rooms", "runs/rooms", num_epochs=5)
+    model, variables, tasks = lim_jax.load("runs/rooms")
+    predictions = lim_jax.Predictor.from_workdir("runs/rooms")([image])
+
+It trains, opens what was trained, and predicts.
 """
 
 import os
@@ -14,7 +16,7 @@ import ml_collections
 
 from lim_jax import config as config_lib
 from lim_jax.config import checks, reading
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 from lim_jax.models import MultiTaskModel
 from lim_jax.prediction import predictor
 from lim_jax.tasks import Task
@@ -47,7 +49,7 @@ def train(config: ml_collections.ConfigDict | str, workdir: Path, **overrides: A
         try:
             chosen.update_from_flattened_dict({key: value})
         except TypeError as error:
-            raise UserError(f"config.{key} is {value!r}: {' '.join(str(error).split())}") from error
+            raise UserError(f"config.{key} is {value!r}: {one_line(error)}") from error
     return loop.train_and_evaluate(chosen, pathlib.Path(workdir))
 
 

@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
         return
     output = cli.required_path("output", "DIR, a folder for the numbers and the picture")
     from lim_jax import data
-    from lim_jax.data import datasets, statistics
+    from lim_jax.data import statistics
     from lim_jax.figures import style
 
     config = config_lib.checked(flags.FLAGS.config)
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
     found = statistics.warnings(splits)
     whole_files.write_json(output / "data.json", {"splits": splits, "warnings": found})
     with style.context():
-        draw_examples(dataset, datasets.training_files(config.dataset, config.tasks)).savefig(output / "examples.png")
+        draw_examples(dataset).savefig(output / "examples.png")
     print(table(splits))
     print("\n".join(f"warning: {sentence}" for sentence in found) or "nothing looks wrong")
     print(f"also in {output / 'data.json'}; examples in {output / 'examples.png'}")
@@ -89,18 +89,13 @@ def _phrases(numbers: Mapping[str, Any]) -> list[str]:
     return phrases
 
 
-def draw_examples(dataset: Any, files: Sequence[str] = ()) -> Any:
-    """Draws a few training examples with all their targets, a row each; returns a matplotlib figure.
-
-    Args:
-      dataset: opened.
-      files: the names of the training images, where they are known.
-    """
+def draw_examples(dataset: Any) -> Any:
+    """Draws a few training examples with all their targets, a row each; returns a matplotlib figure."""
     from lim_jax import tasks
     from lim_jax.data import pipeline
     from lim_jax.figures import examples
 
-    source = dataset.sources["train"]
+    source, files = dataset.sources["train"], dataset.training_files
     indices = pipeline.evenly_spaced(source, _EXAMPLES)
     chosen = {files[index] if files else f"image {index} of train": source[index] for index in indices}
     return examples.target_panel({name: tasks.create(spec) for name, spec in dataset.specs.items()}, chosen)

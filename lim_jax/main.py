@@ -12,15 +12,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from lim_jax import config
+from lim_jax.config.reading import default_workdir
 from lim_jax.errors import UserError
 from lim_jax.runtime import cli
-
-
-def default_workdir(config_flag: str) -> pathlib.Path:
-    """Returns `runs/<name>`, after the configuration's name, or its file's, and variant: `nyu_as_published`."""
-    path, _, variant = config_flag.partition(":")
-    parts = [pathlib.Path(path).stem, *(pathlib.Path(part).name for part in variant.split(":"))]
-    return pathlib.Path("runs") / "_".join(filter(None, parts))
 
 
 def define_flags() -> None:

@@ -94,7 +94,8 @@ def with_channels_of(network: Network, source: Network) -> Network:
     heads = dict(model.heads)
     for task, theirs in source.model.heads.items():
         if task in heads and type(heads[task]) is type(theirs):
-            heads[task] = heads[task].clone(inputs=theirs.inputs, constant=theirs.constant)
+            read = ("inputs", "skip_inputs", "constant")
+            heads[task] = heads[task].clone(**{name: getattr(theirs, name) for name in read if hasattr(theirs, name)})
     backbone = model.backbone.clone(architecture=source.model.backbone.architecture)
     return dataclasses.replace(network, model=models.MultiTaskModel(backbone, heads))
 

@@ -14,7 +14,7 @@ folder is a workdir too. The output folder receives
     a.npz                         with --raw: an array per task, and under `<task>.<...>` what is needed to read it
     v_predictions.mp4             of a video `v`: frames with their predictions; .csv and .jsonl, a row each
 
-Of two images with the same stem the second one's results begin with `a_2`.
+Of two images, or videos, with the same stem the second one's results begin with `a_2`.
 """
 
 import logging
@@ -66,12 +66,14 @@ def main(argv: Sequence[str]) -> None:
     output = cli.required_path("output", "DIR, a folder for the results")
     if values.quiet:
         logging.getLogger("lim_jax").setLevel(logging.WARNING)
+    if values.camera is not None and values.images:
+        raise UserError("--camera and --images are both given: choose one of them")
     clips, images = ([values.camera], []) if values.camera is not None else _split(values.images)
-    for clip in clips:
-        frames = values.frames if clip == values.camera else 0
-        said = predict_frames(workdir, clip, output, frames, image_size=values.image_size)
-        if not values.quiet:
-            print(said)
+    if clips:
+        most = values.frames if values.camera is not None else 0
+        for said in predict_frames(workdir, clips, output, most, image_size=values.image_size):
+            if not values.quiet:
+                print(said)
     if images or not clips:
         predict_files(
             workdir,
@@ -95,43 +97,58 @@ def _split(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def predict_frames(
-    workdir: pathlib.Path, source: str | int, output: pathlib.Path, most: int = 0, *, image_size: str | None = None
-) -> str:
-    """Predicts for the frames of a video file or a camera, and writes them with their predictions.
+    workdir: pathlib.Path,
+    sources: Sequence[str | int],
+    output: pathlib.Path,
+    most: int = 0,
+    *,
+    image_size: str | None = None,
+) -> Iterator[str]:
+    """Predicts for the frames of video files or cameras, and writes them with their predictions.
 
     Args:
       workdir: of a training run or a compact network.
-      source: the file, or the number of the camera.
+      sources: the files, or the numbers of cameras.
       output: made if needed; earlier results are replaced.
-      most: frames, at most; 0: all that there are.
+      most: frames of each, at most; 0: all that there are.
       image_size: what the network sees, as in `predict_files`.
 
-    Returns:
-      What was done, in words.
+    Yields:
+      After each source what was done, in words.
 
     Raises:
-      UserError: it cannot be read, or there is no network.
+      UserError: one cannot be read, or there is no network.
     """
-    from lim_jax.prediction import tables, videos
+    from lim_jax.prediction import image_files, tables, videos
     from lim_jax.prediction.writer import write_legends
 
-    video = videos.opened(source)
+    opened = [videos.opened(source) for source in sources]
     _make_output(output, [])
     predictor, trained = _predictor(workdir, image_size, 1)
     tables.write_card(output, trained.network.tasks, _origin(workdir, trained))
     write_legends(output, trained.network.tasks)
-    number = video.number if most == 0 else most
+    endings = [f"_predictions{ending}" for ending in (".mp4", ".csv", ".jsonl")]
+    names = image_files.result_names([video.path for video in opened], output, endings)
+    for video, name in zip(opened, names, strict=True):
+        yield _predict_video(predictor, video, most, output, f"{name}_predictions")
+
+
+def _predict_video(predictor: Any, video: Any, most: int, output: pathlib.Path, name: str) -> str:
+    """Predicts for one video and writes `<name>.mp4` and tables; returns what was done, in words."""
+    from lim_jax.prediction import tables, videos
+
+    number, tasks = video.number if most == 0 else most, predictor.network.tasks
     shown = "frames" if number is None else f"{number} frames"
-    logger.info("%s: %s at %.3g frames per second", video.name, shown, video.rate)
-    rows, path, started = [], output / f"{video.name}_predictions.mp4", time.monotonic()
-    with videos.Strip(path, trained.network.tasks, video.rate) as strip:
+    logger.info("%s: %s at %.3g frames per second", video.path.stem, shown, video.rate)
+    rows, path, started = [], output / f"{name}.mp4", time.monotonic()
+    with videos.Strip(path, tasks, video.rate) as strip:
         for frame, prediction in videos.predicted(predictor, video, most):
             strip.write(frame, prediction)
-            where = {"video": str(source), "frame": len(rows), "seconds": round(len(rows) / video.rate, 3)}
-            rows.append(tables.row(trained.network.tasks, where, prediction))
+            where = {"video": str(video.source), "frame": len(rows), "seconds": round(len(rows) / video.rate, 3)}
+            rows.append(tables.row(tasks, where, prediction))
     if not rows:
-        raise UserError(f"{video.name} has no frame that can be read")
-    tables.write(output, rows, f"{video.name}_predictions")
+        raise UserError(f"{video.path.name} has no frame that can be read")
+    tables.write(output, rows, name)
     rate = len(rows) / (time.monotonic() - started)
     return f"{len(rows)} frames predicted, {rate:.3g} per second (the video has {video.rate:.3g}); {path}"
 

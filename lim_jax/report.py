@@ -4,6 +4,7 @@ Writes to `DIR/report` (or `--output`) what training writes there at its end, cu
 what each class is taken for (`confusion_<task>.png`); and `worst_<task>.png`: the images with the largest loss.
 """
 
+import functools
 import logging
 import pathlib
 from collections.abc import Sequence
@@ -67,6 +68,7 @@ def write(workdir: pathlib.Path, output: pathlib.Path, worst: int, data_dir: str
 
 
 def _worst_figures(output: pathlib.Path, dataset: Any, config: Any, trained: Any, worst: int) -> list[pathlib.Path]:
+    """Writes the images with the largest loss of each task; returns the files."""
     import numpy as np
 
     from lim_jax.figures import examples, report
@@ -74,21 +76,17 @@ def _worst_figures(output: pathlib.Path, dataset: Any, config: Any, trained: Any
     from lim_jax.training import results
 
     losses = evaluation.example_losses(trained, evaluation.split_batches(dataset, "test", config))
+    predict = results.predict_of(trained, dataset)
     written = []
     for task, values in losses.items():
-        labelled = np.flatnonzero(np.isfinite(values[: len(dataset.sources["test"])]))
+        labelled = np.flatnonzero(~np.isnan(values[: len(dataset.sources["test"])]))
         indices = labelled[np.argsort(-values[labelled])][:worst].tolist()
         if not indices:
             continue
-        batch, predictions = results.predicted_examples(dataset, "test", indices, trained)
+        batch, predictions = results.predicted_examples(dataset, "test", indices, predict)
         titles = [f"test image {index}\n{task} loss {values[index]:.3g}" for index in indices]
-        path = output / f"worst_{task}.png"
-        written.append(
-            report.write(
-                path,
-                lambda b=batch, p=predictions, t=titles: examples.prediction_panel(trained.network.tasks, b, p, t),
-            )
-        )
+        draw = functools.partial(examples.prediction_panel, trained.network.tasks, batch, predictions, titles)
+        written.append(report.write(output / f"worst_{task}.png", draw))
     return written
 
 

@@ -1,6 +1,8 @@
-"""Compacts networks that are not ours, half of whose input channels are zero: the table in docs/any-network.md.
+"""Compacts networks that are not ours:
 
-python scripts/any_network.py [--only=ResNet] [--share=0.5]
+    python scripts/any_network.py [--only=ResNet] [--share=0.5]
+
+Half of their input channels are zero. Prints the table in docs/any-network.md.
 """
 
 import argparse

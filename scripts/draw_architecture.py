@@ -24,7 +24,7 @@ PACKAGE = "lim_jax"
 PICTURES = (ROOT / "docs/images/architecture.svg", ROOT / "docs/images/architecture.png")
 
 VERBS = (
-    *("main", "evaluate", "predict", "compact", "compare", "export", "look", "report", "library"),
+    *("main", "evaluate", "predict", "compact", "compare", "export", "look", "report", "tradeoff", "library"),
     *("__main__", "data.__main__"),
 )
 

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -24,8 +25,18 @@ if "XDG_CACHE_HOME" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
+from lim_jax.runtime import compilation  # after what JAX reads when it is imported
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """One folder for prepared records, common to all workers of a test run."""
     base = tmp_path_factory.getbasetemp()
     return (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "records"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def released_programs() -> Iterator[None]:
+    """What a module has compiled is freed with it: a worker that keeps all of it comes to the system's limit."""
+    with compilation.released_afterwards():
+        yield

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from lim_jax import compact, data, network
+from lim_jax import compact, data
 from lim_jax import config as config_lib
 from lim_jax.errors import UserError
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import devices
 from lim_jax.training import checkpoints, loop
-from tests.models import reference_weights
+from tests import untrained
 from tests.training.tiny import tiny_config
 
 pytestmark = pytest.mark.slow
@@ -22,18 +22,15 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, data_dir):
     """A run whose best checkpoint has zero groups, and a dead residual branch."""
-    workdir = tmp_path_factory.mktemp("run")
     config = config_lib.checked(tiny_config(data_dir))
-    net = network.build(config, data.load(config.dataset, config.tasks).specs)
-    weights = reference_weights.variables(net.model, np.zeros((1, *config.dataset.image_size, 3), np.float32))
-    for name, layer in weights["params"]["backbone"].items():
+    trained = untrained.make(config, data.load(config.dataset, config.tasks).specs)
+    backbone = trained.variables["params"]["backbone"]
+    for name, layer in backbone.items():
         for conv in layer.values():
             if name.startswith("layer") and "kernel" in conv:
                 conv["kernel"][:, :, ::3] = 0
-    weights["params"]["backbone"]["layer3_1"]["conv1"]["kernel"][:] = 0
-    checkpoints.save_network(workdir, network.Trained(net, weights, step=3, epoch=1))
-    config_lib.save(config, workdir)
-    return workdir
+    backbone["layer3_1"]["conv1"]["kernel"][:] = 0
+    return untrained.save(tmp_path_factory.mktemp("run"), config, trained)
 
 
 @pytest.fixture(scope="module")

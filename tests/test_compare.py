@@ -4,14 +4,12 @@ import json
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-from lim_jax import compare, data, network
+from lim_jax import compare, data
 from lim_jax import config as config_lib
 from lim_jax.errors import UserError
-from lim_jax.training import checkpoints
-from tests.models import reference_weights
+from tests import untrained
 from tests.training.tiny import tiny_config
 
 SINGLE = {"depth": {"mae": 0.2, "rmse": 0.5}}
@@ -50,9 +48,7 @@ def runs(tmp_path_factory, data_dir):
         config_lib.save(config, workdir)
         if test is None:
             continue
-        net = network.build(config, data.load(config.dataset, config.tasks).specs)
-        weights = reference_weights.variables(net.model, np.zeros((1, *config.dataset.image_size, 3), np.float32))
-        checkpoints.save_network(workdir, network.Trained(net, weights, step=1, epoch=1))
+        untrained.save(workdir, config, untrained.make(config, data.load(config.dataset, config.tasks).specs))
         last = {} if name == "both" else {"test_last_epochs": {"epochs": 2, "mean": test}}
         content = {"test": test if name == "both" else {"depth": {"mae": 9.0}}, **last}
         (workdir / "results.json").write_text(json.dumps(content))

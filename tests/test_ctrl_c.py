@@ -7,14 +7,12 @@ import subprocess
 import sys
 
 import cv2
-import jax
 import numpy as np
 import pytest
 
 from lim_jax import config as config_lib
-from lim_jax import data, network
-from lim_jax.training.checkpoints import save_network
-from lim_jax.training.initialization import VariableInitializer
+from lim_jax import data
+from tests import untrained
 from tests.training.tiny import tiny_config
 
 pytestmark = pytest.mark.slow
@@ -49,16 +47,11 @@ jax.monitoring.register_event_listener(tell)
 @pytest.fixture(scope="module")
 def flags(data_dir, tmp_path_factory):
     """The flags of each verb for the smallest network, whose weights nobody trained."""
-    folder = tmp_path_factory.mktemp("verbs")
     config = tiny_config(data_dir)
     config.tasks, config.model.width_multiplier = ("depth",), 1 / 64
     config = config_lib.checked(config)
-    dataset = data.load(config.dataset, config.tasks)
-    net = network.build(config, dataset.specs)
-    shapes = VariableInitializer(net.model, config.dataset.image_size).shapes
-    variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
-    save_network(folder, network.Trained(net, variables, step=1, epoch=1))
-    config_lib.save(config, folder)
+    trained = untrained.make(config, data.load(config.dataset, config.tasks).specs)
+    folder = untrained.save(tmp_path_factory.mktemp("verbs"), config, trained)
     cv2.imwrite(str(folder / "a.png"), np.zeros((32, 40, 3), np.uint8))
     return {
         "predict": [f"--workdir={folder}", f"--images={folder / 'a.png'}", f"--output={folder / 'predicted'}"],

@@ -15,13 +15,12 @@ import ml_collections
 import numpy as np
 import pytest
 
-from lim_jax import compaction, export, exporting, models, network, predict
-from lim_jax import config as config_lib
+from lim_jax import compaction, export, exporting, models, predict
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
 from lim_jax.prediction import evaluation
 from lim_jax.training import checkpoints
-from tests.models import reference_weights
+from tests import untrained
 from tests.training.tiny import tiny_config
 
 pytestmark = pytest.mark.slow
@@ -100,18 +99,17 @@ def runs(tmp_path_factory):
     config.tasks = tuple(SPECS)
     config.dataset.image_size = (64, 64)
     config.model.width_multiplier = 0.05
+    config.model.head = "deeplabv3plus"
     config = ml_collections.FrozenConfigDict(config)  # no one data set has all these tasks
-    dense = network.build(config, SPECS)
-    images = np.zeros((1, 64, 64, 3), np.float32)
-    weights = _with_moderate_logits(dense, reference_weights.variables(dense.model, images))
-    compacted = compaction.compact(dense.model, _sparse(weights))
-    small = dataclasses.replace(dense, model=models.with_dtype(compacted.model, "bfloat16"))
-    found = {}
-    for name, net, variables in (("dense", dense, weights), ("compact", small, compacted.variables)):
-        found[name] = tmp_path_factory.mktemp(name)
-        checkpoints.save_network(found[name], network.Trained(net, variables, step=3, epoch=1))
-        config_lib.save(config, found[name])
-    return found
+    dense = untrained.make(config, SPECS)
+    dense = dataclasses.replace(dense, variables=_with_moderate_logits(dense.network, dense.variables))
+    compacted = compaction.compact(dense.network.model, _sparse(dense.variables))
+    small = dataclasses.replace(dense.network, model=models.with_dtype(compacted.model, "bfloat16"))
+    compact = dataclasses.replace(dense, network=small, variables=compacted.variables)
+    return {
+        name: untrained.save(tmp_path_factory.mktemp(name), config, trained)
+        for name, trained in (("dense", dense), ("compact", compact))
+    }
 
 
 def test_the_compact_network_has_what_could_go_wrong(runs):

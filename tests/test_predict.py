@@ -12,14 +12,13 @@ import PIL.Image
 import pytest
 
 from lim_jax import config as config_lib
-from lim_jax import network, predict
+from lim_jax import predict
 from lim_jax.data.specs import TargetSpec
 from lim_jax.errors import UserError
 from lim_jax.figures import pictures
 from lim_jax.prediction import evaluation, image_files
 from lim_jax.prediction import predictor as prediction
-from lim_jax.training.checkpoints import save_network
-from tests.models import reference_weights
+from tests import untrained
 from tests.training.tiny import tiny_config
 
 pytestmark = pytest.mark.slow
@@ -36,18 +35,12 @@ SPECS = {
 
 @pytest.fixture(scope="module")
 def trained():
-    config = tiny_config("")
-    net = network.build(config_lib.checked(config), SPECS)
-    weights = reference_weights.variables(net.model, np.zeros((1, *SIZE, 3), np.float32))
-    return network.Trained(net, weights, step=1, epoch=1)
+    return untrained.make(config_lib.checked(tiny_config("")), SPECS)
 
 
 @pytest.fixture(scope="module")
 def workdir(trained, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("run")
-    save_network(directory, trained)
-    config_lib.save(config_lib.checked(tiny_config("")), directory)
-    return directory
+    return untrained.save(tmp_path_factory.mktemp("run"), config_lib.checked(tiny_config("")), trained)
 
 
 def photograph(height, width, seed=0):
@@ -291,14 +284,26 @@ def test_files_folders_and_patterns(tmp_path):
     assert len(problems) == 1 and "*.bmp" in problems[0]
 
 
+def test_a_camera_and_images_are_one_too_many(tmp_path):
+    flags = [f"--workdir={tmp_path}", f"--output={tmp_path}", "--camera=0", "--images=a.jpg"]
+    result = subprocess.run([sys.executable, "-m", "lim_jax.predict", *flags], capture_output=True, text=True)
+    assert result.returncode == 2 and "--camera and --images are both given" in result.stderr
+
+
 def test_a_video_is_predicted_frame_by_frame(workdir, tmp_path):
     path = tmp_path / "clip.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 12.5, (64, 48))
     for seed in range(3):
         writer.write(photograph(48, 64, seed))
     writer.release()
-    said = predict.predict_frames(workdir, str(path), tmp_path / "out")
-    assert said.startswith("3 frames predicted") and "the video has 12.5" in said
+    again = path.with_suffix(".m4v")
+    again.write_bytes(path.read_bytes())
+    said = list(predict.predict_frames(workdir, [str(path), str(again)], tmp_path / "out"))
+    assert all(line.startswith("3 frames predicted") and "the video has 12.5" in line for line in said)
+    assert said[1].endswith("clip_2_predictions.mp4"), "two of one name do not overwrite each other's results"
+    assert (tmp_path / "out/clip_2_predictions.mp4").stat().st_size == (
+        tmp_path / "out/clip_predictions.mp4"
+    ).stat().st_size
     shown = cv2.VideoCapture(str(tmp_path / "out/clip_predictions.mp4"))
     assert shown.get(cv2.CAP_PROP_FPS) == 12.5 and shown.read()[1].shape == (480, 4 * 640, 3)
     rows = [json.loads(line) for line in (tmp_path / "out/clip_predictions.jsonl").read_text().splitlines()]
@@ -306,7 +311,7 @@ def test_a_video_is_predicted_frame_by_frame(workdir, tmp_path):
     assert {"yes", "no"} >= {row["smiling"] for row in rows}
     path.write_bytes(b"no video")
     with pytest.raises(UserError, match="cannot be opened"):
-        predict.predict_frames(workdir, str(path), tmp_path / "out")
+        list(predict.predict_frames(workdir, [str(path)], tmp_path / "out"))
 
 
 def test_the_panel_shows_everything(trained):

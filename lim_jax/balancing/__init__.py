@@ -68,7 +68,11 @@ METHODS = tuple(_METHODS)
 
 
 def create(name: str, tasks: Sequence[str] = (), loss_weights: Sequence[float] = ()) -> Balancing:
-    """Returns a method by its name; `loss_weights`, one per task of `tasks`, are for "fixed" alone."""
+    """Returns a method by its name; `loss_weights`, one per task of `tasks`, are for "fixed" alone.
+
+    Raises:
+      UserError: there is no such method.
+    """
     if name not in _METHODS:
         raise UserError(f"loss_weighting is {name!r}; choose one of {', '.join(METHODS)}")
     return Fixed(tuple(zip(tasks, loss_weights, strict=True))) if name == "fixed" else _METHODS[name]()

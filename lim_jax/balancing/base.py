@@ -114,6 +114,21 @@ def stacked(losses: Scalars, valid_counts: Scalars) -> tuple[jax.Array, jax.Arra
     return jnp.where(present, jnp.stack([jnp.asarray(losses[task], jnp.float32) for task in tasks]), 0), present
 
 
+def epoch_sums(number: int) -> State:
+    """Returns the part of a state in which `with_losses` adds up the losses of an epoch."""
+    return {"sums": jnp.zeros(number), "counts": jnp.zeros(number)}
+
+
+def with_losses(state: State, losses: jax.Array, present: jax.Array) -> State:
+    """Returns a state with the losses of one more step added up."""
+    return state | {"sums": state["sums"] + losses, "counts": state["counts"] + present}
+
+
+def epoch_means(state: State) -> jax.Array:
+    """Returns the mean loss over the steps of the epoch, (K,); 0 for tasks that were always absent."""
+    return state["sums"] / jnp.maximum(state["counts"], 1)
+
+
 def logarithms(losses: jax.Array, present: jax.Array) -> jax.Array:
     """Returns log L_t, 0 for absent tasks."""
     return jnp.where(present, jnp.log(jnp.maximum(jnp.where(present, losses, 1.0), _SMALLEST)), 0.0)

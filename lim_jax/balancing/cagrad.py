@@ -49,9 +49,8 @@ def _minimize(gram: jax.Array, slope: jax.Array, radius: jax.Array, present: jax
         one, other = ones[pair], others[pair]
         rise = slope[one] - slope[other]
         products = gram @ weights
-        a = (
-            gram[one, one] - 2 * gram[one, other] + gram[other, other]
-        )  # sqrt(a t² + 2 b t + c): the root, t being moved
+        # The root is sqrt(a t² + 2 b t + c) where t is moved.
+        a = gram[one, one] - 2 * gram[one, other] + gram[other, other]
         b, c = products[one] - products[other], weights @ products
         room = radius**2 * a - rise**2
         best = -rise * jnp.sqrt(jnp.maximum(a * c - b * b, 0.0) / jnp.maximum(room, _TINY)) - b

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from lim_jax.balancing.base import LossBalancing, State, weighted_sum
+from lim_jax.balancing.base import LossBalancing, State, epoch_means, epoch_sums, weighted_sum, with_losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,28 +23,21 @@ class DynamicWeightAverage(LossBalancing):
 
     def init(self, number: int) -> State:
         """Returns weights of 1, the mean losses of the last two epochs (0: unknown), and sums of the present one."""
-        names = ("last", "before", "sums", "counts")
-        return {"weights": jnp.ones(number), **{name: jnp.zeros(number) for name in names}}
+        losses = {"last": jnp.zeros(number), "before": jnp.zeros(number)}
+        return {"weights": jnp.ones(number), **losses, **epoch_sums(number)}
 
     def begin_epoch(self, state: State) -> State:
         """Makes weights of the losses that `after_step` added up; see `Balancing.begin_epoch`."""
-        last = state["sums"] / jnp.maximum(state["counts"], 1)
-        before = state["last"]
+        last, before = epoch_means(state), state["last"]
         known = (last > 0) & (before > 0)
         ratio = jnp.where(known, last / jnp.where(known, before, 1), 1.0)
         weights = len(ratio) * jax.nn.softmax(ratio / self.temperature)
         weights = jnp.where(jnp.any(known), weights, 1.0)
-        return {
-            "weights": weights,
-            "last": last,
-            "before": before,
-            "sums": jnp.zeros_like(last),
-            "counts": jnp.zeros_like(last),
-        }
+        return {"weights": weights, "last": last, "before": before, **epoch_sums(len(last))}
 
     def after_step(self, state: State, losses: jax.Array, present: jax.Array) -> State:
         """See `Balancing.after_step`."""
-        return state | {"sums": state["sums"] + losses, "counts": state["counts"] + present}
+        return with_losses(state, losses, present)
 
     def total(self, losses, valid_counts, log_variances, state, key) -> jax.Array:
         """See `LossBalancing.total`."""

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from lim_jax.balancing.base import LossBalancing, State, logarithms, stacked
+from lim_jax.balancing.base import LossBalancing, State, epoch_means, epoch_sums, logarithms, stacked, with_losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,19 +25,16 @@ class SmoothTchebycheff(LossBalancing):
 
     def init(self, number: int) -> State:
         """Returns the number of the epoch, N_t (0: unknown), and what the losses of the present epoch add up to."""
-        zeros = {name: jnp.zeros(number) for name in ("nadir", "sums", "counts")}
-        return {"epoch": jnp.zeros((), jnp.int32), **zeros}
+        return {"epoch": jnp.zeros((), jnp.int32), "nadir": jnp.zeros(number), **epoch_sums(number)}
 
     def begin_epoch(self, state: State) -> State:
         """See `Balancing.begin_epoch`."""
-        mean = state["sums"] / jnp.maximum(state["counts"], 1)
-        nadir = jnp.where(state["epoch"] == self.warm_up_epochs, mean, state["nadir"])
-        zeros = jnp.zeros_like(mean)
-        return {"epoch": state["epoch"] + 1, "nadir": nadir, "sums": zeros, "counts": zeros}
+        nadir = jnp.where(state["epoch"] == self.warm_up_epochs, epoch_means(state), state["nadir"])
+        return {"epoch": state["epoch"] + 1, "nadir": nadir, **epoch_sums(len(nadir))}
 
     def after_step(self, state: State, losses: jax.Array, present: jax.Array) -> State:
         """See `Balancing.after_step`."""
-        return state | {"sums": state["sums"] + losses, "counts": state["counts"] + present}
+        return with_losses(state, losses, present)
 
     def total(self, losses, valid_counts, log_variances, state, key) -> jax.Array:
         """See `LossBalancing.total`."""

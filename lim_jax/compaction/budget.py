@@ -45,7 +45,7 @@ def removed_macs(
             return jnp.sum(reads)
 
         for conv in graph.heads:
-            number_read(conv, HEADS, True)
+            number_read(conv, HEADS if conv.source == graph.tensors[-1].name else conv.path, True)
         left = jnp.zeros((), jnp.float32)
         for tensor in reversed(graph.tensors):
             emitted = live[tensor.name]

@@ -19,6 +19,7 @@ from lim_jax.ops import BATCH_NORM_EPSILON
 PyTree = Any
 IMAGE = "image"
 IMAGE_CHANNELS = 3
+SKIP = "skip"  # the convolution of a head that reads what the first stage emits
 BORDER_KERNEL = "constant_kernel"  # its name among the parameters, as it is in checkpoints
 
 
@@ -30,7 +31,7 @@ class Convolution:
       path: of its parameters, "backbone/layer1_0/conv1".
       source: the tensor that it reads.
       inputs: which of the source's channels it reads; None = all.
-      reader: convolutions with the same reader read the same channels: a head is one reader.
+      reader: convolutions of the same source and the same reader read the same channels: a head is one reader.
     """
 
     path: str
@@ -61,7 +62,10 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """The tensors, in the order in which they are computed, and the heads' convolutions that read the last one."""
+    """The tensors, in the order in which they are computed, and the heads' convolutions that read them.
+
+    Heads read the last one, and a head with a skip what the first stage emits.
+    """
 
     tensors: tuple[Tensor, ...]
     heads: tuple[Convolution, ...]
@@ -83,6 +87,9 @@ def build(model: MultiTaskModel, params: PyTree) -> Graph:
         for name in params.get(reader, {}):
             if name == "conv" or name.startswith("aspp_"):
                 heads.append(Convolution(f"{reader}/{name}", tensors[-1].name, module.inputs, reader))
+            elif name == SKIP:
+                shallow = f"layer1_{len(model.backbone.architecture.stages[0]) - 1}"
+                heads.append(Convolution(f"{reader}/{name}", shallow, module.skip_inputs, reader))
     return Graph(tuple(tensors), tuple(heads))
 
 

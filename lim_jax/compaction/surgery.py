@@ -187,8 +187,12 @@ def _model(model: MultiTaskModel, cuts: Mapping[str, Cut]) -> MultiTaskModel:
     architecture = _architecture(model.backbone.architecture, cuts)
     heads = {}
     for task, module in model.heads.items():
-        own = [cut for path, cut in cuts.items() if path.startswith(f"heads_{task}/")]
-        heads[task] = module.clone(inputs=own[0].inputs, constant=any(cut.has_border_kernel for cut in own))
+        own = {path: cut for path, cut in cuts.items() if path.startswith(f"heads_{task}/")}
+        skip = own.pop(f"heads_{task}/{graph_lib.SKIP}", None)
+        deep = list(own.values())
+        heads[task] = module.clone(inputs=deep[0].inputs, constant=any(cut.has_border_kernel for cut in deep))
+        if skip is not None:
+            heads[task] = heads[task].clone(skip_inputs=skip.inputs)
     return MultiTaskModel(model.backbone.clone(architecture=architecture), heads)
 
 

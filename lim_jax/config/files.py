@@ -10,7 +10,7 @@ import ml_collections
 
 from lim_jax.config.rules import RULES
 from lim_jax.config.values import SECTION, Config, flat
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 from lim_jax.runtime import whole_files
 
 _FILE = "config.json"
@@ -89,7 +89,7 @@ def load(workdir: pathlib.Path) -> Config:
         config = ml_collections.FrozenConfigDict(_with_tuples(content))
         values = flat(config)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(_damaged(path, " ".join(str(error).split()))) from error
+        raise UserError(_damaged(path, one_line(error))) from error
     for section in {key.partition(".")[0] for key in RULES if "." in key}:
         if not isinstance(config.get(section, config), ml_collections.FrozenConfigDict):
             raise UserError(_damaged(path, f"{section} is {config[section]!r}"))

@@ -8,7 +8,7 @@ from types import ModuleType
 import ml_collections
 
 from lim_jax.config.values import SECTION
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 from lim_jax.runtime.suggestions import nearest
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"  # in a clone a link to the repository's configs/
@@ -38,12 +38,19 @@ def read(text: str) -> ml_collections.ConfigDict:
     except UserError:
         raise
     except ValueError as error:  # how our own say that there is no such variant
-        raise UserError(_one_line(error)) from error
+        raise UserError(one_line(error)) from error
     except Exception as error:
         raise UserError(_no_configuration(name, error)) from error
     if not isinstance(config, SECTION):
         raise UserError(f"get_config of {name} returns {config!r}, no ConfigDict; {_EXAMPLE}")
     return config
+
+
+def default_workdir(config_flag: str) -> pathlib.Path:
+    """Returns `runs/<name>`, after the configuration's name, or its file's, and variant: `nyu_as_published`."""
+    path, _, variant = config_flag.partition(":")
+    parts = [pathlib.Path(path).stem, *(pathlib.Path(part).name for part in variant.split(":"))]
+    return pathlib.Path("runs") / "_".join(filter(None, parts))
 
 
 def _located(name: str) -> pathlib.Path:
@@ -69,9 +76,5 @@ def _loaded(name: str, path: pathlib.Path) -> ModuleType:
 
 
 def _no_configuration(name: str, error: Exception) -> str:
-    line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-    return f"{name} is no configuration ({type(error).__name__}: {_one_line(error)}{line}); {_EXAMPLE}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    said = f"{error.msg}, line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else error
+    return f"{name} is no configuration ({type(error).__name__}: {one_line(said)}); {_EXAMPLE}"

@@ -5,7 +5,7 @@ at: that room may import JAX.
 """
 
 import dataclasses
-import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +15,7 @@ _MOST_PROCESSES = 256
 _MOST_BATCHES = 1024  # kept ready
 _SEEDS = 2**32  # grain and NumPy take 32 bits
 _NUMBER = (int, float)
+_TRACKERS = ("wandb", "mlflow")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ def _whole(low: int, high: int | None = None) -> Rule:
 
 
 def _number(accepts: Callable[[float], bool], wanted: str) -> Rule:
-    return Rule(_NUMBER, lambda value: math.isfinite(value) and accepts(value), wanted)
+    return Rule(_NUMBER, lambda value: abs(value) <= sys.float_info.max and accepts(value), wanted)
 
 
 def _backbones() -> Sequence[str]:
@@ -120,12 +121,13 @@ def _scopes() -> Sequence[str]:
 
 
 def _are_class_weights(text: str) -> bool:
-    from lim_jax.tasks.segmentation import BALANCED, numbers
+    from lim_jax.tasks import class_weights
 
     try:
-        return text == BALANCED or bool(numbers(text)) or text == "none"
+        class_weights.parse(text)
     except ValueError:
         return False
+    return True
 
 
 _FLAG = Rule((bool,), lambda value: True, "True or False")
@@ -141,13 +143,6 @@ _TASKS = Rule(
 )
 
 
-_FACTORS = Rule(
-    (tuple, list),
-    lambda values: all(_SCALE.has_type(value) and _SCALE.accepts(value) for value in values),
-    "factors of 0.1 to 4: --config.augmentation.scales=1,1.2,1.5",
-)
-
-
 def _size(example: str) -> Rule:
     """Accepts (height, width), or (0, 0) for "as it is"."""
     size = _counts(2, 16, "")
@@ -159,10 +154,16 @@ def _size(example: str) -> Rule:
 
 
 def _counts(number: int, least: int, wanted: str) -> Rule:
-    whole = _whole(least)
+    return _each(_whole(least), wanted, number)
+
+
+def _each(rule: Rule, wanted: str, number: int | None = None) -> Rule:
+    """Accepts values that a rule accepts, so many or any number of them."""
     return Rule(
         (tuple, list),
-        lambda values: len(values) == number and all(whole.has_type(n) and whole.accepts(n) for n in values),
+        lambda values: (
+            number in (None, len(values)) and all(rule.has_type(one) and rule.accepts(one) for one in values)
+        ),
         wanted,
     )
 
@@ -187,7 +188,7 @@ RULES = {
     "augmentation.horizontal_flip": _FLAG,
     "augmentation.min_scale": _number(lambda value: 0.1 <= value <= 1, "from 0.1 to 1"),
     "augmentation.max_scale": _number(lambda value: 1 <= value <= 4, "from 1 to 4"),
-    "augmentation.scales": _FACTORS,
+    "augmentation.scales": _each(_SCALE, "factors of 0.1 to 4: --config.augmentation.scales=1,1.2,1.5"),
     "augmentation.crop_size": _size("--config.augmentation.crop_size=448,576"),
     "augmentation.max_class_share": _number(lambda value: 0 < value <= 1, "greater than 0, and 1 at most"),
     "augmentation.photometric_distortion": _FLAG,
@@ -196,6 +197,7 @@ RULES = {
     "model.backbone": _asked(_backbones),
     "model.dilations": _asked(_dilations),
     "model.pretrained": _TEXT,
+    "model.head": _one_of("deeplabv3", "deeplabv3plus"),  # older runs have none
     "model.width_multiplier": _POSITIVE,
     "model.head_channels": _whole(1),
     "model.dropout_rate": _SHARE,
@@ -209,7 +211,7 @@ RULES = {
     "segmentation.focal": _NOT_NEGATIVE,
     "segmentation.ignore": _TEXT,
     "dtype": _one_of("float32", "bfloat16"),
-    "matmul_precision": _one_of("default", "tf32", "float32"),  # older runs have none
+    "matmul_precision": _one_of("default", "tf32", "float32"),
     "recompute": _FLAG,
     "batch_size": _whole(1),
     "num_epochs": _whole(1),
@@ -227,26 +229,22 @@ RULES = {
     "accumulation_steps": _whole(1),
     "ema_decay": _SHARE,
     "loss_weighting": _asked(_methods),
-    "loss_weights": Rule(
-        (tuple, list),
-        lambda values: all(_POSITIVE.has_type(value) and _POSITIVE.accepts(value) for value in values),
-        "numbers greater than 0, one per task: --config.loss_weights=1.0,10.0",
-    ),
+    "loss_weights": _each(_POSITIVE, "numbers greater than 0, one per task: --config.loss_weights=1.0,10.0"),
     "rep_grad": _FLAG,
     "log_gradient_cosines": _FLAG,
     "loss_resolution": _one_of("features", "image"),
     "label_smoothing": _SHARE,
-    "max_bad_steps": _whole(1),  # older runs have none
+    "max_bad_steps": _whole(1),
     "report_every_epochs": _whole(0),
     "trackers": Rule(
         (tuple, list),
-        lambda names: set(names) <= {"wandb", "mlflow"},
+        lambda names: all(name in _TRACKERS for name in names) and len(set(names)) == len(names),
         "some of wandb, mlflow: --config.trackers=wandb",
     ),
     "early_stopping_patience": _whole(0),
     "eval_every_epochs": _whole(1),
     "checkpoint_every_epochs": _whole(1),
-    "checkpoint_every_minutes": _NOT_NEGATIVE,  # older runs have none
+    "checkpoint_every_minutes": _NOT_NEGATIVE,
     "sparsity.penalty": _asked(_penalties),
     "sparsity.strength": _NOT_NEGATIVE,
     "sparsity.target": _number(lambda value: 0 <= value < 1, "a share of the groups: at least 0 and less than 1"),

@@ -4,9 +4,9 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from lim_jax.data import records, rooms
+from lim_jax.data import composed, records, rooms
 from lim_jax.data.pipeline import Source
 from lim_jax.data.sources import celebamask_hq, folder, nyu
 from lim_jax.data.specs import TargetSpec
@@ -25,41 +25,64 @@ class Dataset:
       sources: "train", "validation" (unless training has that, too) and "test": random access to examples
         `{"image": uint8 H×W×3, "targets": {task: array}}` (see `specs`). The latter two may be padded, or have
         targets of another size than the image: what networks are scored on.
+      training_files: the names of the training images' files, in the order of the source; empty where nobody knows
+        them.
     """
 
     name: str
     specs: Mapping[str, TargetSpec]
     sources: Mapping[str, Source]
+    training_files: Sequence[str] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Opener:
+class _Origin(NamedTuple):
+    """Where the records of a data set come from, for some tasks.
+
+    Attributes:
+      prepare: prepares records of some size, with the targets of these tasks at least, and returns their directory.
+      labelled: the positions of the training examples that are labelled for one of these tasks; None: all are.
+      files: by split, the names of its images' files, in the order of its records; empty where nobody knows them.
+    """
+
+    prepare: Callable[[tuple[int, int]], pathlib.Path]
+    labelled: Sequence[int] | None = None
+    files: Mapping[str, Sequence[str]] = {}
+
+
+class _Kind(NamedTuple):
     """What a data set provides.
 
     Attributes:
-      specs: its targets.
-      prepare: prepares its records, with the targets of some tasks at least, and returns their directory.
-      labelled: the positions of the training examples that are labelled for some of the tasks; None: all are.
+      specs: its targets, given `config.dataset`.
+      origin: where its records come from, given that and the tasks.
     """
 
     specs: Callable[[Any], Mapping[str, TargetSpec]]
-    prepare: Callable[[Any, tuple[int, int], Sequence[str]], pathlib.Path]
-    labelled: Callable[[Any, Sequence[str]], Sequence[int] | None] = lambda config, tasks: None
+    origin: Callable[[Any, Sequence[str]], _Origin]
 
 
-def _prepare_nyu(config: Any, image_size: tuple[int, int], tasks: Sequence[str]) -> pathlib.Path:
+def _nyu_origin(config: Any, tasks: Sequence[str]) -> _Origin:
     share = config.get("validation_share") or nyu.VALIDATION_SHARE  # 0 takes the records as they are
     follow, classes = _follow_links(config), config.get("classes", 0)
-    return nyu.prepare(config.data_dir, config.source_dir, image_size, share, follow, tasks=tasks, classes=classes)
+
+    def prepare(size: tuple[int, int]) -> pathlib.Path:
+        return nyu.prepare(config.data_dir, config.source_dir, size, share, follow, tasks=tasks, classes=classes)
+
+    return _Origin(prepare)
 
 
 def _nyu_specs(config: Any) -> Mapping[str, TargetSpec]:
     return nyu.CLASSES[nyu.num_classes(config.source_dir, config.get("classes", 0))]
 
 
-def _prepare_rooms(config: Any, image_size: tuple[int, int], tasks: Sequence[str]) -> pathlib.Path:
+def _rooms_origin(config: Any, tasks: Sequence[str]) -> _Origin:
     del tasks  # all are drawn
-    return rooms.prepare(config.data_dir, image_size, config.get("split_sizes", rooms.SPLIT_SIZES))
+    return _Origin(lambda size: rooms.prepare(config.data_dir, size, config.get("split_sizes", rooms.SPLIT_SIZES)))
+
+
+def _celebamask_hq_origin(config: Any, tasks: Sequence[str]) -> _Origin:
+    del tasks  # all are read
+    return _Origin(lambda size: celebamask_hq.prepare(config.data_dir, config.source_dir, size))
 
 
 def _follow_links(config: Any) -> bool:
@@ -70,18 +93,20 @@ def _folder_specs(config: Any) -> dict[str, TargetSpec]:
     return {name: target.spec for name, target in folder.read_targets(folder.root(config.source_dir)).items()}
 
 
+def _folder_origin(config: Any, tasks: Sequence[str]) -> _Origin:
+    described = folder.describe(config.source_dir, _follow_links(config))
+    return _Origin(
+        lambda size: folder.prepare(described, config.data_dir, size),
+        folder.labelled(described, tasks),
+        {split: [os.path.relpath(row.image, described.root) for row in described.of(split)] for split in SPLITS},
+    )
+
+
 _DATASETS = {
-    "celebamask_hq": _Opener(
-        lambda config: celebamask_hq.SPECS,
-        lambda config, size, tasks: celebamask_hq.prepare(config.data_dir, config.source_dir, size),
-    ),
-    "folder": _Opener(
-        _folder_specs,
-        lambda config, size, tasks: folder.prepare(config.data_dir, config.source_dir, size, _follow_links(config)),
-        lambda config, tasks: folder.labelled(config.source_dir, tasks, _follow_links(config)),
-    ),
-    "nyu": _Opener(_nyu_specs, _prepare_nyu),
-    "rooms": _Opener(lambda config: rooms.SPECS, _prepare_rooms),
+    "celebamask_hq": _Kind(lambda config: celebamask_hq.SPECS, _celebamask_hq_origin),
+    "folder": _Kind(_folder_specs, _folder_origin),
+    "nyu": _Kind(_nyu_specs, _nyu_origin),
+    "rooms": _Kind(lambda config: rooms.SPECS, _rooms_origin),
 }
 NAMES = tuple(_DATASETS)  # also of the folders of their records
 
@@ -113,35 +138,26 @@ def load(config: Any, tasks: Sequence[str]) -> Dataset:
       UserError: no such data set or target, or the data is missing or not as it should be.
     """
     specs = _select_specs(config.name, targets(config), tasks)
-    opener = _DATASETS[config.name]
-    labelled = opener.labelled(config, tasks)
+    origin = _DATASETS[config.name].origin(config, tasks)
 
     def opened(size: Any) -> dict[str, Any]:
-        directory = opener.prepare(config, _image_size(size), tasks)
+        directory = origin.prepare(_image_size(size))
         return {split: records.RecordSource(directory, split, specs) for split in SPLITS}
 
-    sources = opened(config.image_size)
-    if labelled is not None:
-        sources["train"] = records.Subset(sources["train"], labelled)
+    sources, files = opened(config.image_size), list(origin.files.get("train", ()))
+    if origin.labelled is not None:
+        sources["train"] = composed.Subset(sources["train"], origin.labelled)
+        files = [files[index] for index in origin.labelled]
     if config.get("validation_share") == 0:
-        sources["train"] = records.Joined(sources["train"], sources.pop("validation"))
+        sources["train"] = composed.Joined(sources["train"], sources.pop("validation"))
+        files = [*files, *origin.files.get("validation", ())][: len(sources["train"])]
     if any(config.get("scored_size", ())):
         native = opened(config.scored_size)
-        sources |= {split: records.Scored(sources[split], native[split]) for split in sources if split != "train"}
+        sources |= {split: composed.Scored(sources[split], native[split]) for split in sources if split != "train"}
     if any(config.get("padded_size", ())):
         size = _image_size(config.padded_size)
-        sources |= {split: records.Padded(sources[split], specs, size) for split in sources if split != "train"}
-    return Dataset(config.name, specs, sources)
-
-
-def training_files(config: Any, tasks: Sequence[str]) -> list[str]:
-    """Returns the names of the training images' files in the order of the opened source; empty where there are none."""
-    if config.name != "folder":
-        return []
-    root = folder.root(config.source_dir)
-    names = [os.path.relpath(row.image, root) for row in folder.training_rows(config.source_dir, _follow_links(config))]
-    kept = folder.labelled(config.source_dir, tasks, _follow_links(config))
-    return names if kept is None else [names[index] for index in kept]
+        sources |= {split: composed.Padded(sources[split], specs, size) for split in sources if split != "train"}
+    return Dataset(config.name, specs, sources, tuple(files))
 
 
 def _select_specs(name: str, specs: Mapping[str, TargetSpec], tasks: Collection[str]) -> dict[str, TargetSpec]:

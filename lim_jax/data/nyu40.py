@@ -2,9 +2,9 @@
 them.
 
 Names and order: Gupta et al. 2013 ("Perceptual organization and recognition of indoor scenes from RGB-D images"),
-`classMapping40.mat`; files count from 1 there and keep 0 for "void". The 13 are Couprie
-et al.'s 2013, by `class13Mapping.mat`. The colours are `tasks.palette`'s: in ScanNet's, which others use, a
-colour-blind reader cannot tell a box from paper.
+`classMapping40.mat`; files count from 1 there and keep 0 for "void". The 13 are Couprie et al.'s 2013, by
+`class13Mapping.mat`. The colours are `tasks.palette`'s: in ScanNet's, which others use, a colour-blind reader cannot
+tell a box from paper.
 """
 
 import numpy as np

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,9 @@ import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 from tensorflow_datasets.core import constants
 
-from lim_jax.data import augmentation, encoding
+from lim_jax.data import encoding
 from lim_jax.data.specs import Example, TargetSpec
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 
 VERSION = tfds.core.Version("2.0.0")  # of the encoding below, the same for all data sets
 METADATA_FILE = "metadata.json"  # what TFDS calls the file of `DatasetInfo.metadata`
@@ -46,7 +46,7 @@ class RecordSource:
                 for index in {0, len(self._records) - 1}:
                     self._records[index]  # a missing file or one that is cut short fails here, not in training
         except Exception as error:  # whatever TFDS makes of files that are not as it wrote them
-            raise UserError(_unreadable(directory, _reason(error))) from error
+            raise UserError(_unreadable(directory, one_line(error))) from error
         self._directory = os.fspath(directory)
         self._specs = dict(specs)
         self.noted: Noted = dict(read_metadata(directory).noted.get(split, {}))
@@ -66,88 +66,11 @@ class RecordSource:
         except IndexError:
             raise  # the end of an iteration
         except Exception as error:  # as when opening: the files may have been damaged since
-            raise UserError(_unreadable(self._directory, f"example {index}: {_reason(error)}")) from error
+            raise UserError(_unreadable(self._directory, f"example {index}: {one_line(error)}")) from error
         return {"image": record["image"], "targets": targets}
 
     def __repr__(self) -> str:  # grain's saved states and error messages hold it
         return f"RecordSource({self._records.dataset_info.full_name}, {self._records.split})"
-
-
-class Subset:
-    """Some examples of a source, as a source."""
-
-    def __init__(self, source: Any, indices: Sequence[int]):
-        """Keeps the examples of `source` at `indices`, in that order."""
-        self._source, self._indices = source, tuple(indices)
-        self.noted: Noted = source.noted
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int) -> Example:
-        return self._source[self._indices[index]]
-
-    def __repr__(self) -> str:  # grain's saved states and error messages hold it
-        return f"Subset({self._source!r}, {len(self)} examples)"
-
-
-class Joined:
-    """The examples of two sources, one after the other, as a source."""
-
-    def __init__(self, first: Any, second: Any):
-        """Appends `second`, unless it is the same examples once more, as of sources with very few."""
-        same = len(first) == len(second) and np.array_equal(first[0]["image"], second[0]["image"])
-        self._sources: tuple[Any, ...] = (first,) if same else (first, second)
-        self.noted: Noted = first.noted
-
-    def __len__(self) -> int:
-        return sum(map(len, self._sources))
-
-    def __getitem__(self, index: int) -> Example:
-        first = len(self._sources[0])
-        return self._sources[0][index] if index < first else self._sources[1][index - first]
-
-    def __repr__(self) -> str:  # grain's saved states and error messages hold it
-        return f"Joined({', '.join(map(repr, self._sources))})"
-
-
-class Scored:
-    """The images of one source with the targets of another, of the same examples at the size to be scored at."""
-
-    def __init__(self, images: Any, targets: Any):
-        self._images, self._targets = images, targets
-        self.noted: Noted = targets.noted
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> Example:
-        return {"image": self._images[index]["image"], "targets": self._targets[index]["targets"]}
-
-    def __repr__(self) -> str:
-        return f"Scored({self._images!r}, {self._targets!r})"
-
-
-class Padded:
-    """The examples of a source with padding around them, which counts nowhere."""
-
-    def __init__(self, source: Any, specs: Mapping[str, TargetSpec], size: tuple[int, int]):
-        """Pads to `size` = (height, width), see `augmentation.pad`."""
-        self._source, self._specs, self._size = source, dict(specs), size
-        self.noted: Noted = source.noted
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> Example:
-        return augmentation.pad(self._source[index], self._specs, self._size)
-
-    def __repr__(self) -> str:
-        return f"Padded({self._source!r}, {self._size})"
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _unreadable(directory: os.PathLike[str] | str, why: str) -> str:

@@ -35,6 +35,28 @@ def groups_per_layer(layers: Layers) -> "Figure":
     return figure
 
 
+def groups_of_networks(networks: Mapping[str, Layers]) -> "Figure":
+    """Draws the groups of every layer of several networks, one above the other, as `groups_per_layer` draws one.
+
+    Args:
+      networks: their layers, by what is written above each; all have the same layers.
+    """
+    figure = style.figure(style.WIDTH, 1.15 * len(networks) + 1.2)
+    all_axes = figure.subplots(len(networks), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, layers) in zip(all_axes, networks.items(), strict=True):
+        names = sorted(layers, key=_network_order)
+        _draw_groups(axes, {name: layers[name] for name in names}, max(each["groups"] for each in layers.values()))
+        total, zero = (sum(each[key] for each in layers.values()) for key in ("groups", "zero_groups"))
+        axes.set(title=f"{title}: {100 * zero / total:.1f} % of the groups are zero", ylabel="")
+        axes.label_outer()
+        if len(names) > _LAYERS_PER_ROW:
+            for label in axes.get_xticklabels()[1::2]:
+                label.set_visible(False)
+    figure.supylabel("groups (square-root scale)", fontsize=8)
+    style.legend_above(figure, all_axes[0], 2)
+    return figure
+
+
 def compaction_panel(content: Mapping[str, Any]) -> "Figure":
     """Draws what compaction changed, layer by layer (channels read, parameters, MACs), and the latency.
 

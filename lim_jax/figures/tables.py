@@ -16,12 +16,11 @@ def results(content: Mapping[str, Any], tasks: Mapping[str, Task]) -> str:
       content: of `results.json`.
       tasks: of the run, by name.
     """
-    zeros = content["sparsity"]
-    columns = {"test": content["test"], "constant": content["test_constant"]}
-    last = content.get("test_last_epochs", {"epochs": 0})
-    if last["epochs"]:
-        columns = {"last epoch": content["test"], f"mean of {last['epochs']}": last["mean"]} | columns
-        del columns["test"]
+    zeros, last = content["sparsity"], content.get("test_last_epochs")
+    columns = {"test": content["test"]}
+    if last and last["epochs"]:
+        columns = {"last epoch": content["test"], f"mean of {last['epochs']}": last["mean"]}
+    columns["constant"] = content["test_constant"]
     return "\n".join(
         [
             "results on the test split (constant: the best prediction that ignores the image)",

@@ -34,6 +34,23 @@ def select(x: jax.Array, channels: Sequence[int] | None) -> jax.Array:
     return jnp.take(x, np.array(channels), axis=-1)
 
 
+def doubled(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Returns `x` (N, h, w, C) at twice its resolution: cell 2i is cell i, between two cells lies their mean.
+
+    Args:
+      x: a map.
+      size: (rows, columns) of the result, 2h or 2h - 1 and 2w or 2w - 1; beyond the last cell is that cell.
+    """
+    cut = jax.lax.slice_in_dim
+    for axis, cells in zip((1, 2), size, strict=True):
+        last = x.shape[axis] - 1
+        following = jnp.concatenate([cut(x, 1, last + 1, axis=axis), cut(x, last, last + 1, axis=axis)], axis)
+        shape = (*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
+        pairs = jnp.stack([x, (x + following) / 2], axis + 1)
+        x = cut(pairs.reshape(shape), 0, cells, axis=axis)
+    return x
+
+
 class Conv(nn.Module):
     """A convolution with a bias.
 

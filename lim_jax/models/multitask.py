@@ -13,7 +13,7 @@ from lim_jax import ops
 from lim_jax.errors import UserError
 from lim_jax.models.classifier import Classifier
 from lim_jax.models.deeplab import DeepLab
-from lim_jax.models.resnet import Architecture, ResNet
+from lim_jax.models.resnet import Architecture, Features, ResNet
 
 _NOT_DESCRIBED = ("parent", "name", "forms")  # attributes of a head that say nothing of what it computes
 
@@ -73,19 +73,32 @@ class MultiTaskModel(nn.Module):
             those of the global batch.
 
         Returns:
-          Raw logits, float32, per task: (N, ceil(H / 8), ceil(W / 8), outputs) of a deeplab head, (N,
-          outputs) of a classifier.
+          Raw logits, float32, per task: (N, ceil(H / 8), ceil(W / 8), outputs) of a deeplab head, with a skip
+          (N, ceil(H / 4), ceil(W / 4), outputs), (N, outputs) of a classifier.
         """
         features = self.features(images, train, axis_name)
         return {task: self.output(features, task, train, axis_name) for task in self.heads}
 
-    def features(self, images: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
-        """Returns what the heads read, (N, h, w, channels); for the arguments see `__call__`."""
+    def features(self, images: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array | Features:
+        """Returns what the heads read: (N, h, w, channels), or `Features`; for the arguments see `__call__`."""
+        if any(map(_has_skip, self.heads.values())):
+            return self.backbone(images, train, axis_name, with_shallow=True)
         return self.backbone(images, train, axis_name)
 
-    def output(self, features: jax.Array, task: str, train: bool = False, axis_name: str | None = None) -> jax.Array:
+    def output(
+        self, features: jax.Array | Features, task: str, train: bool = False, axis_name: str | None = None
+    ) -> jax.Array:
         """Returns one task's logits, given `features`; for the arguments see `__call__`."""
-        return self.heads[task](features, train, axis_name)
+        head = self.heads[task]
+        if not isinstance(features, Features):
+            return head(features, train, axis_name)
+        if _has_skip(head):
+            return head(features.deep, train, axis_name, features.shallow)
+        return head(features.deep, train, axis_name)
+
+
+def _has_skip(module: nn.Module) -> bool:
+    return isinstance(module, DeepLab) and module.skip_channels > 0
 
 
 def with_dtype(model: MultiTaskModel, dtype: str) -> MultiTaskModel:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 from lim_jax.models import torch_weights
 from lim_jax.sparsity.groups import leaves_by_path
 
@@ -53,7 +53,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
     except UserError:
         raise
     except Exception as error:  # each library has its own, down to pickle's
-        raise UserError(f"cannot read {path} ({_in_one_line(error)}): download it again") from error
+        raise UserError(f"cannot read {path} ({one_line(error)}): download it again") from error
 
 
 def with_backbone(variables: Mapping[str, PyTree], name: str, source: str) -> dict[str, PyTree]:
@@ -125,10 +125,4 @@ def _download(repository: str) -> pathlib.Path:
     try:
         return pathlib.Path(hub.hf_hub_download(repository, _FILE))
     except Exception as error:  # no network, no such repository, no disk: each has its own
-        raise UserError(f"cannot get {_HUB}{repository} ({_in_one_line(error)}): {by_hand}") from error
-
-
-def _in_one_line(error: Exception) -> str:
-    """Returns the first line of what an error says, or its name."""
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
+        raise UserError(f"cannot get {_HUB}{repository} ({one_line(error)}): {by_hand}") from error

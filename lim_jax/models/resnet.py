@@ -62,6 +62,19 @@ EXPANSION = 4  # output width of a bottleneck over its inner width
 MIN_WIDTH = 8
 
 
+class Features(NamedTuple):
+    """What heads can read of a backbone.
+
+    Attributes:
+      deep: what the last stage emits, (N, ceil(H / 8), ceil(W / 8), channels).
+      shallow: what the first stage emits, (N, ceil(H / 4), ceil(W / 4), channels); its cell (2i, 2j) lies where cell
+        (i, j) of `deep` does.
+    """
+
+    deep: jax.Array
+    shallow: jax.Array
+
+
 @dataclasses.dataclass(frozen=True)
 class ConvSpec:
     """One convolution; attributes as of `layers.ConvNorm`."""
@@ -245,13 +258,16 @@ class ResNet(nn.Module):
     forms: ops.Forms = ops.REFERENCE
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
+    def __call__(
+        self, images: jax.Array, train: bool = False, axis_name: str | None = None, with_shallow: bool = False
+    ) -> Any:
         """Computes the features that all heads share.
 
         Args:
           images: float32 (N, H, W, 3), normalised (`models.normalize_images`).
           train: normalise by the batch's moments and update the running ones (`batch_stats` must be mutable).
           axis_name: the axis over which the batch is distributed, if it is.
+          with_shallow: return `Features`.
 
         Returns:
           (N, ceil(H / 8), ceil(W / 8), channels); cell (i, j) is centred on pixel (8i, 8j).
@@ -262,11 +278,13 @@ class ResNet(nn.Module):
             x = ops.relu(x, train=train, forms=self.forms)
         x = ops.max_pool(x, window=3, stride=2, padding=1, forms=self.forms)
         block_type: Any = nn.remat(Block, static_argnums=(2, 3)) if self.recompute else Block
+        emitted = []
         for stage, blocks in enumerate(self.architecture.stages, start=1):
             for i, block in enumerate(blocks):
                 module = block_type(block, self.dtype, self.folded, self.forms, name=f"layer{stage}_{i}")
                 x = module(x, train, axis_name)
-        return x
+            emitted.append(x)
+        return Features(emitted[-1], emitted[0]) if with_shallow else x
 
 
 def _conv_norm(module: Block | ResNet, spec: ConvSpec, name: str) -> layers.ConvNorm:

@@ -67,16 +67,20 @@ class Evaluator:
           variables: `{"params", "batch_stats"}`.
           batches: from `split_batches`.
         """
-        return self.with_details(variables, batches)[0]
+        return self._summarized(self._sums(variables, batches))
 
     def with_details(self, variables: PyTree, batches: Iterable[Batch]) -> tuple[Results, dict[str, dict[str, Any]]]:
         """Returns the same, and per task what else there is to say of the same sums (`Task.details`), if there is."""
+        sums = self._sums(variables, batches)
+        details = {name: task.details(sums[name]["metrics"]) for name, task in self.network.tasks.items()}
+        return self._summarized(sums), {name: found for name, found in details.items() if found}
+
+    def _sums(self, variables: PyTree, batches: Iterable[Batch]) -> PyTree:
         variables = devices.replicate(variables, self._devices)
-        sums = accumulate(self._step(variables, batch) for batch in batches)
-        tasks = self.network.tasks
-        details = {name: task.details(sums[name]["metrics"]) for name, task in tasks.items()}
-        results = {name: _summarize(task, sums[name]) for name, task in tasks.items()}
-        return results, {name: found for name, found in details.items() if found}
+        return accumulate(self._step(variables, batch) for batch in batches)
+
+    def _summarized(self, sums: PyTree) -> Results:
+        return {name: _summarize(task, sums[name]) for name, task in self.network.tasks.items()}
 
 
 def baseline(
@@ -93,7 +97,7 @@ def baseline(
 
 
 def example_losses(trained: Trained, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
-    """Returns every example's own loss by task, float64, in the order of the batches; NaN where it has no label."""
+    """Returns every example's own loss by task, float32, in the order of the batches; NaN where it has no label."""
     network = trained.network.on(platforms.default())
 
     def losses(variables: PyTree, batch: Batch) -> PyTree:

@@ -4,9 +4,9 @@
     predictions = predictor([image, another])          # [{task: array}, ...], each at its own image's size
 
 The network sees every image at one size, as in training, or (`image_size=None`) at its own. What it computes, maps
-at an eighth of that resolution, is interpolated to the size of the image and only then decoded: classes are the
-largest of interpolated logits, normals are unit. `upsampling` does that; an image of exactly the network's size goes
-through `evaluation.predictor` instead.
+at an eighth or a quarter of that resolution, is interpolated to the size of the image and only then decoded: classes
+are the largest of interpolated logits, normals are unit. `upsampling` does that; an image of exactly the network's size
+goes through `evaluation.predictor` instead.
 
 Native sizes fall into buckets, so that few programs are compiled: an image is extended, at the bottom and at the right
 by its mirror image, until each side is a multiple of 32 pixels, of 64 above 512 pixels, of 128 above 1024, and so on.
@@ -62,21 +62,22 @@ class Input:
         size = self.pixels.shape[0], self.pixels.shape[1]
         return Bucket(size, unchanged=size == self.image_size and not self.extended)
 
-    def positions(self, stretched: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def positions(self, stretched: bool = False, stride: int = OUTPUT_STRIDE) -> tuple[np.ndarray, np.ndarray]:
         """Returns, in cells, where the image's rows and columns lie in the network's map.
 
         Pixel y of the image is centred on y + 1/2, which resizing maps to (y + 1/2) h / H in what the network sees;
-        there cell i is centred on pixel 8 i, that is on 8 i + 1/2.
+        there cell i is centred on pixel `stride` i, half a pixel further on.
 
         Args:
           stretched: the outermost cells lie on the outermost pixels of what the network sees instead
             (`DenseTask.loss_resolution`).
+          stride: of the maps, in pixels (`DenseTask.output_stride`).
         """
         seen_size = self.pixels.shape[0], self.pixels.shape[1]
         rows, columns = (
             ((np.arange(pixels) + 0.5) * (1 if self.extended else seen / pixels) - 0.5)
-            * ((cells - 1) / max(seen - 1, 1) if stretched else 1 / OUTPUT_STRIDE)
-            for pixels, seen, cells in zip(self.image_size, seen_size, map_shape(seen_size), strict=True)
+            * ((cells - 1) / max(seen - 1, 1) if stretched else 1 / stride)
+            for pixels, seen, cells in zip(self.image_size, seen_size, map_shape(seen_size, stride), strict=True)
         )
         return rows, columns
 
@@ -99,8 +100,10 @@ class Predictor:
         self._compiled_rows: dict[Bucket, set[int]] = {}  # sizes of batches that there are programs for
         computed = network.on(platforms.default())
         self._cells = jax.jit(lambda variables, images: _cells(computed, variables, images))
-        self._upsample = Upsampler(dense_tasks(network.tasks))
-        self._stretched = any(task.at_image for task in dense_tasks(network.tasks).values())
+        dense = dense_tasks(network.tasks)
+        self._upsample = Upsampler(dense)
+        self._stretched = any(task.at_image for task in dense.values())
+        self._stride = next((task.output_stride for task in dense.values()), OUTPUT_STRIDE)
         self._whole = evaluation.predictor(network, image_size) if image_size else None
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Prediction]:
@@ -180,7 +183,7 @@ class Predictor:
         for index, (key, item) in enumerate(batch):
             found = {name: values[index] for name, values in host.items()}
             if maps:
-                found |= self._upsample(maps, index, *item.positions(self._stretched))
+                found |= self._upsample(maps, index, *item.positions(self._stretched, self._stride))
             yield key, {name: found[name] for name in self.network.tasks}
 
 

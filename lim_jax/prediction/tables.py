@@ -1,7 +1,5 @@
 """Predictions for machines: what each file of a picture means, and the answers to whole images as tables."""
 
-import csv
-import io
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -14,24 +12,14 @@ from lim_jax.runtime import whole_files
 from lim_jax.tasks.base import Task, image_tasks
 from lim_jax.tasks.palette import INVALID_COLOR
 
-LEVELS = 65535  # of 16 bits
-_MILLIMETRE = 0.001
+_LARGEST = 65535  # of 16 bits
 
 Row = dict[str, Any]
 
 
-def depth_scale(task: Task) -> float | None:
-    """Returns what a stored unit of a depth's 16-bit image is worth; None for tasks that are no depth."""
-    if task.spec.kind != "depth":
-        return None
-    return _MILLIMETRE if getattr(task, "target", "relative") == "metres" else 1 / LEVELS
-
-
-def stored_depth(task: Task, values: np.ndarray) -> np.ndarray:
-    """Returns uint16 (H, W): depth in units of `depth_scale`, what is beyond 16 bits as their end."""
-    scale = depth_scale(task)
-    assert scale is not None
-    return np.clip(np.rint(np.asarray(values, np.float64) / scale), 0, LEVELS).astype(np.uint16)
+def in_16_bits(values: np.ndarray, unit: float) -> np.ndarray:
+    """Returns uint16 (H, W): numbers in a unit (`Task.stored_unit`), what is beyond 16 bits as their end."""
+    return np.clip(np.rint(np.asarray(values, np.float64) / unit), 0, _LARGEST).astype(np.uint16)
 
 
 def palette(task: Task) -> np.ndarray:
@@ -51,12 +39,11 @@ def card(tasks: Mapping[str, Task], network: Mapping[str, Any]) -> dict[str, Any
             notes |= {"file": "predictions.csv, predictions.jsonl"}
         elif task.spec.class_names:
             notes |= {"file": f"<name>_{name}.png", "stored": "class index, with a palette", "no_class": IGNORE}
-        elif (scale := depth_scale(task)) is not None:
-            stored = f"uint16; times {scale:.9g} it is the depth"
-            notes |= {"file": f"<name>_{name}_16bit.png", "stored": stored, "scale": scale}
+        elif (unit := task.stored_unit) is not None:
+            stored = f"uint16; times {unit:.9g} it is the {task.spec.kind}"
+            notes |= {"file": f"<name>_{name}_16bit.png", "stored": stored, "scale": unit}
         else:
-            components = "uint8; v / 127.5 - 1 is a component"
-            notes |= {"file": f"<name>_{name}.png", "stored": components if task.spec.kind == "normals" else "colours"}
+            notes |= {"file": f"<name>_{name}.png", "stored": task.picture_meaning}
         described[name] = notes
     return {"network": dict(network), "tasks": described}
 
@@ -76,9 +63,5 @@ def row(tasks: Mapping[str, Task], where: Mapping[str, Any], prediction: Mapping
 
 def write(output: pathlib.Path, rows: Sequence[Row], name: str = "predictions") -> None:
     """Writes the rows as `<name>.csv` and `<name>.jsonl`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    whole_files.write_text(output / f"{name}.csv", text.getvalue())
+    whole_files.write_csv(output / f"{name}.csv", rows)
     whole_files.write_text(output / f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

@@ -22,6 +22,7 @@ class Upsampler:
 
     def __init__(self, tasks: Mapping[str, DenseTask]):
         self._tile = jax.jit(lambda maps, *place: _tile(tasks, maps, *place))
+        self._stride = next((task.output_stride for task in tasks.values()), OUTPUT_STRIDE)
 
     def __call__(self, maps: Mapping[str, jax.Array], index: int, rows: np.ndarray, columns: np.ndarray) -> Prediction:
         """Returns the predictions of the dense tasks for one image, (H, W, ...).
@@ -32,7 +33,7 @@ class Upsampler:
           rows, columns: where the image's rows (H,) and columns (W,) lie in the maps, in cells.
         """
         cells = next(iter(maps.values())).shape[1:3]
-        row_tiles, column_tiles = (_tiles(*side) for side in zip((rows, columns), cells, strict=True))
+        row_tiles, column_tiles = (_tiles(*side, self._stride) for side in zip((rows, columns), cells, strict=True))
         result: Prediction = {}
         for top, (row, row_weights) in enumerate(row_tiles):
             tiles = [
@@ -72,15 +73,15 @@ def _tile(
     return tile
 
 
-def _tiles(positions: np.ndarray, cells: int) -> list[tuple[int, np.ndarray]]:
+def _tiles(positions: np.ndarray, cells: int, stride: int) -> list[tuple[int, np.ndarray]]:
     """Cuts an axis into tiles: for each the first cell that it may read, and its weights (TILE, cells that it reads).
 
     All are of one shape, which depends only on the number of cells and on whether the network sees the image enlarged.
     """
     weights = np.zeros((-(-len(positions) // TILE) * TILE, cells), np.float32)
     weights[: len(positions)] = interpolation_matrix(positions, cells)
-    enlarged = len(positions) > 1 and positions[1] - positions[0] > 1 / OUTPUT_STRIDE
-    window = cells if enlarged or len(positions) == 1 else min(cells, TILE // OUTPUT_STRIDE + 2)
+    enlarged = len(positions) > 1 and positions[1] - positions[0] > 1 / stride
+    window = cells if enlarged or len(positions) == 1 else min(cells, TILE // stride + 2)
     tiles = []
     for begin in range(0, len(positions), TILE):
         first = min(max(int(positions[begin]), 0), cells - window)

@@ -37,9 +37,9 @@ class Video:
     number: int | None
 
     @property
-    def name(self) -> str:
-        """What its results are called."""
-        return f"camera_{self.source}" if isinstance(self.source, int) else pathlib.Path(self.source).stem
+    def path(self) -> pathlib.Path:
+        """Of the file, after whose stem its results are called; of a camera one that stands for it."""
+        return pathlib.Path(f"camera_{self.source}" if isinstance(self.source, int) else self.source)
 
     def frames(self, most: int = 0) -> Iterator[np.ndarray]:
         """Yields uint8 (H, W, 3), RGB, `most` at most (0: all that there are)."""

@@ -45,7 +45,7 @@ class Writer:
         self._overlaid = classes[0] if classes and overlay else None
         self._rows: dict[pathlib.Path, tables.Row] = {}
         endings = [*(f"_{task}.png" for task in dense_tasks(tasks)), *["_panel.png"] * panel, *[".npz"] * raw]
-        endings += [f"_{name}_16bit.png" for name, task in tasks.items() if task.spec.kind == "depth"]
+        endings += [f"_{name}_16bit.png" for name, task in tasks.items() if task.stored_unit is not None]
         endings += ["_overlay.png"] * (self._overlaid is not None)
         names = image_files.result_names(paths, output, endings, write_legends(output, tasks))
         self._names = dict(zip(paths, names, strict=True))
@@ -109,8 +109,8 @@ class Writer:
             indices.save(path)
         else:
             _write_png(path, picture)
-        if tables.depth_scale(task) is not None:
-            _write_encoded(path.with_name(f"{name}_16bit.png"), tables.stored_depth(task, values))
+        if task.stored_unit is not None:
+            _write_encoded(path.with_name(f"{name}_16bit.png"), tables.in_16_bits(values, task.stored_unit))
 
 
 def write_legends(output: pathlib.Path, tasks: Mapping[str, Task]) -> list[str]:

@@ -108,6 +108,8 @@ def _flag_help(flag: Any) -> str:
 
 
 def _shown(default: Any) -> str:
+    if isinstance(default, list):
+        return ",".join(default)
     return ("yes" if default else "no") if isinstance(default, bool) else str(default)
 
 

@@ -49,6 +49,11 @@ VERBS = {
         ),
         takes_arguments=True,
     ),
+    "tradeoff": Verb(
+        "lim_jax.tradeoff",
+        "train at several sparsities and draw accuracy against size and latency",
+        ("--config=rooms", "--config=rooms --targets=0.5,0.7,0.9 --workdir=runs/rooms_tradeoff"),
+    ),
     "predict": Verb(
         "lim_jax.predict",
         "predict all tasks for images, folders, videos or a camera",

@@ -10,8 +10,8 @@ the identity. The strengths of the paper (λ from 1e-6) mean something only in t
 zero while the root mean square of its momentum is below λ, whatever the scale of the learning rate.
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,12 +19,10 @@ import jax.numpy as jnp
 import optax
 from absl import logging
 
-from lim_jax import ops
 from lim_jax.errors import UserError
 from lim_jax.runtime import platforms
 from lim_jax.sparsity import groups as groups_lib
-from lim_jax.sparsity import penalties
-from lim_jax.sparsity.proximal import Block
+from lim_jax.sparsity import penalties, solving
 from lim_jax.sparsity.strength import TargetSparsity, TargetState
 
 PyTree = Any
@@ -94,22 +92,18 @@ def proximal(
       UserError: for unknown names; in `init`, if groups and parameters do not fit; in `update`, if a metric is wanted
         that `inner` does not keep.
     """
+    if metric not in METRICS:
+        raise UserError(f"sparsity.metric is {metric!r}; choose one of {', '.join(METRICS)}")
     inner = optax.with_extra_args_support(inner)
     computed_on = platforms.default() if platform is None else platforms.named(platform)
     chosen = penalties.get(penalty)
-    if metric not in METRICS:
-        raise UserError(f"sparsity.metric is {metric!r}; choose one of {', '.join(METRICS)}")
+    step = _Step(
+        learning_rate, strength, groups, chosen, metric, eps, bias_correction, original, computed_on, healing_from
+    )
 
     def init(params: PyTree) -> ProximalState:
-        found = groups_lib.layers(groups, params)
-        logging.info("Groups:\n%s", groups_lib.describe(found))
-        count = jnp.zeros((), jnp.int32)
-        target = strength.init() if isinstance(strength, TargetSparsity) else ()
-        return ProximalState(count, current(target, count).astype(jnp.float32), target, inner.init(params))
-
-    def current(target: Any, count: jax.Array) -> jax.Array:
-        now = strength.strength(target, count) if isinstance(strength, TargetSparsity) else _value(strength, count)
-        return now if healing_from is None else jnp.where(count < healing_from, now, 0.0)
+        logging.info("Groups:\n%s", groups_lib.describe(groups_lib.layers(groups, params)))
+        return step.first(inner.init(params))
 
     def update(
         updates: PyTree, state: Any, params: PyTree | None = None, **extra_args: Any
@@ -117,31 +111,78 @@ def proximal(
         if params is None:
             raise ValueError("the proximal step needs the parameters: call update(updates, state, params)")
         updates, inner_state = inner.update(updates, state.inner, params, **extra_args)
-        rate, now = _value(learning_rate, state.count), current(state.target, state.count)
-        count = jnp.asarray(optax.safe_increment(state.count))
-        target = state.target
-        if chosen is not None:
-            found = groups_lib.layers(groups, params)
-            moments = second_moments(inner_state, found) if metric == "adam" else None
-            by_shapes = functools.partial(_prox_by_shapes(chosen), rate, now)
-            batches = _batches(found, original, batched=computed_on.batches_equal_layers)
-            root_of = functools.partial(root, count=count)
-            free = updates
-            updates, arrays = _proximal_updates(by_shapes, batches, updates, params, moments, root_of, computed_on)
-            if isinstance(strength, TargetSparsity):
-                target = strength.update(target, _steered(strength, chosen, found, arrays, original), count)
-            if healing_from is not None:
-                healed = _with_zeros_held(free, params, found), state.target
-                penalized = state.count < healing_from
-                updates, target = jax.tree.map(functools.partial(jnp.where, penalized), (updates, target), healed)
-        return updates, ProximalState(count, now.astype(jnp.float32), target, inner_state)
-
-    def root(second_moment: jax.Array, count: jax.Array) -> jax.Array:
-        if bias_correction is not None:
-            second_moment = second_moment / (1.0 - bias_correction ** count.astype(jnp.float32))
-        return jnp.sqrt(second_moment) + eps
+        return step.taken(updates, inner_state, state, params)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """What `proximal` does after the step of the optimizer inside; all attributes are arguments of its."""
+
+    learning_rate: optax.ScalarOrSchedule
+    strength: Strength
+    groups: groups_lib.Groups
+    penalty: penalties.Penalty | None
+    metric: str
+    eps: jax.Array | float
+    bias_correction: jax.Array | float | None
+    original: groups_lib.Sizes | None
+    platform: platforms.Platform
+    healing_from: int | None
+
+    def first(self, inner: optax.OptState) -> ProximalState:
+        """Returns the state before the first step."""
+        count = jnp.zeros((), jnp.int32)
+        target = self.strength.init() if isinstance(self.strength, TargetSparsity) else ()
+        return ProximalState(count, self._current(target, count).astype(jnp.float32), target, inner)
+
+    def taken(
+        self, updates: PyTree, inner: optax.OptState, state: ProximalState, params: PyTree
+    ) -> tuple[PyTree, ProximalState]:
+        """Returns the updates with the proximal step, given the inner optimizer's updates and state; and the state."""
+        rate, now = _value(self.learning_rate, state.count), self._current(state.target, state.count)
+        after = ProximalState(
+            jnp.asarray(optax.safe_increment(state.count)), now.astype(jnp.float32), state.target, inner
+        )
+        if self.penalty is None:
+            return updates, after
+        found = groups_lib.layers(self.groups, params)
+        moments = second_moments(inner, found) if self.metric == "adam" else None
+        prox = functools.partial(solving.prox_of(self.penalty), rate, now)
+        root = functools.partial(self._root, count=after.count)
+        penalized, arrays = solving.updates_of(
+            prox, found, updates, params, moments, root, original=self.original, platform=self.platform
+        )
+        new = penalized, self._target_after(found, arrays, after)
+        if self.healing_from is not None:
+            healed = _with_zeros_held(updates, params, found), state.target
+            new = jax.tree.map(functools.partial(jnp.where, state.count < self.healing_from), new, healed)
+        updates, target = new
+        return updates, after._replace(target=target)
+
+    def _current(self, target: Any, count: jax.Array) -> jax.Array:
+        """Returns the strength λ of the update after `count` others."""
+        strength, healing_from = self.strength, self.healing_from
+        now = strength.strength(target, count) if isinstance(strength, TargetSparsity) else _value(strength, count)
+        return now if healing_from is None else jnp.where(count < healing_from, now, 0.0)
+
+    def _root(self, second_moment: jax.Array, count: jax.Array) -> jax.Array:
+        """Returns the metric."""
+        if self.bias_correction is not None:
+            second_moment = second_moment / (1.0 - self.bias_correction ** count.astype(jnp.float32))
+        return jnp.sqrt(second_moment) + self.eps
+
+    def _target_after(self, found: list[groups_lib.Layer], arrays: dict[int, jax.Array], after: ProximalState) -> Any:
+        """Returns the state of the target, given the parameters with groups after the step."""
+        if not isinstance(self.strength, TargetSparsity):
+            return after.target
+        if self.strength.measure is None:
+            of_parameters = isinstance(self.penalty, penalties.L1)
+            reached = _share_of_zeros(found, arrays, self.original, of_parameters=of_parameters)
+        else:
+            reached = self.strength.measure({layer.name: groups_lib.zero_groups(layer, arrays) for layer in found})
+        return self.strength.update(after.target, reached, after.count)
 
 
 def proximal_adam(
@@ -261,109 +302,6 @@ def _moment_field(node: Any) -> str | None:
     return next((field for field in _SECOND_MOMENTS if field in fields), None)
 
 
-def _prox_by_shapes(penalty: penalties.Penalty) -> Callable[..., list[jax.Array]]:
-    """Returns the proximal step, which is traced once for all layers of equal shapes: 22 times for 55 of resnet50d."""
-    try:
-        return _jitted_prox(penalty)
-    except TypeError:  # a penalty with traced settings has no hash; its step is traced anew in each update
-        return _jitted_prox.__wrapped__(penalty)
-
-
-@functools.cache
-def _jitted_prox(penalty: penalties.Penalty) -> Callable[..., list[jax.Array]]:
-    """Kept between updates: one that is not itself compiled would compile this again each time."""
-
-    @functools.partial(jax.jit, static_argnums=(4, 5, 6))
-    def prox(rate: Any, strength: Any, arrays: Any, metrics: Any, *static: Any) -> list[jax.Array]:
-        return penalty.prox(Block(arrays, metrics, *static), rate, strength)
-
-    return prox
-
-
-class _Batch(NamedTuple):
-    """Layers of equal shapes, whose proximal step is one computation.
-
-    Attributes:
-      layers: the layers.
-      size: the number of elements that a group of theirs had before some were removed, if they were.
-    """
-
-    layers: list[groups_lib.Layer]
-    size: int | None
-
-    def block(self, arrays: list[list[jax.Array]], metrics: list[list[jax.Array]] | None, forms: ops.Forms) -> Block:
-        """Returns the groups of all layers in one block, given each layer's arrays and metrics.
-
-        Arrays of several layers are stacked; what indexes their groups is then the layer, too.
-        """
-        axes = self.layers[0].axes
-        if len(self.layers) == 1:
-            return Block(arrays[0], None if metrics is None else metrics[0], axes, self.size, forms)
-        axes = tuple((0, *(axis + 1 for axis in group_axes)) for group_axes in axes)
-        return Block(_stacked(arrays), None if metrics is None else _stacked(metrics), axes, self.size, forms)
-
-    def split(self, solution: list[jax.Array]) -> list[list[jax.Array]]:
-        """Returns each layer's arrays of what the proximal step made of `block`."""
-        if len(self.layers) == 1:
-            return [solution]
-        return [list(arrays) for arrays in zip(*map(jnp.unstack, solution), strict=True)]
-
-
-def _stacked(arrays: list[list[jax.Array]]) -> list[jax.Array]:
-    return [jnp.stack(equal) for equal in zip(*arrays, strict=True)]
-
-
-def _batches(found: list[groups_lib.Layer], original: groups_lib.Sizes | None, *, batched: bool) -> list[_Batch]:
-    """Returns the layers in batches of equal shapes, in the order of the first of each; in ones if not `batched`."""
-    batches: dict[Any, _Batch] = {}
-    for layer in found:
-        size = None if original is None else original[layer.name].group_size
-        key = (layer.shapes, layer.axes, size) if batched else layer.name
-        batches.setdefault(key, _Batch([], size)).layers.append(layer)
-    return list(batches.values())
-
-
-def _proximal_updates(
-    prox: Callable[..., list[jax.Array]],
-    batches: list[_Batch],
-    updates: PyTree,
-    params: PyTree,
-    moments: dict[str, jax.Array] | None,
-    root: Callable[[jax.Array], jax.Array],
-    platform: platforms.Platform,
-) -> tuple[PyTree, dict[int, jax.Array]]:
-    """Replaces the updates of parameters with groups by `prox(p + update) - p`, in the parameters' dtype.
-
-    The metric is the `root` of the moments, or the identity where these are None.
-
-    A scheduler that goes for concurrency, as XLA's for CPUs, would begin all layers at once and hold the temporary
-    arrays of all of them. So each batch waits for the one `layers_at_once` places before it (None: for none): it adds a
-    zero that only that one's result can tell.
-
-    Returns:
-      The updates, and the parameters with groups after the step, by their position among the leaves.
-    """
-    steps, treedef = jax.tree.flatten(updates)
-    leaves = jax.tree.leaves(params)
-    after: dict[int, jax.Array] = {}
-    at_once = platform.layers_at_once
-    zeros = [jnp.zeros((), bool)] * (at_once or 0)
-    for batch in batches:
-        zero = zeros.pop(0) if at_once else None
-        arrays = [[leaves[index] + _plus(steps[index], zero) for index in layer.leaves] for layer in batch.layers]
-        metrics = None
-        if moments is not None:
-            metrics = [[root(_plus(moments[path], zero)) for path in layer.paths] for layer in batch.layers]
-        solution = prox(*batch.block(arrays, metrics, platform.forms))
-        if at_once:
-            zeros.append(_zero_after(solution[0]))
-        for layer, solved in zip(batch.layers, batch.split(solution), strict=True):
-            for index, new in zip(layer.leaves, solved, strict=True):
-                after[index] = new.astype(leaves[index].dtype)
-                steps[index] = after[index] - leaves[index]
-    return jax.tree.unflatten(treedef, steps), after
-
-
 def _with_zeros_held(updates: PyTree, params: PyTree, found: list[groups_lib.Layer]) -> PyTree:
     """Returns updates that leave what is zero in parameters with groups as it is."""
     steps, treedef = jax.tree.flatten(updates)
@@ -373,36 +311,15 @@ def _with_zeros_held(updates: PyTree, params: PyTree, found: list[groups_lib.Lay
     return jax.tree.unflatten(treedef, steps)
 
 
-def _plus(array: jax.Array, zero: jax.Array | None) -> jax.Array:
-    return array if zero is None else array + zero.astype(array.dtype)
-
-
-def _zero_after(array: jax.Array) -> jax.Array:
-    """Returns False, which a compiler knows only when the first element of `array` is there."""
-    return jnp.sum(array.ravel()[:1]) > jnp.inf
-
-
-def _steered(
-    strength: TargetSparsity,
-    penalty: penalties.Penalty,
-    found: list[groups_lib.Layer],
-    arrays: dict[int, jax.Array],
-    original: groups_lib.Sizes | None,
-) -> jax.Array:
-    """Returns what a target is for: its measure, or the share of zeros."""
-    if strength.measure is None:
-        return _share_of_zeros(penalty, found, arrays, original)
-    return strength.measure({layer.name: groups_lib.zero_groups(layer, arrays) for layer in found})
-
-
 def _share_of_zeros(
-    penalty: penalties.Penalty,
     found: list[groups_lib.Layer],
     arrays: dict[int, jax.Array],
     original: groups_lib.Sizes | None,
+    *,
+    of_parameters: bool,
 ) -> jax.Array:
-    """Returns the share of zero groups, or of zero parameters if the penalty is on single ones; removed ones count."""
-    if isinstance(penalty, penalties.L1):
+    """Returns the share of zero groups, or of zero parameters; those that were removed count as zero."""
+    if of_parameters:
         zeros = [jnp.sum(array == 0) for array in arrays.values()]
         left = total = sum(array.size for array in arrays.values())
         if original is not None:

@@ -180,8 +180,13 @@ def compact(fn: Callable[..., Any], params: PyTree, *inputs: Any, round_to: int 
     Returns:
       The smaller function and its parameters.
     """
+    return _compacted(of_values(fn, params, round_to), fn, params, inputs)
+
+
+def of_values(fn: Callable[..., Any], params: PyTree, round_to: int = 1) -> CompactFunction:
+    """Returns a function without what does not matter while its parameters have the values that they have."""
     knowns = [known.exactly(np.asarray(leaf)) for leaf in jax.tree.leaves(params)]
-    return _compacted(CompactFunction(fn, params, knowns, round_to), fn, params, inputs)
+    return CompactFunction(fn, params, knowns, round_to)
 
 
 def shrink(

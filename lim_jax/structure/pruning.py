@@ -19,8 +19,7 @@ import numpy as np
 
 from lim_jax.errors import UserError
 from lim_jax.sparsity.groups import leaves_by_path
-from lim_jax.structure import known
-from lim_jax.structure.compaction import CompactFunction
+from lim_jax.structure.compaction import CompactFunction, of_values
 from lim_jax.structure.cost import macs as macs_of
 from lim_jax.structure.cuts import take
 from lim_jax.structure.tracing import ChannelGroup, trace
@@ -168,8 +167,7 @@ def _fewest(fits: Callable[[int], bool], largest: int, steps: int) -> int:
 
 
 def _compacted(fn: Callable[..., Any], params: PyTree, inputs: Sequence[Any]) -> tuple[CompactFunction, PyTree]:
-    knowns = [known.exactly(np.asarray(leaf)) for leaf in jax.tree.leaves(params)]
-    smaller = CompactFunction(fn, params, knowns, 1)
+    smaller = of_values(fn, params)
     return smaller, jax.tree.map(jnp.asarray, take(params, smaller.decide(*inputs)))
 
 

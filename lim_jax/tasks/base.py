@@ -16,15 +16,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from lim_jax.data.specs import TargetSpec
-from lim_jax.tasks.interpolation import map_shape, resize_predictions, sample_target, stretch
+from lim_jax.tasks.interpolation import (
+    OUTPUT_STRIDE,
+    SKIP_STRIDE,
+    map_shape,
+    resize_predictions,
+    sample_target,
+    stretch,
+)
 from lim_jax.tasks.legends import ColorKey, ColorScale
 from lim_jax.tasks.palette import INVALID_COLOR
 
 Sums = dict[str, jax.Array]
 Metrics = dict[str, float | None]
 
-_CELLS = "cell (i, j) is centred on pixel (8 i, 8 j); predictions are bilinear between cells"
+_CELLS = "cell (i, j) is centred on pixel ({0} i, {0} j); predictions are bilinear between cells"
 _STRETCHED_CELLS = "the corners' cells lie on the corners' pixels; logits are bilinear between cells"
+_WITH_SKIP = "deeplabv3plus"  # of `config.model.head`
+_SKIP_SHARE, _LEAST_SKIP = 48 / 256, 8  # channels of the skip: as published, of the head's; at least
 _TILE = (48, 144)  # height, width of the picture of an answer
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
@@ -60,6 +69,8 @@ class Task(abc.ABC):
       starts_at_constant: whether a new head's bias is the best constant prediction, because logits near 0, which all
         others start with, would be far from any target.
       is_continuous: whether predictions are numbers that may be averaged; indices of classes are not.
+      picture_meaning: what the numbers of `picture` are, for who reads the file of it.
+      stored_unit: what 1 is worth in a 16-bit image of predictions; None: they are no such numbers.
       prediction_meaning: what an exported file's predictions are.
       logits_meaning: what an exported file's logits are, and how predictions are made of them.
     """
@@ -70,6 +81,8 @@ class Task(abc.ABC):
     metric_info: ClassVar[Mapping[str, Metric]]
     starts_at_constant: ClassVar[bool] = False
     is_continuous: ClassVar[bool] = True
+    picture_meaning: ClassVar[str] = "colours"
+    stored_unit: ClassVar[float | None] = None
     prediction_meaning: ClassVar[str]
     logits_meaning: ClassVar[str]
 
@@ -206,7 +219,7 @@ class Task(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class DenseTask(Task):
-    """A task with a prediction per pixel, from a map of logits (ceil(H/8), ceil(W/8), `num_outputs`).
+    """A task with a prediction per pixel, from a map of logits (ceil(H/stride), ceil(W/stride), `num_outputs`).
 
     `predict` has two halves: `activate` makes numbers of the logits, `decode` reads them at the image's size. What is
     interpolated in between depends on where the loss is.
@@ -215,15 +228,18 @@ class DenseTask(Task):
       loss_resolution: "features": the loss compares each cell with the pixel it is centred on, and predictions are what
         `activate` gives, interpolated. "image": logits are resized to the labels first, their corners on the image's
         corners, for loss, metrics and predictions alike.
+      output_stride: pixels of the image per cell of the logits, along one axis.
     """
 
     loss_resolution: str = "features"
+    output_stride: int = OUTPUT_STRIDE
     head_name: ClassVar[str] = "deeplab"
 
     @classmethod
     def settings_from(cls, config: Any) -> dict[str, Any]:
-        """Returns `loss_resolution`; see `Task.settings_from`."""
-        return {"loss_resolution": config.loss_resolution}
+        """Returns `loss_resolution` and `output_stride`; see `Task.settings_from`."""
+        stride = SKIP_STRIDE if config.model.head == _WITH_SKIP else OUTPUT_STRIDE
+        return {"loss_resolution": config.loss_resolution, "output_stride": stride}
 
     @property
     def at_image(self) -> bool:
@@ -234,13 +250,13 @@ class DenseTask(Task):
         """Returns logits and targets (B, ...) at the same places: where the loss is."""
         if self.at_image:
             return stretch(logits, (target.shape[1], target.shape[2])), target
-        return logits, sample_target(target, logits)
+        return logits, sample_target(target, logits, self.output_stride)
 
     def upsampled(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
         """Returns what `decode` reads for images of `image_size` = (height, width): (B, height, width, outputs)."""
         if self.at_image:
             return self.activate(stretch(logits, image_size))
-        return resize_predictions(self.activate(logits), image_size)
+        return resize_predictions(self.activate(logits), image_size, self.output_stride)
 
     def interpolated(self, logits: jax.Array) -> jax.Array:
         """Returns what is interpolated, of the logits' shape; for who interpolates by himself, before `decoded`."""
@@ -251,12 +267,15 @@ class DenseTask(Task):
         return self.decode(self.activate(values) if self.at_image else values)
 
     def head_settings(self, config: Any) -> dict[str, Any]:
-        """See `Task.head_settings`; the head's dropout is configured too."""
-        return super().head_settings(config) | {"dropout": config.model.dropout_rate}
+        """See `Task.head_settings`; dropout and skip are configured, too."""
+        settings = super().head_settings(config) | {"dropout": config.model.dropout_rate}
+        if config.model.head == _WITH_SKIP:
+            settings["skip_channels"] = max(round(_SKIP_SHARE * config.model.head_channels), _LEAST_SKIP)
+        return settings
 
     def logits_shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
-        """Returns (ceil(H/8), ceil(W/8), `num_outputs`)."""
-        return (*map_shape(image_size), self.num_outputs)
+        """Returns (ceil(H/stride), ceil(W/stride), `num_outputs`)."""
+        return (*map_shape(image_size, self.output_stride), self.num_outputs)
 
     def predict(self, logits: jax.Array, image_size: tuple[int, int]) -> jax.Array:
         """Returns predictions in the target's terms, upsampled to `image_size` = (height, width)."""
@@ -280,7 +299,7 @@ class DenseTask(Task):
 
     def export_notes(self, decoded: bool) -> dict[str, Any]:
         """See `Task.export_notes`; of logits it also says where their cells lie."""
-        cells = _STRETCHED_CELLS if self.at_image else _CELLS
+        cells = _STRETCHED_CELLS if self.at_image else _CELLS.format(self.output_stride)
         return super().export_notes(decoded) | ({} if decoded else {"cells": cells})
 
 

@@ -54,7 +54,7 @@ class DepthTask(DenseTask):
     percentile], both over the image's valid pixels at full resolution. No metric here is in metres.
 
     Metrics:
-      mae: the paper's. Mean absolute error over the valid cells of the split, at 1/8 resolution.
+      mae: the paper's. Mean absolute error over the valid cells of the split, where the loss is.
       rmse: root of the mean squared error over the valid pixels of the split, at the image's resolution with
         upsampled predictions.
 
@@ -69,6 +69,7 @@ class DepthTask(DenseTask):
         "mae": Metric("MAE", "relative depth", False),
         "rmse": Metric("RMSE", "relative depth", False),
     }
+    stored_unit: ClassVar[float | None] = 1 / 65535
     prediction_meaning: ClassVar[str] = "depth of each pixel as a share of the image's largest; not metres"
     logits_meaning: ClassVar[str] = "logits; the sigmoid, upsampled, is the depth as a share of the image's largest"
 

@@ -1,8 +1,9 @@
-"""How 1/8-resolution maps meet full-resolution targets and images.
+"""How maps of an eighth or a quarter of the resolution meet full-resolution targets and images.
 
 Cell (i, j) of a dense head's output is centred on input pixel (8 i, 8 j), because every stride-2 operation of
 the backbone is a 3×3 window with one pixel of padding. So the target of a cell is `target[8 i, 8 j]`
 (`sample_target`), and the prediction at pixel (y, x) is the map at (y / 8, x / 8) (`resize_predictions`).
+8 is the output stride; that of a head with a skip is 4.
 """
 
 import jax
@@ -10,29 +11,30 @@ import jax.numpy as jnp
 import numpy as np
 
 OUTPUT_STRIDE = 8
+SKIP_STRIDE = 4
 
 
-def map_shape(image_size: tuple[int, int]) -> tuple[int, int]:
+def map_shape(image_size: tuple[int, int], stride: int = OUTPUT_STRIDE) -> tuple[int, int]:
     """Returns the (rows, columns) of cells that a dense head gives for images of `(height, width)`."""
     height, width = image_size
-    return -(-height // OUTPUT_STRIDE), -(-width // OUTPUT_STRIDE)
+    return -(-height // stride), -(-width // stride)
 
 
-def sample_target(target: jax.Array, logits: jax.Array) -> jax.Array:
+def sample_target(target: jax.Array, logits: jax.Array, stride: int = OUTPUT_STRIDE) -> jax.Array:
     """Returns the pixels of a full-resolution target (B, H, W, ...) on which the logits' cells are centred."""
-    sampled = target[:, ::OUTPUT_STRIDE, ::OUTPUT_STRIDE]
+    sampled = target[:, ::stride, ::stride]
     if sampled.shape[:3] != logits.shape[:3]:
         raise ValueError(
             f"logits of shape {logits.shape} do not belong to a target of shape {target.shape}: "
-            f"at output stride {OUTPUT_STRIDE} they should start with {sampled.shape[:3]}"
+            f"at output stride {stride} they should start with {sampled.shape[:3]}"
         )
     return sampled
 
 
-def resize_predictions(maps: jax.Array, image_size: tuple[int, int]) -> jax.Array:
-    """Upsamples (B, h, w, C) to (B, H, W, C), bilinear: pixel y reads the map at y / 8, clamped at the border."""
+def resize_predictions(maps: jax.Array, image_size: tuple[int, int], stride: int = OUTPUT_STRIDE) -> jax.Array:
+    """Upsamples (B, h, w, C) to (B, H, W, C), bilinear: pixel y reads the map at y / stride, clamped at the border."""
     rows, columns = (
-        interpolation_matrix(np.arange(pixels) / OUTPUT_STRIDE, cells)
+        interpolation_matrix(np.arange(pixels) / stride, cells)
         for pixels, cells in zip(image_size, maps.shape[1:3], strict=True)
     )
     return interpolate(maps, rows, columns)

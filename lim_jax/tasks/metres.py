@@ -47,6 +47,7 @@ class MetricDepthTask(DepthTask):
     target: str = "metres"
     most: float = 0.0
     starts_at_constant: ClassVar[bool] = True
+    stored_unit: ClassVar[float | None] = 0.001
     metric_info: ClassVar[Mapping[str, Metric]] = {
         "abs_err": Metric("mean error", "m", False),
         "rmse": Metric("RMSE", "m", False),

@@ -30,7 +30,7 @@ class NormalsTask(DenseTask):
     """1 - cosine between tanh(logits) and the normal, or another error; the length of the prediction does not matter.
 
     Metrics:
-      cosine_similarity: the paper's. Mean over the valid cells of the split, at 1/8 resolution.
+      cosine_similarity: the paper's. Mean over the valid cells of the split, where the loss is.
       angle_mean, angle_median: of the angle between prediction and target in degrees, over the valid pixels
         of the split, at the image's resolution with upsampled predictions; the median from bins of 0.005°.
       within_11.25, within_22.5, within_30: share of those pixels, a fraction of 1, whose angle is smaller.
@@ -48,6 +48,7 @@ class NormalsTask(DenseTask):
         "within_22.5": Metric("within 22.5°", "fraction", True),
         "within_30": Metric("within 30°", "fraction", True),
     }
+    picture_meaning: ClassVar[str] = "uint8; v / 127.5 - 1 is a component"
     prediction_meaning: ClassVar[str] = "unit vector per pixel, in the camera's frame: x right, y into the scene, z up"
     logits_meaning: ClassVar[str] = (
         "logits of x right, y into the scene, z up; the tanh, upsampled, over its length is the unit vector"

@@ -10,9 +10,12 @@ import numpy as np
 
 from lim_jax.tasks.base import ImageTask, Metric, Metrics, Sums
 from lim_jax.tasks.palette import INVALID_COLOR
-from lim_jax.tasks.sums import count, ratio
+from lim_jax.tasks.sums import count, ratio, root_mean
 
 _TILE = (230, 230, 230)
+_HALF = np.uint32(
+    0xFFFFF000
+)  # the bits of a float32 without the lower half of its mantissa: products of two such are exact
 _WRONG = 1.0  # deviations of the training set from which on a prediction counts as wrong in pictures
 
 
@@ -52,7 +55,7 @@ class NumberTask(ImageTask):
         """Returns the task with mean and standard deviation of the training set; see `Task.fitted`."""
         number = max(float(sums["numbers"]), 1.0)
         mean = float(sums["sum"]) / number
-        variance = max(float(sums["squares"]) / number - mean**2, 0.0)
+        variance = max(float(np.sum(sums["squares"])) / number - mean**2, 0.0)
         return dataclasses.replace(self, mean=mean, scale=variance**0.5 or 1.0)
 
     @property
@@ -90,12 +93,11 @@ class NumberTask(ImageTask):
     def summarize(self, sums: Mapping[str, np.ndarray]) -> Metrics:
         """See the class docstring for what each metric is, `Task.summarize` for the contract."""
         number = float(sums["numbers"])
-        mean_square = ratio(sums["squared"], number)
         variance = float(sums["centred_squared"]) - float(sums["centred"]) ** 2 / max(number, 1.0)
         varies = variance > 1e-6 * max(float(sums["centred_squared"]), 1e-30)
         return {
             "mae": ratio(sums["absolute"], number),
-            "rmse": None if mean_square is None else mean_square**0.5,
+            "rmse": root_mean(sums["squared"], number),
             "r2": 1 - float(sums["squared"]) / variance if number and varies else None,
         }
 
@@ -131,10 +133,16 @@ class NumberTask(ImageTask):
         return notes | {"mean": self.mean, "standard_deviation": self._unit, "unit": self.spec.unit}
 
     def baseline_statistics(self, target: jax.Array) -> Sums:
-        """Sums of the numbers and of their squares."""
+        """Sums of the numbers and, in three parts, of their squares, exact of one example.
+
+        Numbers that are close together and far from zero, such as dates, would lose their variance in float32.
+        """
         known = jnp.isfinite(target)
-        number = jnp.where(known, target, 0)
-        return {"numbers": count(known), "sum": jnp.sum(number), "squares": jnp.sum(jnp.square(number))}
+        number = jnp.where(known, target, 0).astype(jnp.float32)
+        high = (number.view(jnp.uint32) & _HALF).view(jnp.float32)
+        low = number - high
+        squares = jnp.sum(jnp.stack([high * high, 2 * high * low, low * low], axis=-1), axis=0)
+        return {"numbers": count(known), "sum": jnp.sum(number), "squares": squares}
 
     def baseline_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
         """The mean, which no constant beats in squared error."""

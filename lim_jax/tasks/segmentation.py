@@ -11,22 +11,13 @@ import numpy as np
 from lim_jax.data.specs import IGNORE, TargetSpec
 from lim_jax.errors import UserError
 from lim_jax.runtime.suggestions import nearest
+from lim_jax.tasks import class_weights, confusion, cross_entropy
 from lim_jax.tasks.base import DenseTask, Metric, Metrics, Sums
 from lim_jax.tasks.legends import ColorKey, Entry
 from lim_jax.tasks.palette import INVALID_COLOR, class_colors
-from lim_jax.tasks.sums import confusion_counts, count, ratio
+from lim_jax.tasks.sums import count, ratio
 
-BALANCED = "balanced"
 _FEW = 8  # names that a line can list
-_TINY = 1e-7
-
-
-def numbers(text: str) -> tuple[float, ...]:
-    """Returns the numbers of "1,2.5,3", or none of "none"; raises `ValueError` if these are not numbers above 0."""
-    found = tuple(float(part) for part in text.split(",")) if text != "none" else ()
-    if not all(0 < number < float("inf") for number in found):
-        raise ValueError(f"{text!r} has numbers that are not above 0")
-    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +25,11 @@ class SegmentationTask(DenseTask):
     """Cross entropy with label smoothing; pixels labelled `IGNORE`, or with a class to be ignored, count nowhere.
 
     Metrics, all fractions of 1:
-      iou: the paper's. Per image Σ_c tp / Σ_c (tp + fp + fn) over the valid cells, at 1/8 resolution, then
+      iou: the paper's. Per image Σ_c tp / Σ_c (tp + fp + fn) over the valid cells, where the loss is, then
         the mean over the images that have valid cells.
       miou: tp / (tp + fp + fn) per class over the whole split, at the image's resolution with upsampled
         logits, then the mean over the classes that occur in the split's targets.
-      pixel_accuracy: share of the split's valid cells that are right, at 1/8 resolution: what the loss trains.
+      pixel_accuracy: share of the split's valid cells that are right, where the loss is.
       pixel_accuracy_full: share of its valid pixels, at the image's resolution with upsampled logits.
 
     Attributes:
@@ -69,10 +60,9 @@ class SegmentationTask(DenseTask):
     def settings_from(cls, config: Any) -> dict[str, Any]:
         """Returns `label_smoothing` and the settings under `config.segmentation`; see `DenseTask.settings_from`."""
         own = config.segmentation
-        weights = own.class_weights
         return super().settings_from(config) | {
             "label_smoothing": config.label_smoothing,
-            "class_weights": weights if weights == BALANCED else numbers(weights),
+            "class_weights": class_weights.parse(own.class_weights),
             "focal": own.focal,
             "ignore": tuple(name.strip() for name in own.ignore.split(",") if name.strip()),
         }
@@ -84,14 +74,7 @@ class SegmentationTask(DenseTask):
             name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
         }
         task = cls(spec, **given)
-        unknown = [name for name in task.ignore if name not in spec.class_names]
-        if unknown:
-            meant, many = nearest(unknown[0], spec.class_names), len(spec.class_names) > _FEW
-            known = f"{len(spec.class_names)} classes" if many else ", ".join(spec.class_names)
-            hint = f"did you mean {meant!r}?" if meant else f"it has {known}"
-            raise UserError(f"config.segmentation.ignore: {spec.name} has no class {unknown[0]!r}: {hint}")
-        if len(task.ignore) == len(spec.class_names):
-            raise UserError(f"config.segmentation.ignore leaves no class of {spec.name}")
+        _check_ignored(task.ignore, spec)
         if task.class_weights and task.is_fitted and len(task.class_weights) != task.num_outputs:
             raise UserError(
                 f"config.segmentation.class_weights has {len(task.class_weights)} numbers, but {spec.name} has "
@@ -101,15 +84,12 @@ class SegmentationTask(DenseTask):
 
     @property
     def is_fitted(self) -> bool:
-        return self.class_weights != BALANCED
+        return self.class_weights != class_weights.BALANCED
 
     def fitted(self, sums: Mapping[str, np.ndarray]) -> "SegmentationTask":
         """Returns the task with weights that give each class that occurs an equal share; see `Task.fitted`."""
         labelled = np.asarray(sums["labelled"], np.float64)
-        occurs = labelled > 0
-        equal = labelled.sum() / max(occurs.sum(), 1)
-        weights = np.where(occurs, equal / np.maximum(labelled, 1), 1.0)
-        return dataclasses.replace(self, class_weights=tuple(float(f"{weight:.4g}") for weight in weights))
+        return dataclasses.replace(self, class_weights=class_weights.balanced(labelled))
 
     @property
     def num_outputs(self) -> int:
@@ -124,22 +104,16 @@ class SegmentationTask(DenseTask):
         return 0, self.num_outputs - 1
 
     def loss(self, logits: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Cross entropy against `(1 - ε) onehot + ε / classes`, summed over valid cells; see `Task.loss`.
+        """`cross_entropy.losses` summed over valid cells; with weights, their number is the sum of their weights.
 
-        With weights, the number of cells is the sum of theirs.
+        See `Task.loss`.
         """
         logits, labels = self.matched(logits, self._known(target))
         valid = labels != IGNORE
-        logits = logits.astype(jnp.float32)
-        true_logit = jnp.sum(logits * jax.nn.one_hot(labels, self.num_outputs), axis=-1)
-        unsmoothed = 1 - self.label_smoothing
-        expected_logit = unsmoothed * true_logit + self.label_smoothing * jnp.mean(logits, axis=-1)
-        normalizer = jax.nn.logsumexp(logits, axis=-1)
-        losses = normalizer - expected_logit
-        if self.focal:
-            losses = losses * (-jnp.expm1(jnp.minimum(true_logit - normalizer, -_TINY))) ** self.focal
+        losses = cross_entropy.losses(logits, labels, smoothing=self.label_smoothing, focal=self.focal)
         if self.class_weights:
-            weights = jnp.where(valid, self._weights[jnp.where(valid, labels, 0)], 0)
+            of_classes = jnp.asarray(class_weights.normalized(tuple(self.class_weights)))
+            weights = jnp.where(valid, of_classes[jnp.where(valid, labels, 0)], 0)
             return jnp.sum(jnp.where(valid, weights * losses, 0)), jnp.sum(weights)
         return jnp.sum(jnp.where(valid, losses, 0)), count(valid).astype(jnp.float32)
 
@@ -157,7 +131,17 @@ class SegmentationTask(DenseTask):
             "images": count(valid > 0),
             "hits": jnp.sum(hits, dtype=jnp.int32),
             "cells": jnp.sum(valid, dtype=jnp.int32),
-            "confusion": confusion_counts(jnp.asarray(target, jnp.uint8), prediction, self.num_outputs),
+            "confusion": confusion.counts(jnp.asarray(target, jnp.uint8), prediction, self.num_outputs),
+        }
+
+    def summarize(self, sums: Mapping[str, np.ndarray]) -> Metrics:
+        """See the class docstring for what each metric is, `Task.summarize` for the contract."""
+        classes = confusion.per_class(sums["confusion"])
+        return {
+            "iou": ratio(sums["image_iou"], sums["images"]),
+            "pixel_accuracy": ratio(sums["hits"], sums["cells"]),
+            "miou": classes.mean(classes.hits, classes.union),
+            "pixel_accuracy_full": ratio(classes.hits.sum(), classes.labelled.sum()),
         }
 
     def details(self, sums: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -165,14 +149,8 @@ class SegmentationTask(DenseTask):
 
         Both are at the image's resolution, rows being labels and columns predictions, in pixels; see `Task.details`.
         """
-        confusion = np.asarray(sums["confusion"])
-        hits = np.diagonal(confusion)
-        union = confusion.sum(axis=1) + confusion.sum(axis=0) - hits
-        ious = [ratio(hit, pixels) for hit, pixels in zip(hits, union, strict=True)]
-        return {
-            "class_iou": dict(zip(self.spec.class_names, ious, strict=True)),
-            "confusion": confusion.astype(int).tolist(),
-        }
+        classes = confusion.per_class(sums["confusion"])
+        return confusion.details(self.spec.class_names, sums["confusion"], class_iou=(classes.hits, classes.union))
 
     def prepare_target(self, target: jax.Array) -> jax.Array:
         """Returns classes, `IGNORE` where they are to be ignored; see `Task.prepare_target`."""
@@ -185,25 +163,6 @@ class SegmentationTask(DenseTask):
         table = np.arange(256, dtype=np.uint8)
         table[[self.spec.class_names.index(name) for name in self.ignore]] = IGNORE
         return jnp.asarray(table)[target]
-
-    @property
-    def _weights(self) -> jax.Array:
-        """The weights of the classes, float32, of a mean of 1."""
-        weights = np.asarray(self.class_weights, np.float64)
-        return jnp.asarray(weights / weights.mean(), jnp.float32)
-
-    def summarize(self, sums: Mapping[str, np.ndarray]) -> Metrics:
-        """See the class docstring for what each metric is, `Task.summarize` for the contract."""
-        confusion = np.asarray(sums["confusion"])
-        true_positives, labelled = np.diagonal(confusion), confusion.sum(axis=1)
-        occurs = labelled > 0
-        union = labelled + confusion.sum(axis=0) - true_positives
-        return {
-            "iou": ratio(sums["image_iou"], sums["images"]),
-            "pixel_accuracy": ratio(sums["hits"], sums["cells"]),
-            "miou": float(np.mean(true_positives[occurs] / union[occurs])) if occurs.any() else None,
-            "pixel_accuracy_full": ratio(true_positives.sum(), labelled.sum()),
-        }
 
     def decode(self, values: jax.Array) -> jax.Array:
         """Returns class indices, uint8 (B, height, width): of equal logits the first."""
@@ -258,7 +217,7 @@ class SegmentationTask(DenseTask):
     def baseline_statistics(self, target: jax.Array) -> Sums:
         """Counts the pixels of each class."""
         known = jnp.asarray(self._known(target), jnp.uint8)
-        return {"labelled": jnp.sum(confusion_counts(known, known, self.num_outputs), axis=0)}
+        return {"labelled": jnp.sum(confusion.counts(known, known, self.num_outputs), axis=0)}
 
     def baseline_logits(self, sums: Mapping[str, np.ndarray]) -> np.ndarray:
         """The smoothed class frequencies: the most frequent class wins, and no constant has a lower loss."""
@@ -269,3 +228,15 @@ class SegmentationTask(DenseTask):
         frequency = labelled / labelled.sum() if labelled.any() else uniform
         smoothed = (1 - self.label_smoothing) * frequency + self.label_smoothing * uniform
         return np.log(np.maximum(smoothed, 1e-9)).astype(np.float32)
+
+
+def _check_ignored(names: tuple[str, ...], spec: TargetSpec) -> None:
+    """Raises `UserError` if one of the classes to be ignored is none, or no other is left."""
+    unknown = [name for name in names if name not in spec.class_names]
+    if unknown:
+        meant, many = nearest(unknown[0], spec.class_names), len(spec.class_names) > _FEW
+        known = f"{len(spec.class_names)} classes" if many else ", ".join(spec.class_names)
+        hint = f"did you mean {meant!r}?" if meant else f"it has {known}"
+        raise UserError(f"config.segmentation.ignore: {spec.name} has no class {unknown[0]!r}: {hint}")
+    if set(names) == set(spec.class_names):
+        raise UserError(f"config.segmentation.ignore leaves no class of {spec.name}")

@@ -10,20 +10,6 @@ def count(condition: jax.Array) -> jax.Array:
     return jnp.sum(condition, dtype=jnp.int32)
 
 
-def confusion_counts(target: jax.Array, answer: jax.Array, classes: int) -> jax.Array:
-    """Returns int32 (classes, classes): how often each target (row) got each answer (column).
-
-    Args:
-      target: class indices, of any integer type; what is no class, negative or too large, counts nowhere.
-      answer: class indices of the same shape.
-      classes: their number.
-    """
-    target = target.astype(jnp.int32)
-    pair = jnp.where(target < 0, classes**2, target * classes + answer)  # beyond the end, where it is dropped
-    counts = jnp.zeros(classes**2, jnp.int32).at[pair.ravel()].add(1, mode="drop")
-    return counts.reshape(classes, classes)
-
-
 def ratio(numerator: float | np.ndarray, denominator: float | np.ndarray) -> float | None:
     """Returns the quotient as a Python float, None when the denominator is 0."""
     return float(numerator) / float(denominator) if denominator else None

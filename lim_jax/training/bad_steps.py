@@ -1,8 +1,8 @@
 """Steps whose loss or gradients are not finite: noticed where they are computed, skipped, counted, and named.
 
 The compiled step decides by itself (`finite`); the loop reads what it found together with the losses, one step behind
-the device, and stops when too many come in a row (`too_many`). Bad steps change nothing but
-the number of steps, and whoever resumes among them counts anew.
+the device, and stops when too many come in a row (`too_many`). Bad steps change nothing but the number of steps, and
+whoever resumes among them counts anew.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,6 @@ from lim_jax.config import Config
 PyTree = Any
 
 FINITE = "finite"  # among the sums of a step
-DEFAULT_LIMIT = 10
 _SHOWN = 3
 
 
@@ -72,7 +71,7 @@ def too_many(number: int, step: int, sums: PyTree, learned: PyTree, config: Conf
       learned: anything with the structure of `TrainState.learned`.
       config: of the run.
     """
-    if number < config.get("max_bad_steps", DEFAULT_LIMIT):
+    if number < config.max_bad_steps:
         return None
     return f"{number} steps in a row, the last of them step {step}, were not finite ({_what(sums, learned)})"
 

@@ -1,10 +1,8 @@
 """TensorBoard events: records as scalars, norms of groups as histograms, figures as images; and records as a table."""
 
 import contextlib
-import csv
 import functools
 import importlib
-import io
 import pathlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,15 +76,8 @@ def import_writers_meanwhile() -> None:
 
 def write_table(workdir: pathlib.Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Writes `history.csv`: a row per epoch, a column per number of the records; the first process does."""
-    if jax.process_index() > 0:
-        return
-    rows = [dict(_flat(record)) for record in history]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    whole_files.write_text(workdir / "history.csv", text.getvalue())
+    if jax.process_index() == 0:
+        whole_files.write_csv(workdir / "history.csv", [dict(_flat(record)) for record in history])
 
 
 def _try_to_import_writers() -> None:

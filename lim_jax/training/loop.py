@@ -17,7 +17,7 @@ import jax
 from lim_jax import config as config_lib
 from lim_jax import data
 from lim_jax.config import Config
-from lim_jax.runtime import compile_time, devices, memory, platforms, startup
+from lim_jax.runtime import compilation, compile_time, devices, memory, platforms, startup
 from lim_jax.runtime.progress import Progress
 from lim_jax.training import checkpoints, epochs, events, messages, record, results, trackers
 from lim_jax.training import history as history_lib
@@ -47,7 +47,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path, profile_steps: int
     """
     config = config_lib.checked(config)
     config_lib.refuse_changes(config, workdir)
-    trackers.require(config.get("trackers", ()))
+    trackers.require(config.trackers)
     startup.prepare(config.compilation_cache_dir, config.matmul_precision)
     local_devices = devices.chosen(config.num_devices, config.batch_size)
     config_lib.check_resources(config, local_devices)
@@ -55,6 +55,7 @@ def train_and_evaluate(config: Config, workdir: pathlib.Path, profile_steps: int
     config_lib.check_start(config, dataset, workdir)
     in_background = platforms.of(local_devices).saves_in_background
     with (
+        compilation.released_afterwards(),
         workdir_lib.held(workdir, config),  # last: a mistake leaves no trace
         checkpoints.Checkpoints(workdir, tuple(config.tasks), in_background=in_background) as checkpointer,
     ):
@@ -70,10 +71,9 @@ def train(run: Run, standing: Standing, profile_steps: int = 0) -> None:
     """Runs epochs until the last one or until nothing improves."""
     config = run.config
     progress = Progress(config.num_epochs, run.steps_per_epoch, config.batch_size)
-    names, values = config.get("trackers", ()), config_lib.flat(config)
     with (
         Interruption() as interruption,
-        events.EventWriter(run.workdir, values, names) as writer,
+        events.EventWriter(run.workdir, config_lib.flat(config), config.trackers) as writer,
         Profile(run.workdir, profile_steps) as profile,
     ):
         while standing.epoch <= config.num_epochs:

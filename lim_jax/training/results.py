@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # importing it imports TFDS
 logger = logging.getLogger(__name__)
 
 PyTree = Any
+Predict = Callable[[np.ndarray], dict[str, np.ndarray]]  # uint8 images (N, H, W, 3) -> {task: predictions}
 _FILE = "results.json"
 _EXAMPLES_SHOWN = 4
 
@@ -65,7 +66,7 @@ def measure(run: Run, standing: Standing, best: Trained) -> dict[str, Any]:
     return {
         "test": test,
         **({"test_details": details} if details else {}),
-        **_by_validation(run, standing, best, evaluate),
+        **_by_validation(run, standing, best, test, evaluate),
         "test_constant": _baseline(run, best.network),
         "sparsity": sparsity.sparsity_summary(params, run.groups, standing.shrinking.original).to_json(),
         "parameters": network_lib.num_parameters(params),
@@ -87,24 +88,36 @@ def _baseline(run: Run, network: Network) -> evaluation.Results:
 
 
 def _by_validation(
-    run: Run, standing: Standing, best: Trained, evaluate: Callable[[Trained, str], evaluation.Results]
+    run: Run,
+    standing: Standing,
+    best: Trained,
+    test: evaluation.Results,
+    evaluate: Callable[[Trained, str], evaluation.Results],
 ) -> dict[str, Any]:
-    """Returns the results that a validation split decides; without one, the mean of the last epochs' instead."""
+    """Returns the results that a validation split decides; without one, the mean of the last epochs' instead.
+
+    Args:
+      run: the run.
+      standing: at its end.
+      best: the best network.
+      test: its results on the test split.
+      evaluate: measures a network on a split.
+    """
     if history.evaluated_split(run.config) == "test":
         return {"validation": {}, "test_last_epochs": history.mean_of_last(standing.history)}
-
-    def of_task(task: str) -> Trained:
-        return checkpoints.load_network(run.workdir, task)
-
-    return {
-        "validation": evaluate(best, "validation"),
-        "test_best_per_task": {task: evaluate(of_task(task), "test")[task] for task in best.network.tasks},
-    }
+    by_step = {best.step: test}  # the best checkpoints of several tasks are often one
+    best_per_task = {}
+    for task in best.network.tasks:
+        trained = checkpoints.load_network(run.workdir, task)
+        if trained.step not in by_step:
+            by_step[trained.step] = evaluate(trained, "test")
+        best_per_task[task] = by_step[trained.step][task]
+    return {"validation": evaluate(best, "validation"), "test_best_per_task": best_per_task}
 
 
 def redraw(run: Run, standing: Standing) -> list[pathlib.Path]:
     """Draws the report of a run that goes on, with the network as it is, if it is time to; returns the files."""
-    every = run.config.get("report_every_epochs", 0)
+    every = run.config.report_every_epochs
     epoch = len(standing.history)
     if jax.process_index() > 0 or not every or epoch % every or epoch >= run.config.num_epochs:
         return []
@@ -139,7 +152,7 @@ def draw_report(
       details: `Task.details` on the test split, by task.
     """
     indices = pipeline.evenly_spaced(dataset.sources["test"], _EXAMPLES_SHOWN)
-    batch, predictions = predicted_examples(dataset, "test", indices, trained)
+    batch, predictions = predicted_examples(dataset, "test", indices, predict_of(trained, dataset))
     return report.write_report(
         directory,
         tasks=trained.network.tasks,
@@ -151,14 +164,19 @@ def draw_report(
     )
 
 
+def predict_of(trained: Trained, dataset: "Dataset") -> Predict:
+    """Returns a function from images of the test split to what is predicted for them; compiled once per number."""
+    predict = evaluation.predictor(trained.network, dataset.sources["test"][0]["image"].shape[:2])
+    return lambda images: jax.device_get(predict(trained.variables, images))
+
+
 def predicted_examples(
-    dataset: "Dataset", split: str, indices: Sequence[int], trained: Trained
+    dataset: "Dataset", split: str, indices: Sequence[int], predict: Predict
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Returns examples of a split as one batch, and what is predicted for them."""
     examples = [dataset.sources[split][index] for index in indices]
     batch = jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
-    predict = evaluation.predictor(trained.network, batch["image"].shape[1:3])
-    return batch, jax.device_get(predict(trained.variables, batch["image"]))
+    return batch, predict(batch["image"])
 
 
 def _warn_of_useless_tasks(content: Mapping[str, Any], network: Network) -> None:

@@ -1,7 +1,7 @@
 """The state of training, and how it begins: parameters, loss weights, batch statistics, optimizer, active heads.
 
-The optimizer is `lim_jax.sparsity.proximal_adam` behind
-`optax.inject_hyperparams`, so that learning rate and strength are data in the state, not compiled constants.
+The optimizer is Adam with `lim_jax.sparsity.proximal` after it, behind `optax.inject_hyperparams`, so that learning
+rate and strength are data in the state, not compiled constants.
 """
 
 import dataclasses
@@ -77,6 +77,11 @@ def method_of(config: Config) -> balancing.Balancing:
     return balancing.create(config.loss_weighting, config.tasks, config.loss_weights)
 
 
+def step_key(config: Config, step: jax.Array) -> jax.Array:
+    """Returns the random key of a step, the same on all devices, given the number of steps before it."""
+    return jax.random.fold_in(jax.random.key(config.seed), step)
+
+
 def make_optimizer(
     config: Config,
     groups: Groups,
@@ -107,16 +112,10 @@ def make_optimizer(
         rate: Any = learning_rate if factor is None else functools.partial(_scaled, factor, learning_rate)
         inner = _adam(config, rate, coupled=as_published or config.weight_decay_form == "coupled")
         if not as_published:
-            if wanted.target > 0:
-                strength = sparsity.TargetSparsity(wanted.target, penalized, start)
-            elif wanted.target_macs > 0:
-                strength = sparsity.TargetSparsity(1 - wanted.target_macs, penalized, start, measure=removed_macs)
-            elif start > 0:
-                strength = functools.partial(_from_step, start, strength)
             inner = sparsity.proximal(
                 inner,
                 rate,
-                strength,
+                _strength(wanted, strength, start, penalized, removed_macs),
                 groups,
                 penalty=wanted.penalty if sparse else "none",
                 metric=wanted.metric,
@@ -132,6 +131,21 @@ def make_optimizer(
 
     strength = float(wanted.strength) if sparse else 0.0
     return optax.inject_hyperparams(build)(learning_rate=config.learning_rate, strength=strength)
+
+
+def _strength(
+    wanted: Config,
+    given: jax.Array,
+    start: int,
+    end: int,
+    removed_macs: Callable[[Mapping[str, jax.Array]], jax.Array] | None,
+) -> sparsity.TargetSparsity | optax.ScalarOrSchedule:
+    """Returns what gives the strength between two steps: what finds it where there is a target, or the one `given`."""
+    if wanted.target > 0:
+        return sparsity.TargetSparsity(wanted.target, end, start)
+    if wanted.target_macs > 0:
+        return sparsity.TargetSparsity(1 - wanted.target_macs, end, start, measure=removed_macs)
+    return functools.partial(_from_step, start, given) if start > 0 else given
 
 
 def _adam(config: Config, rate: optax.ScalarOrSchedule, *, coupled: bool) -> optax.GradientTransformation:
@@ -214,9 +228,5 @@ def create_train_state(
         opt_state=jax.jit(optimizer.init)(loss_weighting.join(variables["params"], log_variances)),
         active={task: jnp.ones((), bool) for task in tasks},
         balancing={} if method is None else method.init(len(tasks)),
-        average=jax.tree.map(jnp.copy, _variables(variables)) if averages else (),
+        average=jax.tree.map(jnp.copy, dict(variables)) if averages else (),
     )
-
-
-def _variables(variables: PyTree) -> dict[str, PyTree]:
-    return {name: variables[name] for name in ("params", "batch_stats")}

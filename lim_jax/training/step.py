@@ -19,12 +19,14 @@ from lim_jax import balancing, models
 from lim_jax.config import Config
 from lim_jax.network import Network
 from lim_jax.runtime import compilation, devices, platforms
+from lim_jax.tasks.base import Task
 from lim_jax.training import averaging, bad_steps, loss_weighting, task_gradients
 from lim_jax.training.interruption import ASKED, DUE
-from lim_jax.training.state import TrainState, completed_steps, method_of
+from lim_jax.training.state import TrainState, completed_steps, method_of, step_key
 
 PyTree = Any
 Batch = Mapping[str, Any]
+LossSums = Mapping[str, tuple[jax.Array, jax.Array]]  # by task: the sum over what is valid, and the number of that
 
 
 class BatchGradients(NamedTuple):
@@ -53,45 +55,58 @@ def batch_gradients(state: TrainState, batch: Batch, *, network: Network, config
     if isinstance(method, balancing.GradientBalancing):
         return _balanced_gradients(state, batch, method, network=network, config=config)
     assert isinstance(method, balancing.LossBalancing)
-    axis = devices.reduction_axis()
     model = models.recomputing(network.model) if config.recompute else network.model
     images = models.normalize_images(batch["image"])
-    dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    key = step_key(config, state.step)
 
     def objective(learned: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
         params, log_variances = loss_weighting.split(learned)
-        logits, updated = model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            images,
-            train=True,
-            axis_name=axis,
-            mutable=["batch_stats"],
-            rngs={"dropout": dropout_key},
-        )
-        sums = {name: task.loss(logits[name], batch["targets"][name]) for name, task in network.tasks.items()}
-        sums = devices.total(sums, axis)
-        losses = {name: total / jnp.maximum(count, 1) for name, (total, count) in sums.items()}
-        valid_counts = {name: count for name, (_, count) in sums.items()}
-        total = method.total(losses, valid_counts, log_variances, state.balancing, dropout_key)
-        return total, (updated["batch_stats"], sums)
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        sums, batch_stats = _loss_sums(model, variables, images, batch["targets"], network.tasks, key)
+        total = method.total(*_means_and_counts(sums), log_variances, state.balancing, key)
+        return total, (batch_stats, sums)
 
     (total, (batch_stats, sums)), gradients = jax.value_and_grad(objective, has_aux=True)(state.learned)
     # Every device differentiated the global loss with respect to its own copy of what is learned.
-    gradients, batch_stats = devices.mean((gradients, batch_stats), axis)
+    gradients, batch_stats = devices.mean((gradients, batch_stats), devices.reduction_axis())
     return BatchGradients(gradients, batch_stats, _sums_of(sums, total, batch))
+
+
+def _loss_sums(
+    model: models.MultiTaskModel,
+    variables: PyTree,
+    images: jax.Array,
+    targets: Mapping[str, jax.Array],
+    tasks: Mapping[str, Task],
+    dropout_key: jax.Array,
+) -> tuple[LossSums, PyTree]:
+    """Applies a network in training; returns the sums of the losses of all devices, and the new batch statistics."""
+    axis = devices.reduction_axis()
+    logits, updated = model.apply(
+        variables, images, train=True, axis_name=axis, mutable=["batch_stats"], rngs={"dropout": dropout_key}
+    )
+    sums = {name: task.loss(logits[name], targets[name]) for name, task in tasks.items()}
+    return devices.total(sums, axis), updated["batch_stats"]
+
+
+def _means_and_counts(sums: LossSums) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Returns the losses, each a mean over what is valid, and the numbers of that."""
+    means = {name: total / jnp.maximum(count, 1) for name, (total, count) in sums.items()}
+    return means, {name: count for name, (_, count) in sums.items()}
 
 
 def _balanced_gradients(
     state: TrainState, batch: Batch, method: balancing.GradientBalancing, *, network: Network, config: Config
 ) -> BatchGradients:
     """Returns the gradients of a batch as a method weighs those of the tasks; see `batch_gradients`."""
-    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    key = step_key(config, state.step)
     found = task_gradients.separate(state, batch, network, config, key)
     of_params = task_gradients.balanced(found, method, key, at_features=config.rep_grad)
     gradients = {name: of_params[name] for name in state.params}
     gradients, batch_stats = devices.mean((gradients, found.batch_stats), devices.reduction_axis())
     learned = loss_weighting.join(gradients, jax.tree.map(jnp.zeros_like, state.log_variances))
-    total = sum((loss / jnp.maximum(count, 1) for loss, count in found.sums.values()), jnp.float32(0))
+    losses, _ = _means_and_counts(found.sums)
+    total = sum(losses.values(), jnp.float32(0))
     return BatchGradients(learned, batch_stats, _sums_of(found.sums, total, batch))
 
 
@@ -133,7 +148,8 @@ def update(
             opt_state=opt_state,
         )
         if state.balancing:
-            new = dataclasses.replace(new, balancing=_after_step(state.balancing, sums["losses"], config))
+            found = balancing.stacked(*_means_and_counts(sums["losses"]))
+            new = dataclasses.replace(new, balancing=method_of(config).after_step(state.balancing, *found))
         if config.ema_decay:
             new = dataclasses.replace(new, average=_averaged(state, new, config.ema_decay))
         return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, state)  # a computation may be in float64
@@ -146,32 +162,12 @@ def update(
     return jax.lax.cond(jnp.all(finite) & has_label, taken, passed_over), sums | {bad_steps.FINITE: finite}
 
 
-def _after_step(before: balancing.State, sums: Mapping[str, Any], config: Config) -> balancing.State:
-    """Returns the state of the method of balancing after a step along a batch with these sums."""
-    return method_of(config).after_step(before, *_stacked(sums))
-
-
-def _stacked(sums: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
-    """Returns the tasks' losses and which tasks have labels, as methods of balancing have them."""
-    losses = {task: total / jnp.maximum(count, 1) for task, (total, count) in sums.items()}
-    return balancing.stacked(losses, {task: count for task, (_, count) in sums.items()})
-
-
 def measured_again(state: TrainState, batch: Batch, *, network: Network, config: Config) -> TrainState:
     """Returns the state after a look at the losses of the batch that the last step was along, on one device's share."""
-    axis = devices.reduction_axis()
-    key = jax.random.fold_in(jax.random.key(config.seed), state.step - 1)  # the dropout of that step
-    logits, _ = network.model.apply(
-        state.variables,
-        models.normalize_images(batch["image"]),
-        train=True,
-        axis_name=axis,
-        mutable=["batch_stats"],
-        rngs={"dropout": key},
-    )
-    sums = {name: task.loss(logits[name], batch["targets"][name]) for name, task in network.tasks.items()}
-    found = method_of(config).after_measuring(state.balancing, *_stacked(devices.total(sums, axis)))
-    return dataclasses.replace(state, balancing=found)
+    images, key = models.normalize_images(batch["image"]), step_key(config, state.step - 1)  # the dropout of that step
+    sums, _ = _loss_sums(network.model, state.variables, images, batch["targets"], network.tasks, key)
+    found = balancing.stacked(*_means_and_counts(sums))
+    return dataclasses.replace(state, balancing=method_of(config).after_measuring(state.balancing, *found))
 
 
 def _averaged(state: TrainState, new: TrainState, limit: float) -> PyTree:

@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from lim_jax import network as network_lib
+from lim_jax.errors import one_line
 from lim_jax.network import Network
 from lim_jax.runtime import full_disk
 from lim_jax.training import digests
@@ -37,7 +38,7 @@ class UnusableError(Exception):
 
 def damaged(item: str, why: object) -> UnusableError:
     """Returns the exception for an item that is not as it was saved."""
-    return UnusableError(f"damaged ({item}: {' '.join(str(why).split())[:200]})")
+    return UnusableError(f"damaged ({item}: {one_line(why)})")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Stored:
         try:
             arrays = digests.by_name(handler.restore(epath.Path(self.folder.absolute() / item)))
         except Exception as error:  # whatever Orbax and TensorStore make of files that are not as they wrote them
-            raise damaged(item, _first_line(error)) from error
+            raise damaged(item, error) from error
         finally:
             handler.close()
         if listed is not None and (problem := digests.differing(listed, arrays)):
@@ -227,7 +228,3 @@ def first_usable(candidates: list[Stored], use: Callable[[Stored], Any]) -> tupl
 def in_words(problems: Mapping[int, UnusableError]) -> str:
     """Returns one sentence about checkpoints that cannot be used."""
     return "; ".join(f"the checkpoint at step {step} is {problem}" for step, problem in problems.items())
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -17,7 +17,7 @@ from lim_jax.config import Config
 from lim_jax.network import Network
 from lim_jax.runtime import devices
 from lim_jax.sparsity import groups as groups_lib
-from lim_jax.training.state import TrainState
+from lim_jax.training.state import TrainState, step_key
 
 PyTree = Any
 Batch = Mapping[str, Any]
@@ -35,9 +35,9 @@ class Separate(NamedTuple):
     """
 
     sums: dict[str, tuple[jax.Array, jax.Array]]
-    features: jax.Array
+    features: PyTree
     heads: dict[str, PyTree]
-    pull_back: Callable[[jax.Array], PyTree]
+    pull_back: Callable[[PyTree], PyTree]
     batch_stats: PyTree
 
 
@@ -48,12 +48,12 @@ def separate(state: TrainState, batch: Batch, network: Network, config: Config, 
     images = models.normalize_images(batch["image"])
     applied = {"train": True, "axis_name": axis, "mutable": ["batch_stats"], "rngs": {"dropout": dropout_key}}
 
-    def backbone_of(params: PyTree) -> tuple[jax.Array, PyTree]:
+    def backbone_of(params: PyTree) -> tuple[PyTree, PyTree]:
         variables = {"params": {**state.params, "backbone": params}, "batch_stats": state.batch_stats}
         features, updated = model.apply(variables, images, method="features", **applied)
         return features, updated["batch_stats"].get("backbone")
 
-    def loss_of(params: PyTree, features: jax.Array, task: str) -> tuple[jax.Array, Any]:
+    def loss_of(params: PyTree, features: PyTree, task: str) -> tuple[jax.Array, Any]:
         variables = {"params": {**state.params, f"heads_{task}": params}, "batch_stats": state.batch_stats}
         logits, updated = model.apply(variables, features, task, method="output", **applied)
         total, count = sums = devices.total(network.tasks[task].loss(logits, batch["targets"][task]), axis)
@@ -69,7 +69,8 @@ def separate(state: TrainState, batch: Batch, network: Network, config: Config, 
         )
         of_features.append(of_these)
     known = {name: batch_stats[name] for name in state.batch_stats}
-    return Separate(sums, jnp.stack(of_features), heads, lambda cotangent: pull_back(cotangent)[0], known)
+    stacked = jax.tree.map(lambda *each: jnp.stack(each), *of_features)
+    return Separate(sums, stacked, heads, lambda cotangent: pull_back(cotangent)[0], known)
 
 
 def balanced(
@@ -87,7 +88,7 @@ def balanced(
     present = jnp.stack([found.sums[task][1] > 0 for task in sorted(found.sums)])
     if at_features:
         weights = method.weights(devices.total(balancing.gram(found.features), axis), present, key)
-        backbone = found.pull_back(_weighted(weights, found.features))
+        backbone = found.pull_back(jax.tree.map(functools.partial(_weighted, weights), found.features))
     else:
         of_tasks = devices.mean(jax.vmap(found.pull_back)(found.features), axis)
         weights = method.weights(balancing.gram(of_tasks), present, key)
@@ -100,7 +101,7 @@ def group_cosines(
 ) -> jax.Array:
     """Returns the cosines between the tasks' gradients on the backbone's groups that are not zero, float32 (K, K)."""
     axis = devices.reduction_axis()
-    found = separate(state, batch, network, config, jax.random.fold_in(jax.random.key(config.seed), state.step))
+    found = separate(state, batch, network, config, step_key(config, state.step))
     of_tasks = devices.mean(jax.vmap(found.pull_back)(found.features), axis)
     kept = []
     leaves, gradients = jax.tree.leaves(state.params), groups_lib.leaves_by_path({"backbone": of_tasks})

@@ -14,9 +14,6 @@ from typing import Any, Protocol
 from lim_jax.errors import UserError
 from lim_jax.runtime import whole_files
 
-_ID_FILES = {"wandb": "wandb_run.txt", "mlflow": "mlflow_run.txt"}
-NAMES = tuple(_ID_FILES)
-
 
 class Tracker(Protocol):
     """What receives records."""
@@ -40,10 +37,15 @@ def opened(names: Sequence[str], workdir: pathlib.Path, values: Mapping[str, Any
     return [_TRACKERS[name](importlib.import_module(name), workdir, values) for name in names]
 
 
+def _known(file: pathlib.Path) -> str | None:
+    """Returns the name of their run that a file keeps; None if there is none yet."""
+    return file.read_text().strip() if file.is_file() else None
+
+
 class _Wandb:
     def __init__(self, module: Any, workdir: pathlib.Path, values: Mapping[str, Any]):
-        file = workdir / _ID_FILES["wandb"]
-        known = file.read_text().strip() if file.is_file() else None
+        file = workdir / "wandb_run.txt"
+        known = _known(file)
         self._run = module.init(
             dir=str(workdir), name=workdir.name, id=known, resume="allow" if known else None, config=dict(values)
         )
@@ -58,8 +60,8 @@ class _Wandb:
 
 class _Mlflow:
     def __init__(self, module: Any, workdir: pathlib.Path, values: Mapping[str, Any]):
-        file = workdir / _ID_FILES["mlflow"]
-        known = file.read_text().strip() if file.is_file() else None
+        file = workdir / "mlflow_run.txt"
+        known = _known(file)
         self._module = module
         run = module.start_run(run_id=known) if known else module.start_run(run_name=workdir.name)
         if not known:

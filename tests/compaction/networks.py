@@ -13,9 +13,10 @@ SIZE = (41, 57)
 
 
 def make_model(backbone: str, dtype: str = "float32") -> models.MultiTaskModel:
-    """Returns the narrowest network with that backbone and a head of each kind."""
+    """Returns the narrowest network with that backbone and a head of each kind: DeepLabv3, DeepLabv3+, a classifier."""
     heads = {
         "depth": models.head("deeplab", 1, channels=8, dtype=dtype),
+        "normals": models.head("deeplab", 3, channels=8, skip_channels=8, dtype=dtype),
         "smiling": models.head("classifier", 1, channels=16, dtype=dtype),
     }
     return models.MultiTaskModel(models.backbone(backbone, 0.05, dtype=dtype), heads)

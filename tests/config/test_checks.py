@@ -54,8 +54,9 @@ def refused(workdir, config):
 
 
 def changed(changes):
-    """Returns the configuration of rooms with other values, of any type, by dotted key."""
+    """Returns the configuration of rooms, for 25 epochs, with other values, of any type, by dotted key."""
     config = rooms.get_config()
+    config.num_epochs, config.learning_rate_schedule = 25, "constant"
     with config.unlocked(), config.ignore_type():
         config.update_from_flattened_dict(changes)
     return config
@@ -68,11 +69,13 @@ BAD_VALUES = [
     ("model.dilations", "torch", "one of auto, paper, torchvision"),
     ("model.backbone", "ResNet18D", "resnet18d"),
     ("model.backbone", "vgg16", "one of resnet18d"),
+    ("model.head", "deeplab", "did you mean 'deeplabv3'"),
     ("dataset.name", "room", "rooms"),
     ("dataset.name", "celeba", "celebamask_hq"),
     ("dataset.name", "kitti", "one of celebamask_hq"),
     ("dataset.name", "", "one of"),
     ("normals.loss", "angle", "one of cosine, l1"),
+    ("trackers", ("wandb", "wandb"), "some of wandb, mlflow"),
     ("dtype", "float16", "did you mean 'bfloat16'"),
     ("dtype", "bf16", "one of float32, bfloat16"),
     ("matmul_precision", "fp32", "did you mean 'tf32'"),

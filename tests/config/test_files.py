@@ -62,6 +62,8 @@ def test_a_workdir_that_cannot_be_made_is_named_before_anything_runs(tmp_path, p
         '{"model": 3}',
         '{"dataset": {"image_size": "64"}}',
         '{"published": {"double_sigmoid": 1}}',
+        '{"trackers": [{"wandb": 1}]}',
+        f'{{"loss_weights": [1{"0" * 400}]}}',
         "\udcff",
     ],
 )

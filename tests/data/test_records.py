@@ -5,7 +5,6 @@ import pathlib
 import pickle
 import subprocess
 import sys
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -144,22 +143,3 @@ def test_processes_that_start_together_prepare_once(tmp_path):
     assert sum("Preparing rooms" in output for output in outputs) == 1
     directory = tmp_path / "rooms/16x16-20-1-1" / str(records.VERSION)
     assert len(records.RecordSource(directory, "train", rooms.SPECS)) == 20
-
-
-class _Numbers(list):
-    """Examples whose images are these numbers, as a source."""
-
-    noted: ClassVar[dict] = {}
-
-    def __getitem__(self, index):
-        return {"image": np.full((2, 2), super().__getitem__(index)), "targets": {}}
-
-    def __repr__(self):
-        return "Numbers()"
-
-
-def test_sources_are_joined_unless_they_are_the_same_examples():
-    joined = records.Joined(_Numbers([1, 2]), _Numbers([3]))
-    assert [int(joined[index]["image"][0, 0]) for index in range(len(joined))] == [1, 2, 3]
-    assert repr(joined).startswith("Joined(Numbers()")
-    assert len(records.Joined(_Numbers([1, 2]), _Numbers([1, 2]))) == 2

@@ -131,3 +131,12 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters_and_statisti
         assert {leaf.dtype for leaf in jax.tree.leaves((variables, state))} == {jnp.dtype("float32")}
         assert outputs[dtype].dtype == dtype
     assert_close([outputs["bfloat16"].astype(jnp.float32)], [outputs["float32"]], tolerance=0.03)
+
+
+@pytest.mark.parametrize("size", [(4, 6), (3, 5), (1, 2)])
+def test_a_doubled_map_is_linear_between_its_cells(size):
+    x = reference_weights.normal("x", (2, -(-size[0] // 2), -(-size[1] // 2), 3))
+    rows, columns = (np.minimum(np.arange(fine) / 2, -(-fine // 2) - 1) for fine in size)
+    tall = np.stack([(x[:, int(y)] + x[:, int(np.ceil(y))]) / 2 for y in rows], axis=1)
+    expected = np.stack([(tall[:, :, int(c)] + tall[:, :, int(np.ceil(c))]) / 2 for c in columns], axis=2)
+    np.testing.assert_allclose(layers.doubled(x, size), expected, rtol=1e-6)

@@ -119,7 +119,7 @@ def test_the_hub(monkeypatch):
     ("module", "message"),
     [
         (None, "lim_jax\\[pretrained\\]"),
-        (hub(OSError("no route\nto host")), r"\(no route\)"),
+        (hub(OSError("no route\nto host")), r"\(no route to host\)"),
         (hub(OSError()), "OSError"),
     ],
 )

@@ -112,3 +112,15 @@ def test_what_cannot_be_compiled_says_so_when_it_is_called():
     (ahead,) = compilation.ahead("it", (devices.data_parallel(step, jax.local_devices()[:1], 1), arguments))
     with pytest.raises(ValueError, match="no such layer"):
         ahead(*arguments)
+
+
+def test_a_series_of_runs_keeps_no_programs(data_dir, tmp_path):
+    """Those of one run are gone before the next begins, or a process comes to the limit of its memory mappings."""
+    client = jax.local_devices()[0].client
+    alive = []
+    for name in ("first", "second"):
+        config = tiny_config(data_dir)
+        config.num_epochs = 1
+        loop.train_and_evaluate(config, tmp_path / name)
+        alive.append(len(client.live_executables()))
+    assert alive[1] <= alive[0] < 5

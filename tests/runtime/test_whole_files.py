@@ -15,6 +15,13 @@ def test_a_file_is_replaced(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file.json"]
 
 
+def test_a_table_has_all_columns(tmp_path):
+    whole_files.write_csv(tmp_path / "file.csv", [{"a": 1, "b": "x,y"}, {"c": 0.5, "a": 2}])
+    assert (tmp_path / "file.csv").read_text() == 'a,b,c\n1,"x,y",\n2,,0.5\n'
+    whole_files.write_csv(tmp_path / "file.csv", [])
+    assert (tmp_path / "file.csv").read_text() == "\n"
+
+
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_what_fails_leaves_the_file_before(tmp_path, monkeypatch, function):
     path = tmp_path / "file.txt"

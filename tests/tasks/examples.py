@@ -7,6 +7,7 @@ import numpy as np
 
 from lim_jax import tasks
 from lim_jax.data.specs import IGNORE, TargetSpec
+from lim_jax.tasks.interpolation import map_shape
 
 IMAGE_KINDS = ("attribute", "category", "number")
 KINDS = ("segmentation", "depth", "normals", *IMAGE_KINDS)
@@ -39,7 +40,7 @@ def random_target(kind: str, rng: np.random.Generator, batch: int, size: tuple[i
 
 
 def random_logits(task: tasks.Task, rng: np.random.Generator, batch: int, size: tuple[int, int]) -> np.ndarray:
-    cells = () if task.spec.kind in IMAGE_KINDS else (-(-size[0] // 8), -(-size[1] // 8))
+    cells = () if task.spec.kind in IMAGE_KINDS else map_shape(size, task.output_stride)
     return rng.standard_normal((batch, *cells, task.num_outputs)).astype(np.float32)
 
 
@@ -65,14 +66,14 @@ def _jit(task: tasks.Task, method: str):
     return jax.jit(getattr(task, method))
 
 
-def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear upsampling by 8 of (B, h, w, C), pixel by pixel, in float64."""
+def upsample(maps: np.ndarray, size: tuple[int, int], stride: int = 8) -> np.ndarray:
+    """Bilinear upsampling by `stride` of (B, h, w, C), pixel by pixel, in float64."""
     result = np.zeros((len(maps), *size, maps.shape[-1]))
     for y in range(size[0]):
         for x in range(size[1]):
-            top, left = y // 8, x // 8
+            top, left = y // stride, x // stride
             bottom, right = min(top + 1, maps.shape[1] - 1), min(left + 1, maps.shape[2] - 1)
-            down, across = y / 8 - top, x / 8 - left
+            down, across = y / stride - top, x / stride - left
             result[:, y, x] = (
                 (1 - down) * (1 - across) * maps[:, top, left]
                 + (1 - down) * across * maps[:, top, right]

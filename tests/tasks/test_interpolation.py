@@ -7,11 +7,15 @@ from lim_jax.tasks import interpolation
 from tests.tasks import examples
 
 
+@pytest.mark.parametrize("stride", [8, 4])
 @pytest.mark.parametrize("size", [*examples.SIZES, (8, 8), (1, 17)])
-def test_resize_predictions_is_bilinear(size):
-    maps = np.random.default_rng(0).standard_normal((2, -(-size[0] // 8), -(-size[1] // 8), 3)).astype(np.float32)
-    resized = jax.jit(interpolation.resize_predictions, static_argnums=1)(maps, size)
-    np.testing.assert_allclose(resized, examples.upsample(maps, size), atol=1e-6)
+def test_resize_predictions_is_bilinear(size, stride):
+    cells = interpolation.map_shape(size, stride)
+    maps = np.random.default_rng(0).standard_normal((2, *cells, 3)).astype(np.float32)
+    resized = jax.jit(interpolation.resize_predictions, static_argnums=(1, 2))(maps, size, stride)
+    np.testing.assert_allclose(resized, examples.upsample(maps, size, stride), atol=1e-6)
+    sampled = interpolation.sample_target(resized, maps, stride)
+    np.testing.assert_array_equal(sampled, maps)
 
 
 @pytest.mark.parametrize("size", [(75, 101), (9, 30), (1, 3), (2, 2)])
@@ -25,12 +29,6 @@ def test_stretch_puts_corners_on_corners(size):
     expected = expected.reshape(2, 13, 3, size[0]).transpose(0, 3, 2, 1)  # B, Y, C, w
     expected = np.apply_along_axis(lambda row: np.interp(columns, range(13), row), -1, expected).transpose(0, 1, 3, 2)
     np.testing.assert_allclose(stretched, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", examples.SIZES)
-def test_resizing_and_sampling_agree_on_where_a_cell_lies(size):
-    maps = np.random.default_rng(0).standard_normal((1, -(-size[0] // 8), -(-size[1] // 8), 2)).astype(np.float32)
-    np.testing.assert_array_equal(interpolation.sample_target(interpolation.resize_predictions(maps, size), maps), maps)
 
 
 def test_logits_of_another_size_are_refused():

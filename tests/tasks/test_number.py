@@ -19,6 +19,15 @@ def test_it_takes_mean_and_deviation_from_the_training_set():
     assert (alike.mean, alike.scale) == (7, 1)
 
 
+def test_numbers_that_are_close_together_and_far_from_zero_keep_their_deviation():
+    """Seconds since 1970, of images an hour apart; each example by itself, as a run looks at them."""
+    times = np.float32(1.7e9 + 3600 * np.arange(30))
+    each = [FRESH.baseline_statistics(time[None]) for time in times]
+    task = FRESH.fitted({name: sum(np.float64(sums[name]) for sums in each) for name in each[0]})
+    assert task.scale == pytest.approx(np.std(np.float64(times)), rel=1e-6)
+    assert task.mean == pytest.approx(np.mean(np.float64(times)), rel=1e-12)
+
+
 def test_predictions_metrics_and_loss():
     wanted = np.array([25, 30, 10, 50], np.float32)
     logits = (wanted[:, None] - TASK.mean) / TASK.scale

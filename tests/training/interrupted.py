@@ -10,8 +10,8 @@ import pytest
 from lim_jax.training import checkpoints, loop
 
 
-def train_in_two_parts(config, workdir, monkeypatch, step):
-    """Trains until SIGTERM comes when `step` is done, then again; returns the results."""
+def train_until(config, workdir, monkeypatch, step):
+    """Trains until SIGTERM comes when `step` is done."""
     step_done = loop.Progress.step_done
 
     def interrupted(self, number):
@@ -19,10 +19,14 @@ def train_in_two_parts(config, workdir, monkeypatch, step):
             os.kill(os.getpid(), signal.SIGTERM)
         return step_done(self, number)
 
-    monkeypatch.setattr(loop.Progress, "step_done", interrupted)
-    with pytest.raises(SystemExit):
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(loop.Progress, "step_done", interrupted)
         loop.train_and_evaluate(config, workdir)
-    monkeypatch.undo()
+
+
+def train_in_two_parts(config, workdir, monkeypatch, step):
+    """Trains until SIGTERM comes when `step` is done, then again; returns the results."""
+    train_until(config, workdir, monkeypatch, step)
     return loop.train_and_evaluate(config, workdir)
 
 

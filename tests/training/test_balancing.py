@@ -56,12 +56,19 @@ def assert_close(found, expected, tolerance=2e-3):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(np.max(np.abs(b)), 1e-4), err_msg=str(path))
 
 
-@pytest.mark.parametrize("changes", [{}, {"rep_grad": True}])
-@pytest.mark.parametrize("number", [1, 2])
-def test_gradients_with_equal_weights_are_those_of_the_sum(changes, number, monkeypatch):
+@pytest.mark.parametrize(
+    ("changes", "head", "number"),
+    [
+        *[({}, "deeplabv3", number) for number in (1, 2)],
+        *[({"rep_grad": True}, "deeplabv3", number) for number in (1, 2)],
+        ({"rep_grad": True}, "deeplabv3plus", 1),  # with features of two resolutions
+    ],
+)
+def test_gradients_with_equal_weights_are_those_of_the_sum(changes, head, number, monkeypatch):
     """CAGrad with a radius of 0, by the gradients of either kind, on any number of devices."""
     monkeypatch.setitem(balancing._METHODS, "cagrad", functools.partial(balancing.CAGrad, 0.0))
-    assert_close(gradients("cagrad", number, **changes), gradients("equal", number))
+    network = {"model.head": head}
+    assert_close(gradients("cagrad", number, **changes, **network), gradients("equal", number, **network))
 
 
 def test_the_backbone_goes_by_what_the_method_makes_of_the_tasks_gradients():

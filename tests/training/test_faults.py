@@ -1,9 +1,7 @@
 """Faults of a real run, from the outside: it goes on, or says in one line why not, and never with other numbers."""
 
 import json
-import os
 import shutil
-import signal
 
 import jax
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 from lim_jax.config import files
 from lim_jax.errors import UserError
 from lim_jax.training import checkpoints, loop, stored
+from tests.training.interrupted import train_until
 from tests.training.tiny import tiny_config
 
 pytestmark = pytest.mark.slow
@@ -91,16 +90,7 @@ def test_a_run_that_was_stopped_among_bad_steps_starts_anew(diverged, tmp_path, 
     workdir, config, _, _ = diverged
     config = config.copy_and_resolve_references()
     config.learning_rate = 1e30
-    step_done = loop.Progress.step_done
-
-    def stop(self, step):
-        if step == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step_done(self, step)
-
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(loop.Progress, "step_done", stop)
-        loop.train_and_evaluate(config, tmp_path)
+    train_until(config, tmp_path, monkeypatch, step=1)
     with pytest.raises(UserError, match="it starts anew in"):
         loop.train_and_evaluate(config, tmp_path)
     config.learning_rate = 1e-4

@@ -80,4 +80,4 @@ def test_what_is_wrong_since_the_last_epoch(epochs, target, expected):
 def test_what_training_takes_is_said_before_it_starts():
     config = config_lib.checked(rooms.get_config())
     line = messages.cost(config, steps_per_epoch=48, num_devices=1)
-    assert line.startswith("epochs: 25 at most; steps in each: 48; images in each: 16; memory: ")
+    assert line.startswith("epochs: 20 at most; steps in each: 48; images in each: 16; memory: ")

@@ -30,6 +30,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 def shrinking_config(data_dir):
     config = tiny_config(data_dir)
     config.tasks = ("depth",)
+    config.model.head = "deeplabv3plus"
     config.num_epochs = 2
     config.sparsity.strength = 2e-3
     config.sparsity.scope = "backbone_and_heads"

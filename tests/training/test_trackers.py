@@ -5,6 +5,7 @@ import types
 
 import pytest
 
+from lim_jax.config.rules import RULES
 from lim_jax.errors import UserError
 from lim_jax.training import trackers
 
@@ -42,3 +43,7 @@ def test_what_is_not_installed_is_said(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install -e '\.\[wandb\]'"):
         trackers.require(("wandb",))
+
+
+def test_a_configuration_accepts_what_there_is():
+    assert RULES["trackers"].accepts(tuple(trackers._TRACKERS))

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 
 from lim_jax.data.sources import headers, raw
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 
 _BYTES_PER_PIXEL = 64  # at most: three channels of eight bytes, and more
 _CHANNELS = 4
@@ -52,6 +52,5 @@ def _header(path: pathlib.Path, data: bytes) -> tuple[tuple[int, ...], bool, np.
     try:
         shape, fortran_order, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
     except Exception as error:  # whatever NumPy's parser makes of damage
-        reason = " ".join(str(error).split())[:100]
-        raise UserError(f"cannot read {path} as a NumPy array ({reason}): {raw.REPAIR}") from error
+        raise UserError(f"cannot read {path} as a NumPy array ({one_line(error)}): {raw.REPAIR}") from error
     return shape, fortran_order, dtype, file.tell()

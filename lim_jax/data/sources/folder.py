@@ -9,6 +9,7 @@ Images are files that OpenCV reads, TIFFs of floats, or npy; label maps are imag
 (0 = unknown); normals are npy or an image as in `files.read_normals`.
 """
 
+import dataclasses
 import functools
 import logging
 import os
@@ -124,13 +125,41 @@ def root(source_dir: str | None) -> pathlib.Path:
     return pathlib.Path(source_dir).expanduser().resolve()
 
 
-def training_rows(source_dir: str | None, follow_links: bool = False) -> list[Row]:
-    """Returns the manifest's rows of training images, in the order of the records."""
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """What the two files of a folder say.
+
+    Attributes:
+      root: the folder.
+      targets: the tasks.
+      rows: the images.
+    """
+
+    root: pathlib.Path
+    targets: Mapping[str, Target]
+    rows: Sequence[Row]
+
+    def of(self, split: str) -> list[Row]:
+        """Returns the rows of a split, in the order of its records."""
+        return [row for row in self.rows if row.split == split]
+
+
+def describe(source_dir: str | None, follow_links: bool = False) -> Described:
+    """Reads both files of a folder.
+
+    Args:
+      source_dir: the folder.
+      follow_links: whether the manifest's paths and links may lead out of it.
+
+    Raises:
+      UserError: it is not set, or something is wrong with a file.
+    """
     folder = root(source_dir)
-    return [row for row in read_manifest(folder, read_targets(folder), follow_links) if row.split == "train"]
+    targets = read_targets(folder)
+    return Described(folder, targets, read_manifest(folder, targets, follow_links))
 
 
-def labelled(source_dir: str | None, tasks: Sequence[str], follow_links: bool = False) -> list[int] | None:
+def labelled(described: Described, tasks: Sequence[str]) -> list[int] | None:
     """Returns the positions of the training images that are labelled for one of `tasks`, None if all are.
 
     Training leaves the others out: a batch of them would teach nothing, and the proximal step, which takes its metric
@@ -139,11 +168,10 @@ def labelled(source_dir: str | None, tasks: Sequence[str], follow_links: bool = 
     Raises:
       UserError: there is no such image.
     """
-    folder = root(source_dir)
-    rows = training_rows(source_dir, follow_links)
+    rows = described.of("train")
     kept = [index for index, row in enumerate(rows) if not row.labels.keys().isdisjoint(tasks)]
     if not kept:
-        raise UserError(f"no training image in {folder} is labelled for {', '.join(tasks)}: choose other tasks")
+        raise UserError(f"no training image in {described.root} is labelled for {', '.join(tasks)}: choose other tasks")
     if len(kept) == len(rows):
         return None
     _LOG.info(
@@ -152,33 +180,27 @@ def labelled(source_dir: str | None, tasks: Sequence[str], follow_links: bool = 
     return kept
 
 
-def prepare(
-    data_dir: str | None, source_dir: str | None, image_size: tuple[int, int], follow_links: bool = False
-) -> pathlib.Path:
+def prepare(described: Described, data_dir: str | None, image_size: tuple[int, int]) -> pathlib.Path:
     """Returns the directory of the prepared records; prepares them when any file of the source is new or changed.
 
     Args:
+      described: the folder.
       data_dir: where records are kept; None is TFDS's own place.
-      source_dir: the folder with manifest and tasks.
       image_size: (height, width).
-      follow_links: whether the manifest's paths and links may lead out of the folder.
 
     Raises:
       UserError: something is wrong with the data, or `data_dir` cannot be written.
     """
-    folder = root(source_dir)
-    targets = read_targets(folder)
-    rows = read_manifest(folder, targets, follow_links)
-    described = [_find(folder, names, "") for names in (task_file.NAMES, manifest.NAMES)]
+    folder, targets, rows = described.root, described.targets, described.rows
     paths = [path for row in rows for path in (row.image, *row.labels.values()) if isinstance(path, pathlib.Path)]
     named = [(os.path.relpath(path, folder), path) for path in paths]
-    texts = [(path.name, path) for path in described]
+    texts = [(path.name, path) for path in (_find(folder, each, "") for each in (task_file.NAMES, manifest.NAMES))]
     images = [(row.image, row.split) for row in rows]
     config = preparation.SourceConfig(
         name="",  # `prepare_source` gives it one
         image_size=image_size,
         specs={name: target.spec for name, target in targets.items()},
-        splits={split: [row for row in rows if row.split == split] for split in ("train", "validation", "test")},
+        splits={split: described.of(split) for split in ("train", "validation", "test")},
         read=functools.partial(read_row, targets=targets, image_size=image_size),
         check=functools.partial(overlap.refuse_copies_between_splits, images),
         source=str(folder),

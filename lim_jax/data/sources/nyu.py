@@ -73,7 +73,11 @@ def with_validation(splits: dict[str, list[Frame]], share: float) -> dict[str, l
 
 
 def read_frame(
-    frame: Frame, layout: Layout, image_size: tuple[int, int], targets: Collection[str] = tuple(nyu40.SPECS), classes=40
+    frame: Frame,
+    layout: Layout,
+    image_size: tuple[int, int],
+    targets: Collection[str] = tuple(nyu40.SPECS),
+    classes: int = 40,
 ) -> Example:
     """Reads one frame and brings it to `image_size`.
 

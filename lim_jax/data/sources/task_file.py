@@ -29,7 +29,7 @@ import yaml
 
 from lim_jax.data.sources import files, raw
 from lim_jax.data.specs import IGNORE, KINDS, TargetSpec
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 
 NAMES = ("tasks.yaml", "tasks.yml", "tasks.json")
 UNKNOWN = -1  # in the table of a segmentation: a label that no class has
@@ -80,7 +80,7 @@ def read(path: pathlib.Path) -> dict[str, Target]:
     except UserError:
         raise
     except Exception as error:  # YAML's own errors, and Python's for dates, numbers and nesting that it cannot build
-        raise UserError(f"{path} is not valid YAML or JSON: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is not valid YAML or JSON: {one_line(error)}") from error
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path} does not map task names to descriptions, such as 'depth: {{type: depth}}'")
     return {str(name): _target(f"{path}: task {str(name)!r}", name, fields) for name, fields in content.items()}

@@ -22,13 +22,14 @@ from tests.data import folder_trees
 FACES = pathlib.Path(__file__).parents[3] / "../shared/data/faces_19class"
 
 
-def _config(tmp_path, source, image_size=folder_trees.SIZE):
+def _config(tmp_path, source, image_size=folder_trees.SIZE, **more):
     return ml_collections.ConfigDict(
         {
             "name": "folder",
             "data_dir": str(tmp_path / "records"),
             "source_dir": str(source),
             "image_size": image_size,
+            **more,
         }
     )
 
@@ -65,6 +66,10 @@ def test_training_leaves_out_what_is_not_labelled_for_its_tasks(tmp_path, messag
     dataset = load(_config(tmp_path, source), ("depth",))
     assert [dataset.sources["train"][i]["image"][0, 0, 0] for i in range(len(dataset.sources["train"]))] == [1, 4]
     assert any(message.startswith("folder: 2 of 4 training images are labelled") for message in messages)
+    assert dataset.training_files == ("images/0.png", "images/3.png")
+    joined = load(_config(tmp_path, source, validation_share=0.0), ("depth",))
+    assert joined.training_files == ("images/0.png", "images/3.png", "images/4.png")
+    assert len(joined.sources["train"]) == 3
     text = (source / "manifest.csv").read_text()
     (source / "manifest.csv").write_text(re.sub(r"(train.*?)depth/\d.png", r"\1", text))
     with pytest.raises(UserError, match=r"no training image in .* is labelled for depth"):

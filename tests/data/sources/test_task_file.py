@@ -28,6 +28,12 @@ SENTENCES = {
 }  # fmt: skip
 
 
+def read(folder, text):
+    path = folder / "tasks.yaml"
+    path.write_text(text)
+    return task_file.read(path)
+
+
 def _bomb() -> str:
     """A list in six lines that stands for a million words."""
     levels = ["&a [w, w, w, w, w, w, w, w, w, w]"]
@@ -37,10 +43,9 @@ def _bomb() -> str:
 
 @pytest.mark.parametrize(("fields", "sentence"), SENTENCES.values(), ids=SENTENCES)
 def test_segmentation(tmp_path, fields, sentence):
-    path = tmp_path / "tasks.yaml"
-    path.write_text(f"parts:\n  type: segmentation\n  {fields.replace('BOMB', _bomb())}\n")
+    text = f"parts:\n  type: segmentation\n  {fields.replace('BOMB', _bomb())}\n"
     with pytest.raises(UserError, match=f"task 'parts' is not understood: {sentence}") as caught:
-        task_file.read(path)
+        read(tmp_path, text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
@@ -57,6 +62,13 @@ NUMBERS = {
 }
 
 
+@pytest.mark.parametrize(("field", "sentence"), NUMBERS.values(), ids=NUMBERS)
+def test_depth(tmp_path, field, sentence):
+    text = f"depth: {{type: depth, {field}}}" if field[-1] != ":" else f"depth:\n  type: depth\n  {field}\n"
+    with pytest.raises(UserError, match=f"task 'depth' is not understood: .*{sentence}"):
+        read(tmp_path, text)
+
+
 VALUES = {
     "one class": ("{type: category, classes: [a]}", "classes are two names or more"),
     "a class with labels": ("{type: category, classes: [a, {name: b, labels: [1]}]}", "classes are two names or more"),
@@ -68,30 +80,17 @@ VALUES = {
 
 @pytest.mark.parametrize(("fields", "sentence"), VALUES.values(), ids=VALUES)
 def test_categories_and_numbers(tmp_path, fields, sentence):
-    path = tmp_path / "tasks.yaml"
-    path.write_text(f"weather: {fields}\n")
+    text = f"weather: {fields}\n"
     with pytest.raises(UserError, match=f"task 'weather' is not understood: .*({sentence})"):
-        task_file.read(path)
-
-
-@pytest.mark.parametrize(("field", "sentence"), NUMBERS.values(), ids=NUMBERS)
-def test_depth(tmp_path, field, sentence):
-    path = tmp_path / "tasks.yaml"
-    path.write_text(f"depth: {{type: depth, {field}}}" if field[-1] != ":" else f"depth:\n  type: depth\n  {field}\n")
-    with pytest.raises(UserError, match=f"task 'depth' is not understood: .*{sentence}"):
-        task_file.read(path)
+        read(tmp_path, text)
 
 
 def test_numbers_that_yaml_takes_for_text(tmp_path):
-    path = tmp_path / "tasks.yaml"
-    path.write_text("depth: {type: depth, scale: 1e-3, range: [0, .inf]}")
-    assert task_file.read(path)["depth"].scale == 1e-3
+    assert read(tmp_path, "depth: {type: depth, scale: 1e-3, range: [0, .inf]}")["depth"].scale == 1e-3
 
 
 def test_a_name_may_begin_with_a_digit(tmp_path):
-    path = tmp_path / "tasks.yaml"
-    path.write_text("5_o_clock_shadow: {type: attribute}")
-    assert list(task_file.read(path)) == ["5_o_clock_shadow"]
+    assert list(read(tmp_path, "5_o_clock_shadow: {type: attribute}")) == ["5_o_clock_shadow"]
 
 
 SPOILT = {
@@ -105,10 +104,8 @@ SPOILT = {
 
 @pytest.mark.parametrize("text", SPOILT.values(), ids=SPOILT)
 def test_what_yaml_cannot_build(tmp_path, text):
-    path = tmp_path / "tasks.yaml"
-    path.write_text(text)
     with pytest.raises(UserError, match="is not valid YAML or JSON") as caught:
-        task_file.read(path)
+        read(tmp_path, text)
     assert "\n" not in str(caught.value)
 
 

@@ -1,0 +1,147 @@
+"""Makes a sweep of a plan and a configuration; everything that is wrong with any run is said before one starts."""
+
+import ast
+import pathlib
+import re
+import runpy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plans
+
+from lim_jax import config as config_lib
+from lim_jax import tasks as tasks_lib
+from lim_jax.config import checks, reading
+from lim_jax.data import datasets
+from lim_jax.errors import UserError
+from lim_jax.runtime.suggestions import nearest
+from sweeps.records import Run, Sweep, begun
+
+_FOLDER = pathlib.Path(plans.__file__).parent
+_NO_PLANS = ("__init__", "combinations")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*")
+_RESERVED = ("jobs", "tables", "figures")
+
+
+def made(plan: str, config: str, root: pathlib.Path, extra: Sequence[str]) -> Sweep:
+    """Returns the sweep that a plan describes.
+
+    Args:
+      plan: the name of one of ours, or the path of a file.
+      config: as `--config` takes it.
+      root: where the sweep lives.
+      extra: `key=value` for the configuration of every run, where the plan says nothing else.
+
+    Raises:
+      UserError: there is no such plan or configuration, or a run's configuration is wrong.
+    """
+    found = _loaded(plan)
+    base = config_lib.flat(reading.read(config))
+    common = dict(_parsed(text, base) for text in extra)
+    runs, metrics = {}, {}
+    for name, overrides in found["RUNS"].items():
+        if not _PLAIN.fullmatch(name) or name in _RESERVED:
+            raise UserError(f"the plan has a run {name!r}: its folder needs a plain name, and another than {_RESERVED}")
+        runs[name], signs = _run(name, config, root, common | overrides)
+        metrics |= signs
+    return Sweep(root, plan, config, str(pathlib.Path.cwd()), found.get("PAPER", ""), metrics, runs)
+
+
+def refuse_changes(new: Sweep, old: Sweep) -> None:
+    """Raises `UserError` if a run that has begun in the root would now be another one."""
+    for name, run in new.runs.items():
+        before = old.runs.get(name)
+        if before is None or not begun(new.root, name):
+            continue
+        if old.config != new.config:
+            raise UserError(f"{new.root} holds runs with --config={old.config}: give another --root, or that")
+        if before.overrides != run.overrides:
+            changed = sorted(
+                key
+                for key in {*before.overrides, *run.overrides}
+                if before.overrides.get(key) != run.overrides.get(key)
+            )
+            raise UserError(
+                f"{new.root} holds a run {name} with another config.{changed[0]}: give another --root, or the old value"
+            )
+
+
+def _run(name: str, config: str, root: pathlib.Path, overrides: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
+    """Returns a run, and its tasks' metrics."""
+    settings = reading.read(config)
+    known = config_lib.flat(settings)
+    if unknown := [key for key in overrides if key not in known]:
+        raise UserError(f"run {name}: {checks.unknown_key(unknown[0])}")
+    try:
+        settings.update_from_flattened_dict(dict(overrides))
+        checked = config_lib.checked(settings)
+    except (UserError, TypeError) as error:
+        raise UserError(f"run {name}: {' '.join(str(error).split())}") from error
+    specs = datasets.targets(checked.dataset)
+    metrics = {task: _metrics(tasks_lib.from_config(specs[task], checked)) for task in checked.tasks}
+    flags = [f"--config.{key}={_text(value)}" for key, value in overrides.items()]
+    sparsity = checked.sparsity
+    return (
+        Run(
+            name=name,
+            tasks=tuple(checked.tasks),
+            seed=checked.seed,
+            num_epochs=checked.num_epochs,
+            penalty=sparsity.penalty,
+            strength=0.0 if sparsity.target else float(sparsity.strength),
+            target=float(sparsity.target),
+            overrides={key: _plain(value) for key, value in overrides.items()},
+            command=("-m", "lim_jax.main", f"--config={config}", *flags, f"--workdir={root / name}"),
+        ),
+        metrics,
+    )
+
+
+def _metrics(task: tasks_lib.Task) -> dict[str, dict[str, Any]]:
+    """Returns what a reader has to know of the metrics of a task, the published one first."""
+    return {name: vars(info) for name, info in task.metric_info.items()}
+
+
+def _loaded(plan: str) -> dict[str, Any]:
+    names = sorted(path.stem for path in _FOLDER.glob("*.py") if path.stem not in _NO_PLANS)
+    path = _FOLDER / f"{plan}.py" if plan in names else pathlib.Path(plan)
+    if not path.is_file():
+        meant = nearest(plan, names)
+        hint = f"did you mean --plan={meant}?" if meant else f"there are {', '.join(names)}, or the path of a file"
+        raise UserError(f"there is no plan {plan!r}: {hint}")
+    try:
+        found = runpy.run_path(str(path))
+    except Exception as error:  # whatever a file that is anything can do
+        raise UserError(f"{path} is no plan ({type(error).__name__}: {error})") from error
+    if not isinstance(found.get("RUNS"), dict) or not found["RUNS"]:
+        raise UserError(f"{path} is no plan: it has no RUNS, {{name: {{key of the configuration: value}}}}")
+    return found
+
+
+def _parsed(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
+    """Returns the key and the value of `--config.key=value`, as the type that the configuration has."""
+    key, equals, value = text.removeprefix("--config.").partition("=")
+    if not text.startswith("--config.") or not equals:
+        raise UserError(f"{text} is nothing that runs take: after -- write --config.key=value")
+    if key not in known:
+        raise UserError(checks.unknown_key(key))
+    if isinstance(known[key], str):
+        return key, value
+    try:
+        parsed = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        parsed = value
+    if isinstance(known[key], tuple) and not isinstance(parsed, tuple):
+        parsed = tuple(parsed.split(",")) if isinstance(parsed, str) else (parsed,)
+    if isinstance(known[key], float) and isinstance(parsed, int):
+        parsed = float(parsed)
+    return key, {"true": True, "false": False}.get(str(parsed).lower(), parsed)
+
+
+def _text(value: Any) -> str:
+    """Returns a value as the command line takes it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,64 @@
+"""What figures over λ show: the rows of one task combination in order, and where each is on the axis."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sweeps.rows import Row, strength_text
+
+
+class Series(NamedTuple):
+    """Rows of the same tasks, from dense to the strongest.
+
+    Attributes:
+      rows: in order; each has a result or a history.
+      labels: of each, below the axis.
+      axis: what the axis is.
+    """
+
+    rows: Sequence[Row]
+    labels: Sequence[str]
+    axis: str
+
+    @property
+    def places(self) -> list[int]:
+        """Where the rows are on the axis: as far apart from each other, whatever their values."""
+        return list(range(len(self.rows)))
+
+
+def series(rows: Sequence[Row], tasks: Sequence[str] = ()) -> Series | None:
+    """Returns the series of a task combination: by default of the one with most results, and of these most tasks.
+
+    Args:
+      rows: of a sweep.
+      tasks: of the combination; empty: by default.
+
+    Returns:
+      None if no combination has a result. A series goes over targets if most of its rows have one.
+    """
+    combinations = [tuple(tasks)] if tasks else list(dict.fromkeys(row.tasks for row in rows))
+    found = [_of(rows, combination) for combination in combinations]
+    with_results = [one for one in found if any(row.results for row in one.rows)]
+    return max(with_results, key=lambda one: (len(one.rows[0].tasks), len(one.rows)), default=None)
+
+
+def _of(rows: Sequence[Row], tasks: Sequence[str]) -> Series:
+    chosen = [row for row in rows if set(row.tasks) == set(tasks)]
+    by_target = sum(bool(row.run.target) for row in chosen) > sum(bool(row.run.strength) for row in chosen)
+    key = (lambda row: row.run.target) if by_target else (lambda row: row.run.strength)
+    by_value = {}
+    for row in sorted(
+        (row for row in chosen if row.is_dense or key(row)), key=lambda row: -1 if row.is_dense else key(row)
+    ):
+        by_value.setdefault(0 if row.is_dense else key(row), row)
+    axis = "target of group sparsity (%)" if by_target else "strength λ"
+    return Series(list(by_value.values()), [_label(one, by_target) for one in by_value], axis)
+
+
+def _label(value: float, is_target: bool) -> str:
+    if not value:
+        return "dense"
+    if is_target:
+        return f"{100 * value:.3g}"
+    power = math.log10(value)
+    return f"$10^{{{round(power)}}}$" if abs(power - round(power)) < 1e-6 else strength_text(value)

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Writes the tables of a sweep, finished or not: `python scripts/tables.py --root=DIR`.
+
+Prints them, and writes DIR/tables/results.{md,csv,tex} and tests.{md,csv,tex}:
+
+- results: a row for the runs that differ in their seed alone, mean ± standard deviation (of a sample) on the test
+  split, the best mean of each column in bold, zero groups and parameters of the backbone, Δm over the dense networks of
+  one task each; the paper's own numbers beside, where it has any.
+- tests: paired t-tests across seeds, sparse against dense, and several tasks against one; p also corrected for the
+  number of tests (Holm).
+
+Runs that are not done are listed below with what became of them.
+"""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+
+from sweeps import command, markup, records, significance
+from sweeps import tables as tables_lib
+from sweeps.rows import missing_lines, rows
+
+from lim_jax.errors import UserError
+from lim_jax.runtime import whole_files
+
+_ENDINGS = {"markdown": "md", "latex": "tex"}
+
+
+def write(root: pathlib.Path, metrics: Sequence[str] = (), which: str = "test") -> list[tuple[str, markup.Rows]]:
+    """Writes all tables of a sweep, and returns their titles and cells.
+
+    Args:
+      root: of the sweep.
+      metrics: "task.metric" each; empty: the published one of each task.
+      which: results, as of `rows.of`.
+
+    Raises:
+      UserError: there is no sweep, no run is done, or there is no such metric.
+    """
+    sweep = records.load(root)
+    found = rows(sweep)
+    if not any(row.results for row in found):
+        raise UserError(f"no run in {root} is done: see python scripts/sweep.py --root={root} --status")
+    signs = tables_lib.chosen_metrics(sweep, metrics)
+    columns = tables_lib.columns(sweep, found, signs, which)
+    tests = significance.comparisons(found, signs, which)
+    cells = {
+        "results": (tables_lib.results_table(found, columns), tables_lib.results_csv(found, columns)),
+        "tests": (tables_lib.tests_table(tests), tables_lib.tests_csv(tests)),
+    }
+    folder = root / "tables"
+    folder.mkdir(exist_ok=True)
+    for name, (table, as_csv) in cells.items():
+        whole_files.write_text(folder / f"{name}.csv", as_csv)
+        for form, ending in _ENDINGS.items():
+            whole_files.write_text(folder / f"{name}.{ending}", markup.table(table, form) + "\n")
+    titles = {"results": f"Results ({which})", "tests": "Paired tests across seeds"}
+    return [(titles[name], table) for name, (table, _) in cells.items()]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parses the command line, writes and prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=pathlib.Path, required=True, help="the folder of the sweep")
+    parser.add_argument("--metrics", default="", help="task.metric, with commas (default: the paper's)")
+    parser.add_argument("--per_task", action="store_true", help="of each task its own best epoch, as the paper reports")
+    arguments = parser.parse_args(argv)
+    which = "test_best_per_task" if arguments.per_task else "test"
+    for title, cells in write(arguments.root, list(filter(None, arguments.metrics.split(","))), which):
+        print(f"{title}\n\n{markup.table(cells, 'markdown')}\n")
+    if missing := missing_lines(rows(records.load(arguments.root))):
+        print("Not done:\n\n" + "\n".join(f"- {line}" for line in missing) + "\n")
+    print(f"also in {arguments.root / 'tables'}, as CSV and LaTeX too")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,105 @@
+"""Plans: the paper's are whole and valid, mistakes are said before anything starts, runs that began are not changed."""
+
+import dataclasses
+import pathlib
+
+import pytest
+from sweeps import planning, records
+
+from lim_jax.errors import UserError
+
+ROOT = pathlib.Path("runs/sweep")
+
+
+@pytest.mark.parametrize(
+    ("plan", "config", "runs", "rows"),
+    [
+        ("table1", "configs/nyu.py", 105, 21),
+        ("table2", "celeba", 60, 12),
+        ("table3", "nyu", 15, 3),
+        ("figure3", "nyu", 30, 6),
+        ("rooms", "rooms", 105, 35),
+    ],
+)
+def test_our_plans(plan, config, runs, rows):
+    sweep = planning.made(plan, config, ROOT, [])
+    settings = {(run.tasks, run.penalty, run.strength, run.target) for run in sweep.runs.values()}
+    assert len(sweep.runs) == runs and len(settings) == rows
+    assert len({run.command for run in sweep.runs.values()}) == runs
+    assert {metric for of in sweep.metrics.values() for metric in list(of)[:1]} <= {
+        *("iou", "cosine_similarity", "mae", "accuracy")
+    }
+
+
+def test_a_run_of_table_1():
+    name = "normals+depth_lambda1e-6_seed2"
+    run = planning.made("table1", "configs/nyu.py", ROOT, ["--config.batch_size=8"]).runs[name]
+    flags = ["config=configs/nyu.py", "config.batch_size=8", "config.tasks=normals,depth"]
+    flags += ["config.sparsity.strength=1e-06", "config.seed=2", f"workdir={ROOT / name}"]
+    assert run.command == ("-m", "lim_jax.main", *(f"--{flag}" for flag in flags))
+    assert (run.tasks, run.seed, run.strength, run.target) == (("normals", "depth"), 2, 1e-6, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("dataset.image_size=32,40", [32, 40]),
+        ("tasks=depth", ["depth"]),
+        ("learning_rate=1", 1.0),
+        ("dataset.source_dir=1,2", "1,2"),
+        ("recompute=true", True),
+    ],
+)
+def test_values_for_all_runs(text, value, tmp_path):
+    (tmp_path / "plan.py").write_text("RUNS = {'one': {}}")
+    sweep = planning.made(str(tmp_path / "plan.py"), "nyu", ROOT, [f"--config.{text}"])
+    assert sweep.runs["one"].overrides == {text.partition("=")[0]: value}
+
+
+@pytest.mark.parametrize(
+    ("plan", "extra", "message"),
+    [
+        ("tabel1", [], "did you mean --plan=table1"),
+        ("nothing", [], "there are figure3, rooms, table1"),
+        ("1 +", [], "is no plan"),
+        ("RUNS = {}", [], "has no RUNS"),
+        ("RUNS = {'a/b': {}}", [], "needs a plain name"),
+        ("RUNS = {'jobs': {}}", [], "needs a plain name"),
+        ("RUNS = {'one': {'sed': 1}}", [], "run one: there is no key config.sed"),
+        ("RUNS = {'one': {'sparsity.target': 2.0}}", [], "run one: config.sparsity.target is 2.0"),
+        ("RUNS = {'one': {'seed': 'x'}}", [], "run one: "),
+        ("RUNS = {'one': {}}", ["--config.num_epoch=3"], "did you mean config.num_epochs"),
+        ("RUNS = {'one': {}}", ["num_epochs=3"], "write --config.key=value"),
+    ],
+)
+def test_mistakes_are_one_line(plan, extra, message, tmp_path):
+    if " " in plan:
+        (tmp_path / "plan.py").write_text(plan)
+        plan = str(tmp_path / "plan.py")
+    with pytest.raises(UserError, match=message) as caught:
+        planning.made(plan, "rooms", ROOT, extra)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_has_begun_stays_as_it_is(tmp_path):
+    old = planning.made("rooms", "rooms", tmp_path, [])
+    new = planning.made("rooms", "rooms", tmp_path, ["--config.batch_size=8"])
+    planning.refuse_changes(new, old)
+    (tmp_path / "depth_dense_seed0").mkdir()
+    (tmp_path / "depth_dense_seed0" / "config.json").write_text("{}")
+    planning.refuse_changes(old, old)
+    with pytest.raises(UserError, match=r"holds a run depth_dense_seed0 with another config\.batch_size"):
+        planning.refuse_changes(new, old)
+    with pytest.raises(UserError, match="holds runs with --config=rooms"):
+        planning.refuse_changes(dataclasses.replace(old, config="nyu"), old)
+
+
+def test_a_sweep_is_read_as_it_was_written(tmp_path):
+    sweep = planning.made("table2", "celeba", tmp_path / "new", [])
+    records.save(sweep)
+    assert dataclasses.asdict(records.load(tmp_path / "new")) == dataclasses.asdict(sweep)
+    (tmp_path / "new" / records.FILE).write_text("{}")
+    with pytest.raises(UserError, match="is damaged"):
+        records.load(tmp_path / "new")
+    with pytest.raises(UserError, match="holds no sweep"):
+        records.load(tmp_path)

@@ -1,0 +1,62 @@
+"""The four scripts on a sweep of tiny runs, one of which fails."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import figures
+import pytest
+import report
+import tables
+
+from lim_jax.prediction import costs
+
+ROOT = pathlib.Path(__file__).parents[2]
+PLAN = """
+SPARSE = {"sparsity.strength": 3e-3, "num_epochs": 1}
+RUNS = {
+    "depth": {"tasks": ("depth",), **SPARSE},
+    "fails": {"tasks": ("depth",), **SPARSE, "init_from": "nowhere"},
+    "normals": {"tasks": ("normals",), **SPARSE},
+}
+"""
+
+
+@pytest.mark.slow
+def test_from_a_plan_to_a_page(data_dir, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(costs, "_SECONDS", 0.1)
+    (tmp_path / "plan.py").write_text(PLAN)
+    root = tmp_path / "root"
+
+    def sweep(*flags):
+        command = [sys.executable, "scripts/sweep.py", f"--root={root}", *flags]
+        return subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        )
+
+    begin = [f"--plan={tmp_path / 'plan.py'}", f"--config=tests/training/tiny.py:{data_dir}", "--jobs=2"]
+    assert sweep(*begin, "--dry_run").stdout.count("python -m lim_jax.main") == 3 and not root.exists()
+    first = sweep(*begin)
+    assert first.returncode == 1, first.stdout + first.stderr
+    assert "3 runs: 2 done, 0 running, 1 failed, 0 waiting" in first.stdout
+    line = "error: config.init_from is 'nowhere', which holds no run: give the workdir of one"
+    assert f"failed: fails: {line}" in first.stdout
+    trained = {path: path.stat().st_mtime_ns for path in root.glob("*/results.json")}
+    again = sweep()
+    assert again.returncode == 1 and "2 done" in again.stdout
+    assert trained == {path: path.stat().st_mtime_ns for path in root.glob("*/results.json")}, "nothing runs twice"
+
+    tables.main([f"--root={root}"])
+    figures.main([f"--root={root}"])
+    assert f"- fails: failed ({line})" in capsys.readouterr().out
+    names = {path.stem for path in (root / "figures").glob("*.png")}
+    setting = "lambda_3e-3"
+    assert names == {"performance", "sparsity", "epochs", "latency", f"layers_{setting}", f"overlap_{setting}"}
+    report.main([f"--root={root}"])
+    page = (root / report.FILE).read_text()
+    assert page.count("<img") == len(names) + 1, "and the predictions of a run"
+    assert not re.search(r'(src|href)="(?!data:)', page) and line.replace("'", "&#x27;") in page
+    assert "jax 0." in page and "--config.init_from=nowhere" in page

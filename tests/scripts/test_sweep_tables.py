@@ -1,0 +1,157 @@
+"""The tables of sweeps, finished, half done or with failed runs, against numbers from elsewhere."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+import tables
+from scipy import stats
+from sweeps import markup, paper, planning, records, significance
+from sweeps.rows import rows, value
+
+from lim_jax.errors import UserError
+from tests.scripts import made_up_sweep
+
+FAILED, WAITING = "depth_lambda1e-5_seed1", "normals_dense_seed4"
+ALL = "segmentation + normals + depth"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("table1")
+    made_up_sweep.made_up(folder, "table1", "nyu", waiting={WAITING}, failed={FAILED})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(root):
+    return dict(tables.write(root))
+
+
+def reached(root, pattern, task, metric):
+    """A metric by seed, as it stands in the files."""
+    files = sorted(root.glob(f"{pattern}_seed*/results.json"))
+    contents = [json.loads(file.read_text()) for file in files]
+    return {content["seed"]: content["test"][task][metric] for content in contents}
+
+
+def test_mean_and_deviation_of_the_runs_that_are_done(root, written):
+    head, *cells = written["Results (test)"]
+    assert len(cells) == 21
+    by_row = {cell[:2]: dict(zip(head, cell, strict=True)) for cell in cells}
+    one = by_row["depth", "λ = 1e-5"]
+    numbers = list(reached(root, "depth_lambda1e-5", "depth", "mae").values())
+    assert one["n"] == "4 of 5" and len(numbers) == 4
+    assert one["depth mae ↓"] == f"{np.mean(numbers):.4f} ± {np.std(numbers, ddof=1):.4f}"
+    assert one["segmentation iou ↑"] == "-"
+    assert one["paper: depth mae ↓"] == "0.1625 ± 0.0015" and one["paper: groups zero, %"] == "89.9"
+
+
+def test_the_best_mean_is_bold(written):
+    head, *cells = written["Results (test)"]
+    bold = [
+        (name, cell[0], cell[1])
+        for cell in cells
+        for name, text in zip(head, cell, strict=True)
+        if text.startswith(markup.bold("")[0])
+    ]
+    best = ["segmentation iou ↑", "normals cosine_similarity ↑", "depth mae ↓", "Δm, % ↑"]
+    assert bold == [(name, ALL, "λ = 1e-5") for name in best]
+
+
+def test_gain_over_dense_networks_of_one_task(root):
+    found = list(csv.DictReader(io.StringIO((root / "tables" / "results.csv").read_text())))
+    row = next(row for row in found if row["tasks"] == "segmentation + depth" and row["sparsity"] == "λ = 1e-6")
+    gains = []
+    for task, metric, sign in (("segmentation", "iou", 1), ("depth", "mae", -1)):
+        base = np.mean(list(reached(root, f"{task}_dense", task, metric).values()))
+        runs = np.array(list(reached(root, "segmentation+depth_lambda1e-6", task, metric).values()))
+        gains.append(sign * 100 * (runs - base) / base)
+    expected = np.mean(gains, axis=0)
+    assert float(row["Δm, % mean"]) == pytest.approx(expected.mean())
+    assert float(row["Δm, % std"]) == pytest.approx(expected.std(ddof=1))
+    assert (row["Δm, % n"], row["paper: segmentation iou std"]) == ("5", "0.0049")
+
+
+def test_paired_tests_are_over_the_seeds_that_both_have(root):
+    found = list(csv.DictReader(io.StringIO((root / "tables" / "tests.csv").read_text())))
+    row = next(row for row in found if row["what"] == "depth: λ = 1e-5 against dense")
+    sparse, dense = (reached(root, f"depth_{word}", "depth", "mae") for word in ("lambda1e-5", "dense"))
+    seeds = sorted(sparse.keys() & dense.keys())
+    assert seeds == [0, 2, 3, 4] and row["seeds"] == "4"
+    expected = stats.ttest_rel([sparse[seed] for seed in seeds], [dense[seed] for seed in seeds])
+    assert float(row["p"]) == pytest.approx(expected.pvalue)
+    assert float(row["difference"]) < 0 and row["better"] == "True"
+    assert any(row["what"] == f"dense: {ALL} against normals alone" and row["seeds"] == "4" for row in found)
+
+
+def test_p_values_are_corrected_as_holm_does():
+    names = ("what", "metric", 5, 0.1, True)
+    found = significance._with_holm([significance.Comparison(*names, p) for p in (0.01, None, 0.04, 0.03)])
+    assert [one.p_holm for one in found] == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
+
+
+@pytest.mark.parametrize("differences", [[0.1], [0.1, 0.1, 0.1], [0.0, 0.0]])
+def test_no_p_value_without_variation(differences):
+    assert significance.paired_p(differences) is None
+
+
+def test_what_is_not_done_is_listed(root, capsys):
+    tables.main([f"--root={root}", "--metrics=depth.mae,segmentation.miou"])
+    printed = capsys.readouterr().out
+    assert f"- {FAILED}: failed (error: no data)" in printed and f"- {WAITING}: waiting" in printed
+    assert "segmentation miou ↑" in printed and "paper: segmentation" not in printed
+
+
+def test_latex(written):
+    text = markup.table(written["Results (test)"], "latex")
+    assert r"$\lambda$ = 1e-6" in text and r"\textbf{" in text and r"$\pm$" in text
+    assert not set("λ±↑↓Δ\ue000\ue001") & set(text)
+    columns = {line.replace(r"\&", "").count("&") for line in text.splitlines() if line.endswith(r"\\")}
+    assert columns == {len(written["Results (test)"][0]) - 1}
+
+
+def test_other_settings_are_rows_of_their_own(tmp_path):
+    plan = {
+        f"{rate}_{seed}": {"num_epochs": 2, "learning_rate": rate, "seed": seed}
+        for rate in (0.1, 0.2)
+        for seed in (0, 1)
+    }
+    (tmp_path / "plan.py").write_text(f"RUNS = {plan}")
+    found = rows(planning.made(str(tmp_path / "plan.py"), "rooms", tmp_path, []))
+    assert [(row.setting, list(row.runs)) for row in found] == [
+        ("λ = 1e-3, learning_rate = 0.1", [0, 1]),
+        ("λ = 1e-3, learning_rate = 0.2", [0, 1]),
+    ]
+
+
+def test_nothing_done_and_damage_are_one_line(tmp_path):
+    sweep = planning.made("table3", "nyu", tmp_path, [])
+    records.save(sweep)
+    with pytest.raises(UserError, match="is done"):
+        tables.write(tmp_path)
+    name = next(iter(sweep.runs))
+    (tmp_path / name).mkdir()
+    (tmp_path / name / records.RESULTS).write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        tables.write(tmp_path)
+    with pytest.raises(UserError, match=r"'depth.miou': the sweep has segmentation\.iou"):
+        tables.tables_lib.chosen_metrics(sweep, ["depth.miou"])
+
+
+@pytest.mark.parametrize(
+    ("plan", "config", "number"), [("table1", "nyu", 21), ("table2", "celeba", 12), ("table3", "nyu", 3)]
+)
+def test_the_paper_has_numbers_for_each_row_of_its_plans(plan, config, number, tmp_path):
+    found = rows(planning.made(plan, config, tmp_path, []))
+    entries = [paper.entry(plan, row) for row in found]
+    assert len(entries) == number
+    for row, entry in zip(found, entries, strict=True):
+        assert all(paper.result(entry, task) for task in row.tasks) and set(entry["results"]) == set(row.tasks)
+    assert paper.entry("", found[0]) is None
+
+
+def test_of_one_number_there_is_no_deviation():
+    assert value([2.0]) == (2.0, None, 1) and value([]) is None
