@@ -18,7 +18,10 @@ def made_up(gains):
     networks = {
         "dense" if not place else f"target{30 + 10 * place}": {
             "group_percent": 10.0 * place,
-            "test": {"depth": {"mae": 0.1 - gain / 1000}, "normals": {"cosine_similarity": None if place else 0.9}},
+            "test": {
+                "depth": {"mae": 0.1 - (gain or 0) / 1000},
+                "normals": {"cosine_similarity": None if place else 0.9},
+            },
             "delta_m": gain,
             "parameters": 1000 - 100 * place,
             "macs": 10**6,

@@ -6,12 +6,7 @@ import re
 import subprocess
 import sys
 
-import figures
 import pytest
-import report
-import tables
-
-from lim_jax.prediction import costs
 
 ROOT = pathlib.Path(__file__).parents[2]
 PLAN = """
@@ -25,38 +20,36 @@ RUNS = {
 
 
 @pytest.mark.slow
-def test_from_a_plan_to_a_page(data_dir, tmp_path, monkeypatch, capsys):
+def test_from_a_plan_to_a_page(data_dir, tmp_path):
     pytest.importorskip("submitit")
-    monkeypatch.setattr(costs, "_SECONDS", 0.1)
     (tmp_path / "plan.py").write_text(PLAN)
     root = tmp_path / "root"
 
-    def sweep(*flags):
-        command = [sys.executable, "scripts/sweep.py", f"--root={root}", *flags]
-        return subprocess.run(
-            command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-        )
+    def script(name, *flags):
+        command = [sys.executable, f"scripts/{name}.py", f"--root={root}", *flags]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
     begin = [f"--plan={tmp_path / 'plan.py'}", f"--config=tests/training/tiny.py:{data_dir}", "--jobs=2"]
-    assert sweep(*begin, "--dry_run").stdout.count("python -m lim_jax.main") == 3 and not root.exists()
-    first = sweep(*begin)
+    assert script("sweep", *begin, "--dry_run").stdout.count("python -m lim_jax.main") == 3 and not root.exists()
+    first = script("sweep", *begin)
     assert first.returncode == 1, first.stdout + first.stderr
     assert "3 runs: 2 done, 0 running, 1 failed, 0 waiting" in first.stdout
     line = "error: config.init_from is 'nowhere', which holds no run: give the workdir of one"
     assert f"failed: fails: {line}" in first.stdout
     trained = {path: path.stat().st_mtime_ns for path in root.glob("*/results.json")}
-    again = sweep()
+    again = script("sweep")
     assert again.returncode == 1 and "2 done" in again.stdout
     assert trained == {path: path.stat().st_mtime_ns for path in root.glob("*/results.json")}, "nothing runs twice"
 
-    tables.main([f"--root={root}"])
-    figures.main([f"--root={root}"])
-    assert f"- fails: failed ({line})" in capsys.readouterr().out
+    assert f"- fails: failed ({line})" in script("tables").stdout
+    assert script("figures").returncode == 0
     names = {path.stem for path in (root / "figures").glob("*.png")}
     setting = "lambda_3e-3"
     assert names == {"performance", "sparsity", "epochs", "latency", f"layers_{setting}", f"overlap_{setting}"}
-    report.main([f"--root={root}"])
-    page = (root / report.FILE).read_text()
+    written = script("report")
+    assert written.returncode == 0, written.stderr
+    page = (root / "report.html").read_text()
     assert page.count("<img") == len(names) + 1, "and the predictions of a run"
     assert not re.search(r'(src|href)="(?!data:)', page) and line.replace("'", "&#x27;") in page
     assert "jax 0." in page and "--config.init_from=nowhere" in page
