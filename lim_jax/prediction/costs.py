@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 
 from lim_jax import compaction, models
 from lim_jax.network import Trained
@@ -17,7 +16,12 @@ _SECONDS = 1.0  # of measuring at least, for each network
 
 
 def call(
-    model: nn.Module, variables: PyTree, image_size: tuple[int, int], batch_size: int = 1, *, backbone: bool = False
+    model: models.MultiTaskModel,
+    variables: PyTree,
+    image_size: tuple[int, int],
+    batch_size: int = 1,
+    *,
+    backbone: bool = False,
 ) -> Callable[[], Any]:
     """Returns a function that computes a batch of random images on the default device, to be timed.
 
