@@ -155,7 +155,7 @@ class DeviceBatches:
     def __next__(self) -> Example:
         recipes = next(self._recipes)
         if self._make is None:
-            self._prepare(recipes)
+            self._make = self._prepared(recipes)
         return self._make(self._on_devices, recipes)
 
     def get_state(self) -> Any:
@@ -166,14 +166,14 @@ class DeviceBatches:
         """Goes to a position."""
         self._recipes.set_state(state)
 
-    def _prepare(self, recipes: Any) -> None:
-        """Copies the examples to the devices, and compiles what makes a batch of recipes like these."""
+    def _prepared(self, recipes: Any) -> Any:
+        """Copies the examples to the devices; returns what makes a batch of recipes like these."""
         whole = {name: leaf for name, leaf in self._examples.arrays().items() if name not in recipes}
         self._on_devices = devices.replicate(whole, self._devices)
         self._examples.keep(_looked_at(self._changes))
         make = devices.sharing(functools.partial(_batch, changes=self._changes), self._devices)
         with jax.enable_x64(True):  # as NumPy has it, where targets are scaled
-            self._make = make.lower(self._on_devices, recipes).compile()
+            return make.lower(self._on_devices, recipes).compile()
 
 
 def _batch(examples: Any, recipes: Any, *, changes: augmentation.Augmentation) -> Example:

@@ -127,7 +127,7 @@ def accumulate(batches: Iterable[PyTree]) -> PyTree:
     return _add(total, pending)
 
 
-def predictor(network: Network, image_size: tuple[int, int]) -> Callable[[PyTree, jax.Array], dict[str, jax.Array]]:
+def predictor(network: Network, image_size: tuple[int, int]) -> Callable[[PyTree, Any], dict[str, jax.Array]]:
     """Returns a compiled function (variables, uint8 images) -> {task: prediction at the images' size}."""
     computed = network.on(platforms.default())
 

@@ -175,7 +175,7 @@ class _Step:
 
     def _target_after(self, found: list[groups_lib.Layer], arrays: dict[int, jax.Array], after: ProximalState) -> Any:
         """Returns the state of the target, given the parameters with groups after the step."""
-        if not isinstance(self.strength, TargetSparsity):
+        if not isinstance(self.strength, TargetSparsity) or not isinstance(after.target, TargetState):
             return after.target
         if self.strength.measure is None:
             of_parameters = isinstance(self.penalty, penalties.L1)

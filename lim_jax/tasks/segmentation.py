@@ -112,7 +112,8 @@ class SegmentationTask(DenseTask):
         valid = labels != IGNORE
         losses = cross_entropy.losses(logits, labels, smoothing=self.label_smoothing, focal=self.focal)
         if self.class_weights:
-            of_classes = jnp.asarray(class_weights.normalized(tuple(self.class_weights)))
+            assert not isinstance(self.class_weights, str), "a task that is trained is fitted"
+            of_classes = jnp.asarray(class_weights.normalized(self.class_weights))
             weights = jnp.where(valid, of_classes[jnp.where(valid, labels, 0)], 0)
             return jnp.sum(jnp.where(valid, weights * losses, 0)), jnp.sum(weights)
         return jnp.sum(jnp.where(valid, losses, 0)), count(valid).astype(jnp.float32)
