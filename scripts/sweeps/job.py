@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lim_jax.runtime import whole_files
@@ -55,7 +55,7 @@ class TrainingJob:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._record, self._started = self._begun(found.seconds), time.monotonic()
         whole_files.write_json(path, self._record)
-        with path.with_suffix(".log").open("a") as log:
+        with path.with_suffix(".log").open("a") as log, _signals_of_a_run():
             self._process = subprocess.Popen(
                 [sys.executable, *self._command],
                 cwd=self._cwd,
@@ -63,7 +63,6 @@ class TrainingJob:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_set_signals,
             )
         with self._process:
             code = self._wait(path)
@@ -144,10 +143,17 @@ def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _set_signals() -> None:
-    """Lets the run be interrupted by Ctrl-C, which its job ignores, but not by submitit's signal.
+@contextlib.contextmanager
+def _signals_of_a_run() -> Iterator[None]:
+    """Lets what is started within be interrupted by Ctrl-C, which its job ignores, but not by submitit's signal.
 
-    Slurm may send that to all processes of a job; a run answers SIGUSR1, which its job sends it.
+    Slurm may send that to all processes of a job; a run answers SIGUSR1, which its job sends it. A process inherits
+    which signals are ignored or blocked, but no handler: neither needs code between fork and exec.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGINT, lambda *_: None)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
