@@ -1,4 +1,4 @@
-"""What meets in one run: a budget of MACs, healing, shrinking, projected gradients, cosines, an interruption."""
+"""What meets in one run: a budget of MACs, healing, shrinking, cosines of gradients, an interruption."""
 
 import pytest
 
@@ -17,7 +17,6 @@ def healing_config(data_dir):
     config.sparsity.healing_epochs = 1
     config.sparsity.compact_every_epochs = 3
     config.sparsity.patience_epochs = 1
-    config.loss_weighting = "pcgrad"
     config.log_gradient_cosines = True
     return config
 
