@@ -145,13 +145,14 @@ def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _signals_of_a_run() -> Iterator[None]:
-    """Lets what is started within be interrupted by Ctrl-C, which its job ignores, but not by submitit's signal.
+    """Lets what is started within be interrupted by Ctrl-C, which its job blocks, but not by submitit's signal.
 
     Slurm may send that to all processes of a job; a run answers SIGUSR1, which its job sends it. A process inherits
     which signals are ignored or blocked, but no handler: neither needs code between fork and exec.
     """
     handler = signal.signal(signal.SIGINT, lambda *_: None)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
         yield
     finally:

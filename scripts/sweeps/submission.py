@@ -97,13 +97,13 @@ def _started(sweep: Sweep, run: Run, gpus: int, place: int) -> Any:
     executor = _executor(sweep.root, "local")
     executor.update_parameters(timeout_min=_NO_LIMIT_MINUTES)
     job = _job(sweep, run, {_GPUS: visible_gpus(gpus, place)})
-    before = signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # of Ctrl-C, submitit's processes wait until the run has saved
+    # Submitit's processes inherit that Ctrl-C is blocked, and wait until the run has saved. One that comes meanwhile is
+    # ours afterwards; if it were ignored, it would be lost.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return executor.submit(job)
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def visible_gpus(gpus: int, place: int) -> str | None:
