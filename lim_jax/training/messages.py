@@ -19,9 +19,8 @@ from lim_jax.training.run import Run, Standing
 logger = logging.getLogger(__name__)
 
 _WORTH_A_WORD = 1.0  # seconds of compiling
-_TOO_MANY_AT_ONCE = (
-    200 / 3
-)  # per cent of the groups, zero after one epoch: `rooms` has 41, with ten times its strength 71
+# Per cent of the groups, zero after one epoch: `rooms` had 41 with its strength, 71 with ten times that.
+_TOO_MANY_AT_ONCE = 200 / 3
 
 
 def describe(run: Run, standing: Standing) -> None:

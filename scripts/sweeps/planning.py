@@ -7,6 +7,7 @@ import runpy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ml_collections
 import plans
 
 from lim_jax import config as config_lib
@@ -36,8 +37,9 @@ def made(plan: str, config: str, root: pathlib.Path, extra: Sequence[str]) -> Sw
       UserError: there is no such plan or configuration, or a run's configuration is wrong.
     """
     found = _loaded(plan)
-    base = config_lib.flat(reading.read(config))
-    common = dict(_parsed(text, base) for text in extra)
+    base = reading.read(config)
+    known = config_lib.flat(base)
+    common = dict(_parsed(text, known) for text in extra)
     for key in common:
         if len({repr(overrides[key]) for overrides in found["RUNS"].values() if key in overrides}) > 1:
             raise UserError(f"--config.{key} is what the plan varies: leave it out, or write a plan of your own")
@@ -45,7 +47,7 @@ def made(plan: str, config: str, root: pathlib.Path, extra: Sequence[str]) -> Sw
     for name, overrides in found["RUNS"].items():
         if not _PLAIN.fullmatch(name) or name in _RESERVED:
             raise UserError(f"the plan has a run {name!r}: its folder needs a plain name, and another than {_RESERVED}")
-        runs[name], signs = _run(name, config, root, {**overrides, **common})
+        runs[name], signs = _run(name, config, base, root, {**overrides, **common})
         metrics |= signs
     return Sweep(root, plan, config, str(pathlib.Path.cwd()), found.get("PAPER", ""), metrics, runs)
 
@@ -69,9 +71,11 @@ def refuse_changes(new: Sweep, old: Sweep) -> None:
             )
 
 
-def _run(name: str, config: str, root: pathlib.Path, overrides: Mapping[str, Any]) -> tuple[Run, dict[str, Any]]:
-    """Returns a run, and its tasks' metrics."""
-    settings = reading.read(config)
+def _run(
+    name: str, config: str, base: ml_collections.ConfigDict, root: pathlib.Path, overrides: Mapping[str, Any]
+) -> tuple[Run, dict[str, Any]]:
+    """Returns a run, and its tasks' metrics; `base` is what `config` names."""
+    settings = ml_collections.ConfigDict(base.to_dict())
     known = config_lib.flat(settings)
     if unknown := [key for key in overrides if key not in known]:
         raise UserError(f"run {name}: {checks.unknown_key(unknown[0])}")
@@ -115,7 +119,7 @@ def _loaded(plan: str) -> dict[str, Any]:
     try:
         found = runpy.run_path(str(path))
     except Exception as error:  # whatever a file that is anything can do
-        raise UserError(f"{path} is no plan ({type(error).__name__}: {error})") from error
+        raise UserError(f"{path} is no plan ({type(error).__name__}: {one_line(error)})") from error
     if not isinstance(found.get("RUNS"), dict) or not found["RUNS"]:
         raise UserError(f"{path} is no plan: it has no RUNS, {{name: {{key of the configuration: value}}}}")
     return found

@@ -50,6 +50,11 @@ class Run:
     overrides: Mapping[str, Any]
     command: tuple[str, ...]
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether nothing drives groups to zero."""
+        return self.penalty == "none" or not (self.strength or self.target)
+
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:

@@ -54,7 +54,7 @@ class Row:
     @property
     def is_dense(self) -> bool:
         """Whether nothing drives groups to zero."""
-        return self.run.penalty == "none" or not (self.run.strength or self.run.target)
+        return self.run.is_dense
 
     @property
     def name(self) -> str:
@@ -147,7 +147,7 @@ def _content(sweep: Sweep, run: Run) -> dict[str, Any]:
 
 
 def _setting(run: Run, common: set[str]) -> str:
-    if run.penalty == "none" or not (run.strength or run.target):
+    if run.is_dense:
         words = ["dense"]
     else:
         penalty = [] if run.penalty == "group_lasso" else [run.penalty]
