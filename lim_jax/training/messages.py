@@ -97,8 +97,8 @@ def epoch_warnings(history: Sequence[Mapping[str, Any]], config: Config) -> list
     elif not before and _strength_may_be_too_large(last, config):
         warnings.append(
             f"{last['sparsity']['group_percent']:.0f} % of the groups became zero in the first epoch. If the next "
-            f"epochs improve little, try a tenth of config.sparsity.strength (now {config.sparsity.strength:g}), or say "
-            "how many groups shall go with config.sparsity.target"
+            f"epochs improve little, try a tenth of config.sparsity.strength (now {config.sparsity.strength:g}), or "
+            "say how many groups shall go with config.sparsity.target"
         )
     return warnings
 
