@@ -32,18 +32,24 @@ def without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+# Of the 65,530 memory mappings that Linux gives a process (vm.max_map_count); one run rarely takes half of the rest.
+MANY_MAPPINGS = 16_384
+
+
 @contextlib.contextmanager
 def released_afterwards() -> Iterator[None]:
-    """Frees what was compiled, here and before, when the block ends.
+    """Frees what was compiled, here and before, when the block ends, once a process holds many memory mappings.
 
-    JAX keeps each program as long as the process lives. On a CPU one takes hundreds of memory mappings, of which Linux
-    gives a process 65,530: without this the 36th of a series of small runs (seeds, a sweep) died where it loaded one.
-    What is called again afterwards is compiled again, or comes from the compilation cache.
+    JAX keeps each program as long as the process lives. On a CPU one takes hundreds of memory mappings: without this
+    the 36th of a series of small runs (seeds, a sweep) died where it loaded one. What is called again afterwards is
+    compiled again, or comes from the compilation cache; hence not after each run.
     """
     try:
         yield
     finally:
-        jax.clear_caches()
+        held = memory.mappings()
+        if held is None or held >= MANY_MAPPINGS:
+            jax.clear_caches()
 
 
 def batch_shapes(example: Any, batch_size: int) -> Any:

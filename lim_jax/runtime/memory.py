@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import pathlib
 
 from lim_jax.runtime import platforms
 
@@ -12,6 +13,15 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = (-1, 2**31 - 1, 128 * 1024), (-4, 0, 65
 def of_machine() -> int:
     """Returns the bytes of memory of the machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def mappings() -> int | None:
+    """Returns how many memory mappings this process holds; None where the system (not Linux) does not tell."""
+    try:
+        with pathlib.Path("/proc/self/maps").open("rb") as lines:
+            return sum(1 for _ in lines)
+    except OSError:
+        return None
 
 
 def keep_freed_memory() -> None:
