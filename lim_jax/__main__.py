@@ -15,6 +15,7 @@ def main() -> None:
     """Runs the verb that was typed, or lists the verbs."""
     command = "python -m lim_jax" if sys.argv[0].endswith("__main__.py") else "lim-jax"
     typed = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    cli.drop_output_that_nobody_reads()
     if typed in cli.HELP_FLAGS:
         print(_overview(command))
     elif typed == "--version":

@@ -31,7 +31,10 @@ def define_flag() -> None:
     """Defines `--config`; its value is the configuration, with what `--config.key=value` changes, or None."""
     parsers.register_flag_parser_for_type(tuple, _TupleParser())
     config_flags.DEFINE_config_file(
-        "config", None, "A configuration: rooms, nyu, celeba or the path of a file, with [:variant] after it."
+        "config",
+        None,
+        "A configuration: rooms, nyu, nyu_libmtl, nyud_mt, celeba, folder:DIR (your own images) or the path of a file, "
+        "with a variant behind a colon where it has some, as in nyu:as_published.",
     )
     flags.FLAGS["config"].parser = _ConfigParser("config")
 

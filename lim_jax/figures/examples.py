@@ -1,6 +1,7 @@
 """Figures of examples: targets alone, and beside what a network predicts."""
 
 import dataclasses
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -131,9 +132,15 @@ def prediction_panel(
         both = [(task, _of_row(shown[name], row)) for name, task in dense.items()]
         _draw_pictures(all_axes[row], image, both, widths[0])
         if names:
-            all_axes[row][0].set_ylabel(names[row], fontsize=style.SMALL)
+            all_axes[row][0].set_ylabel(_fitting(names[row], row_height), fontsize=style.SMALL)
         _write_answers(all_axes[row][-1], [(task, _of_row(shown[name], row)) for name, task in answers.items()])
     return figure
+
+
+def _fitting(name: str, inches: float) -> str:
+    """Breaks the lines of a row's name between words, so that they are no longer than the row is high."""
+    letters = max(int(72 * inches / (_LETTER * style.SMALL)), 1)
+    return "\n".join(textwrap.fill(line, letters, break_long_words=False) for line in name.splitlines())
 
 
 def _sizes(shape: float, dense: int, answers: int) -> tuple[list[float], float]:

@@ -184,7 +184,7 @@ def _warn_of_useless_tasks(content: Mapping[str, Any], network: Network) -> None
     if useless:
         logger.warning(
             "warning: on the test split %s no better than the best prediction that ignores the image: train longer%s",
-            " and ".join(useless) + (" is" if len(useless) == 1 else " are"),
+            ", ".join(useless) + (" is" if len(useless) == 1 else " are"),
             f", or lower the sparsity ({content['sparsity']['group_percent']:.0f} % of the groups are zero)"
             if content["sparsity"]["group_percent"]
             else "",

@@ -1,5 +1,8 @@
+import itertools
+
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 from lim_jax.figures import examples
 from tests.figures.inputs import ALL, CASES, make_panel
@@ -10,6 +13,18 @@ from tests.figures.legibility import assert_legible, drawn, texts
 def test_panel_is_legible(case):
     names, _ = CASES[case]
     assert_legible(drawn(examples.prediction_panel, {name: ALL[name] for name in names}, *make_panel(names)))
+
+
+@pytest.mark.parametrize("title", ["test image 46\nsegmentation loss 1.98", "test image 7\nwearing_necktie loss 0.001"])
+def test_names_of_rows_do_not_run_into_each_other(title):
+    names = ("segmentation", "depth", "normals")
+    figure = drawn(
+        examples.prediction_panel, {n: ALL[n] for n in names}, *make_panel(names, size=(64, 64)), [title] * 3
+    )
+    labels = [axes.yaxis.label for axes in figure.findobj(Axes) if axes.get_ylabel()]
+    lines = sorted((box.y0, box.y1) for box in (label.get_window_extent() for label in labels))
+    assert len(lines) == 3
+    assert all(below[1] < above[0] for below, above in itertools.pairwise(lines))
 
 
 def test_panel_shows_the_classes_that_occur_and_marks_wrong_answers():

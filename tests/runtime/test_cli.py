@@ -216,6 +216,15 @@ def test_a_reader_that_leaves_does_not_stop_a_verb(tmp_path):
     assert (tmp_path / "done").exists()
 
 
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_a_reader_that_leaves_does_not_stop_the_list_of_verbs(flag):
+    read, write = os.pipe()
+    os.close(read)  # as `head` has gone when this process writes
+    process = subprocess.run([sys.executable, "-m", "lim_jax", flag], cwd=ROOT, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (process.returncode, process.stderr) == (0, b"")
+
+
 def test_nearest():
     assert nearest("epochs", ["num_epochs", "eval_every_epochs"]) == "num_epochs"
     assert nearest("metric", ["sparsity.metric", "model.backbone"]) == "sparsity.metric"
