@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import importlib.machinery
+import importlib.metadata
 import importlib.util
 import json
 import pathlib
@@ -279,6 +281,21 @@ def test_without_a_run_or_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
     with pytest.raises(UserError, match=r"jax2onnx.*pip install"):
         export.export_run(tmp_path, tmp_path / "network", "onnx")
+
+
+def test_a_converter_that_does_not_know_this_jax(runs, tmp_path, monkeypatch):
+    def fail(*arguments, **named):
+        raise AttributeError("module 'jax._src.core' has no attribute 'ClosedJaxpr'")
+
+    for name in ("jax2onnx", "onnx", "onnxruntime"):
+        module = types.ModuleType(name)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(sys.modules["jax2onnx"], "to_onnx", fail, raising=False)
+    monkeypatch.setattr(importlib.metadata, "version", {"jax2onnx": "0.17.1", "jax": "0.12.0"}.get)
+    with pytest.raises(UserError, match=r"jax2onnx 0\.17\.1 and jax 0\.12\.0 do not work together.*pip install"):
+        export.export_run(runs["dense"], tmp_path / "network", "onnx")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("text", ["64", "64,64,3", "8,64", "a,b", "-64,64"])

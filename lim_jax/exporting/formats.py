@@ -7,6 +7,7 @@ open in both.
 
 import contextlib
 import dataclasses
+import importlib.metadata
 import importlib.util
 import logging
 import warnings
@@ -50,7 +51,7 @@ class Format:
         if missing:
             raise UserError(
                 f"this format needs {', '.join(missing)}: pip install -e '.[onnx]', in an environment of its own "
-                "(it takes an older orbax-checkpoint)"
+                "(it takes an older jax and an older orbax-checkpoint)"
             )
 
 
@@ -77,14 +78,21 @@ def _to_onnx(program: Program) -> bytes:
         import jax2onnx  # pyright: ignore[reportMissingImports]
 
         (batch,) = export.symbolic_shape(BATCH)
-        converted: Any = jax2onnx.to_onnx(
-            program.on("cpu").__call__,  # jax2onnx mistranslates the max pooling of the others
-            [program.input(batch)],
-            model_name="lim_jax",
-            opset=OPSET,
-            input_names=[INPUT],
-            output_names=sorted(program.network.tasks),  # JAX's order of a dict
-        )
+        try:
+            converted: Any = jax2onnx.to_onnx(
+                program.on("cpu").__call__,  # jax2onnx mistranslates the max pooling of the others
+                [program.input(batch)],
+                model_name="lim_jax",
+                opset=OPSET,
+                input_names=[INPUT],
+                output_names=sorted(program.network.tasks),  # JAX's order of a dict
+            )
+        except AttributeError as error:  # it reads what is jax's own business, which changes between releases
+            versions = " and ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax2onnx", "jax"))
+            raise UserError(
+                f"{versions} do not work together ({error}): pip install -e '.[onnx]' in an environment of its own "
+                "takes releases that do"
+            ) from error
     return converted.SerializeToString()
 
 
