@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMN = 3.4  # inches
+_LETTER = 0.06  # inches, of a label
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 _SPARSITY = {"group_percent": "groups", "parameter_percent": "parameters"}
@@ -33,11 +34,11 @@ def performance(found: Series, signs: Signs, units: Mapping[str, Mapping[str, An
       which: results, as of `rows.of`.
     """
     panels = [(task, metric) for task in found.rows[0].tasks for metric in signs.get(task, {})]
-    figure = style.figure(COLUMN, 1.15 * len(panels) + 0.5)
+    figure = style.figure(COLUMN, 1.15 * len(panels) + 0.5 + _turned_height(found))
     all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (task, metric), color in zip(all_axes, panels, style.COLORS * 9, strict=False):
         numbers = [row.metric(task, metric, which).values() for row in found.rows]
-        _curve(axes, numbers, color, "")
+        _curve(axes, found, numbers, color, "")
         if found.rows[0].is_dense and (dense := value(numbers[0])):
             axes.axhline(dense.mean, color="0.4", linewidth=0.8, linestyle="--")
         label = units[task][metric]["label"]
@@ -48,10 +49,10 @@ def performance(found: Series, signs: Signs, units: Mapping[str, Mapping[str, An
 
 def sparsity(found: Series) -> "Figure":
     """Draws the shares of zero groups and parameters over λ (figure 3b)."""
-    figure = style.figure(COLUMN, 2.3)
+    figure = style.figure(COLUMN, 2.3 + _turned_height(found))
     axes = figure.subplots()
     for index, (key, label) in enumerate(_SPARSITY.items()):
-        _curve(axes, [row.sparsity(key).values() for row in found.rows], style.COLORS[index], label, index)
+        _curve(axes, found, [row.sparsity(key).values() for row in found.rows], style.COLORS[index], label, index)
     axes.set(ylim=(-3, 103), ylabel="zero in the backbone (%)")
     _name_places(axes, found)
     style.legend_above(figure, axes, 2)
@@ -65,11 +66,11 @@ def latency(found: Series, costs: Sequence[Mapping[str, Any] | None]) -> "Figure
       found: the rows.
       costs: of each row, as `lim_jax.prediction.costs.measured` returns them; None: nothing to measure.
     """
-    figure = style.figure(COLUMN, 2.3)
+    figure = style.figure(COLUMN, 2.3 + _turned_height(found))
     axes = figure.subplots()
     for index, (form, label) in enumerate((("dense", "zeros stored"), ("compact", "zeros removed"))):
         numbers = [[one["latency_ms"][form]] if one else [] for one in costs]
-        _curve(axes, numbers, style.COLORS[index], label, index)
+        _curve(axes, found, numbers, style.COLORS[index], label, index)
     axes.set(ylabel="backbone, one image (ms)")
     axes.set_ylim(0, None)
     _name_places(axes, found)
@@ -100,7 +101,14 @@ def over_epochs(found: Series, histories: Sequence[Sequence[tuple[int, float]]])
     axes.set(ylim=(-3, 103), ylabel="zero groups (%)", xlabel="epoch")
     style.whole_epochs(axes, max((points[-1][0] for _, points in shown), default=1))
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, title=found.axis, title_fontsize=style.SMALL)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=3 if found.is_curve else 1,
+        title=found.axis,
+        title_fontsize=style.SMALL,
+    )
     return figure
 
 
@@ -118,22 +126,27 @@ def longest_history(root: pathlib.Path, row: Row) -> list[tuple[int, float]]:
     return max((zero_groups(root / run.name) for run in row.runs.values()), key=len)
 
 
-def _curve(axes: "Axes", numbers: Sequence[Any], color: str, label: str, index: int = 0) -> None:
-    """Draws mean and deviation of the numbers at each place that has some."""
+def _curve(axes: "Axes", shown: Series, numbers: Sequence[Any], color: str, label: str, index: int = 0) -> None:
+    """Draws mean and deviation of the numbers at each place that has some; joins them where they are a curve."""
     known = [(place, found) for place, one in enumerate(numbers) if (found := value(one))]
     axes.errorbar(
         [place for place, _ in known],
         [found.mean for _, found in known],
         yerr=[found.deviation or 0.0 for _, found in known],
         color=color,
-        linestyle=_DASHES[index],
+        linestyle=_DASHES[index] if shown.is_curve else "none",
         marker=_MARKERS[index],
         capsize=2.5,
         label=label,
     )
 
 
+def _turned_height(found: Series) -> float:
+    """Returns the inches that the labels below the axis need where they are turned, as those of several lines are."""
+    return 0 if found.is_curve else _LETTER * max(len(line) for label in found.labels for line in label.splitlines())
+
+
 def _name_places(axes: "Axes", found: Series) -> None:
-    axes.set_xticks(found.places, list(found.labels))
+    axes.set_xticks(found.places, list(found.labels), rotation=0 if found.is_curve else 90)
     axes.set(xlabel=found.axis, xlim=(-0.4, len(found.rows) - 0.6))
     axes.grid(axis="x", visible=False)

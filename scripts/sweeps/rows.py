@@ -34,7 +34,8 @@ class Row:
 
     Attributes:
       tasks: that they train.
-      setting: what else is special, for people: "dense", "λ = 1e-5", "target 70 %".
+      setting: what else is special, for people: "dense", "λ = 1e-5", "target 70 %, learning_rate = 0.001".
+      others: of that, what is neither λ nor a target: "learning_rate = 0.001".
       runs: all of them, by seed.
       results: the content of `results.json` of those that are done, by seed.
       missing: the state of the others, by the run's name.
@@ -42,6 +43,7 @@ class Row:
 
     tasks: tuple[str, ...]
     setting: str
+    others: str
     runs: Mapping[int, Run]
     results: Mapping[int, Mapping[str, Any]]
     missing: Mapping[str, State]
@@ -132,7 +134,8 @@ def _row(sweep: Sweep, runs: Sequence[Run], common: set[str]) -> Row:
             results[run.seed] = _content(sweep, run)
         else:
             missing[run.name] = state
-    return Row(runs[0].tasks, _setting(runs[0], common), {run.seed: run for run in runs}, results, missing)
+    setting, others = _setting(runs[0], common)
+    return Row(runs[0].tasks, setting, others, {run.seed: run for run in runs}, results, missing)
 
 
 def _content(sweep: Sweep, run: Run) -> dict[str, Any]:
@@ -146,14 +149,14 @@ def _content(sweep: Sweep, run: Run) -> dict[str, Any]:
     return content
 
 
-def _setting(run: Run, common: set[str]) -> str:
-    if run.is_dense:
-        words = ["dense"]
-    else:
-        penalty = [] if run.penalty == "group_lasso" else [run.penalty]
-        words = [*penalty, f"target {100 * run.target:.3g} %" if run.target else f"λ = {strength_text(run.strength)}"]
-    others = {key: value for key, value in run.overrides.items() if key not in common and key not in _KNOWN}
-    return ", ".join([*words, *(f"{key} = {value}" for key, value in others.items())])
+def _setting(run: Run, common: set[str]) -> tuple[str, str]:
+    """Returns `Row.setting` and `Row.others`."""
+    penalty = [] if run.is_dense or run.penalty == "group_lasso" else [run.penalty]
+    sparsity = f"target {100 * run.target:.3g} %" if run.target else f"λ = {strength_text(run.strength)}"
+    changed = {key: value for key, value in run.overrides.items() if key not in common and key not in _KNOWN}
+    others = [f"{key} = {value}" for key, value in changed.items()]
+    setting = [*penalty, "dense" if run.is_dense else sparsity, *others]
+    return ", ".join(setting), ", ".join([*penalty, *others])
 
 
 def _common(runs: Iterable[Run]) -> set[str]:

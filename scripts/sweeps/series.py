@@ -14,11 +14,13 @@ class Series(NamedTuple):
       rows: in order; each has a result or a history.
       labels: of each, below the axis.
       axis: what the axis is.
+      is_curve: whether the rows differ in what the axis is alone; else the labels say what else is special of each.
     """
 
     rows: Sequence[Row]
     labels: Sequence[str]
     axis: str
+    is_curve: bool
 
     @property
     def places(self) -> list[int]:
@@ -45,14 +47,15 @@ def series(rows: Sequence[Row], tasks: Sequence[str] = ()) -> Series | None:
 def _of(rows: Sequence[Row], tasks: Sequence[str]) -> Series:
     chosen = [row for row in rows if set(row.tasks) == set(tasks)]
     by_target = sum(bool(row.run.target) for row in chosen) > sum(bool(row.run.strength) for row in chosen)
-    key = (lambda row: row.run.target) if by_target else (lambda row: row.run.strength)
-    by_value = {}
-    for row in sorted(
-        (row for row in chosen if row.is_dense or key(row)), key=lambda row: -1 if row.is_dense else key(row)
-    ):
-        by_value.setdefault(0 if row.is_dense else key(row), row)
+    on_axis = [row for row in chosen if row.is_dense or (row.run.target if by_target else row.run.strength)]
+    values = [0.0 if row.is_dense else row.run.target if by_target else row.run.strength for row in on_axis]
+    is_curve = len(set(values)) == len(values)
+    placed = sorted(zip(values, on_axis, strict=True), key=lambda one: one[0])
+    labels = [_label(value, by_target) for value, _ in placed]
+    if not is_curve:
+        labels = ["\n".join(filter(None, (label, row.others))) for label, (_, row) in zip(labels, placed, strict=True)]
     axis = "target of group sparsity (%)" if by_target else "strength λ"
-    return Series(list(by_value.values()), [_label(one, by_target) for one in by_value], axis)
+    return Series([row for _, row in placed], labels, axis, is_curve)
 
 
 def _label(value: float, is_target: bool) -> str:

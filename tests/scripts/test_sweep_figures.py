@@ -37,6 +37,24 @@ def test_a_series_over_targets(tmp_path):
     assert series(rows(made)).rows[0].tasks == TASKS
 
 
+def test_rows_that_differ_in_something_else_too_are_all_shown(tmp_path):
+    plan = tmp_path / "rates.py"
+    runs = {
+        f"{rate}_seed{s}": {"learning_rate": rate, "sparsity.target": 0.7, "seed": s}
+        for rate in (1e-3, 3e-4)
+        for s in (0, 1)
+    }
+    plan.write_text(f"RUNS = {runs}")
+    sweep = made_up_sweep.made_up(tmp_path / "sweep", str(plan), "rooms")
+    found = series(rows(sweep))
+    assert list(found.labels) == ["70\nlearning_rate = 0.001", "70\nlearning_rate = 0.0003"]
+    for figure in (drawn(drawings.sparsity, found), drawn(drawings.performance, found, SIGNS, sweep.metrics, "test")):
+        assert_legible(figure)
+        assert set(found.labels) <= {text.get_text() for text in texts(figure)}
+        joined = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) > 1]
+        assert joined and {line.get_linestyle() for line in joined} == {"None"}
+
+
 @pytest.mark.parametrize("name", ["performance", "sparsity", "epochs", "latency"])
 def test_figures_over_the_strength(sweep, name):
     found = series(rows(sweep))
