@@ -22,7 +22,7 @@ def define_flags() -> None:
     config_lib.define_flag()
     flags.DEFINE_string("output", None, "The folder for data.json and examples.png; made if needed.")
     flags.DEFINE_bool("records", False, "List the prepared records instead.")
-    flags.DEFINE_string("remove", None, "With --records: what to remove, 'old' or a name from the list.")
+    flags.DEFINE_string("remove", None, "What to remove of the prepared records, 'old' or a name from their list.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     if flags.FLAGS["config"].value is None:
         raise UserError("no configuration: add --config=rooms (or nyu, celeba, or the path of a file of yours)")
-    if flags.FLAGS.records:
+    if flags.FLAGS.records or flags.FLAGS.remove:
         from lim_jax.data import stored
 
         print(stored.report(config_lib.checked(flags.FLAGS.config).dataset.data_dir, flags.FLAGS.remove))
@@ -60,7 +60,8 @@ def table(splits: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """Returns the statistics as text, a paragraph per split."""
     lines = []
     for split, tasks in splits.items():
-        lines.append(f"{split}: {next(iter(tasks.values()))['examples']} examples")
+        number = next(iter(tasks.values()))["examples"]
+        lines.append(f"{split}: {number} example{'s' if number != 1 else ''}")
         for task, numbers in tasks.items():
             lines.append(f"  {task}: {'; '.join(_phrases(numbers))}")
     return "\n".join(lines)

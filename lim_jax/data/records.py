@@ -76,7 +76,7 @@ class RecordSource:
 def _unreadable(directory: os.PathLike[str] | str, why: str) -> str:
     return (
         f"the prepared records in {directory} cannot be read by this version of lim_jax ({why}): "
-        "python -m lim_jax.look --config=... --records --remove=old removes them, and the next run prepares them again"
+        "python -m lim_jax.look --config=... --remove=old removes them, and the next run prepares them again"
     )
 
 

@@ -86,7 +86,7 @@ def sparsity_curves(history: History) -> "Figure":
         style.curve(moves, _sparsity(history, key), color, label)
     moves.set(ylabel="groups per epoch")
     style.whole_counts(moves)
-    moves.legend(loc="upper right")
+    moves.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=2)  # above the spikes
     for axes in others:
         style.curve(axes, strengths, style.GREEN, "λ")
         axes.set(ylabel="strength λ")

@@ -1,7 +1,10 @@
 """The prepared records on a disk: listed with what is wrong with them, and removed when asked."""
 
 import fcntl
+import pathlib
 import re
+import subprocess
+import sys
 
 import ml_collections
 import pytest
@@ -49,6 +52,20 @@ def test_records_are_listed_and_old_ones_removed(root):
     assert "removed 4" in stored.report(str(root), stored.OLD)
     assert [item.state for item in stored.find(str(root))] == ["", ""]
     assert "removed 0" in stored.report(str(root), stored.OLD)
+
+
+def test_the_verb_removes_without_being_asked_for_the_list(root):
+    verb = [
+        sys.executable,
+        "-m",
+        "lim_jax",
+        "look",
+        "--config=rooms",
+        f"--config.dataset.data_dir={root}",
+        "--remove=old",
+    ]
+    done = subprocess.run(verb, cwd=pathlib.Path(__file__).parents[2], capture_output=True, text=True)
+    assert "removed 4" in done.stdout, done.stderr
 
 
 def test_records_are_removed_by_name(root):
