@@ -26,6 +26,7 @@ EXIT_USER_ERROR = 2
 SMALLEST_SIDE = 16  # pixels, of an image that a network sees, as in configurations
 TRAINED = "DIR, the folder of a training run"  # what --workdir is of verbs that use a trained network
 HELP_FLAGS = ("--help", "-help", "--helpshort", "-h", "-?")
+QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}  # it would announce that oneDNN is on
 _WIDTH = 100
 
 
@@ -47,8 +48,8 @@ def run(main: Callable[[Sequence[str]], object], define_flags: Callable[[], None
     if any(argument in HELP_FLAGS for argument in sys.argv[1:]):
         print(help_text(command, name, module.__doc__ or "", own))
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # TensorFlow would announce that it is on
+    for variable, value in QUIET_TENSORFLOW.items():
+        os.environ.setdefault(variable, value)
     with signals.Answered(signals.leave):
         takes_arguments = any(verb.takes_arguments for verb in VERBS.values() if verb.module == name)
         app.run(

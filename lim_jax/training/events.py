@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import os
 import pathlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ import cv2
 import jax
 import numpy as np
 
-from lim_jax.runtime import whole_files
+from lim_jax.runtime import cli, whole_files
 from lim_jax.training import trackers
 
 _WRITERS = "clu.metric_writers"
@@ -44,7 +45,7 @@ class EventWriter:
 
     @functools.cached_property
     def _writer(self) -> Any:
-        writers = importlib.import_module(_WRITERS)
+        writers = _imported_writers()
         writer = writers.create_default_writer(self._workdir, just_logging=jax.process_index() > 0)
         writer.write_hparams(self._hyperparameters)
         return writer
@@ -82,7 +83,13 @@ def write_table(workdir: pathlib.Path, history: Sequence[Mapping[str, Any]]) -> 
 
 def _try_to_import_writers() -> None:
     with contextlib.suppress(Exception):  # `EventWriter` meets it again, unless the process is ending
-        importlib.import_module(_WRITERS)
+        _imported_writers()
+
+
+def _imported_writers() -> Any:
+    for name, value in cli.QUIET_TENSORFLOW.items():  # also in a program, which no verb has started
+        os.environ.setdefault(name, value)
+    return importlib.import_module(_WRITERS)
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from lim_jax.errors import UserError
+from lim_jax.errors import UserError, one_line
 from lim_jax.runtime import whole_files
 
 
@@ -33,8 +33,20 @@ def require(names: Sequence[str]) -> None:
 
 
 def opened(names: Sequence[str], workdir: pathlib.Path, values: Mapping[str, Any]) -> list[Tracker]:
-    """Returns a tracker for each name; `values` are those of the configuration, by their keys."""
-    return [_TRACKERS[name](importlib.import_module(name), workdir, values) for name in names]
+    """Returns a tracker for each name; `values` are those of the configuration, by their keys.
+
+    Raises:
+      UserError: one of them does not start: nobody is logged in, say, or its server does not answer.
+    """
+    return [_opened(name, workdir, values) for name in names]
+
+
+def _opened(name: str, workdir: pathlib.Path, values: Mapping[str, Any]) -> Tracker:
+    module = importlib.import_module(name)
+    try:
+        return _TRACKERS[name](module, workdir, values)
+    except Exception as error:  # of all kinds: their own, those of the network and of files
+        raise UserError(f"{name} does not start ({one_line(error)}): {_ADVICE[name]}") from error
 
 
 def _known(file: pathlib.Path) -> str | None:
@@ -76,3 +88,7 @@ class _Mlflow:
 
 
 _TRACKERS = {"wandb": _Wandb, "mlflow": _Mlflow}
+_ADVICE = {
+    "wandb": "log in (wandb login), or set WANDB_MODE=offline, which writes into the workdir",
+    "mlflow": "set MLFLOW_TRACKING_URI, to sqlite:///FILE for instance, or to a server that answers",
+}

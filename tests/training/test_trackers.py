@@ -39,6 +39,20 @@ def test_records_are_sent_and_a_resumed_run_goes_on(tmp_path, monkeypatch, name,
     assert [what for what, _, _ in told].count(last) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "starts", "advice"), [("wandb", "init", "WANDB_MODE"), ("mlflow", "start_run", "URI")]
+)
+def test_what_does_not_start_is_said_in_one_line(tmp_path, monkeypatch, name, starts, advice):
+    def fail(**arguments):
+        raise ConnectionError("No API key configured.\nUse `login`.")
+
+    monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**{starts: fail}))
+    with pytest.raises(UserError, match=rf"{name} does not start \(.*No API key.*\): .*{advice}") as caught:
+        trackers.opened((name,), tmp_path, {})
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_not_installed_is_said(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install -e '\.\[wandb\]'"):
