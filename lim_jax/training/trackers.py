@@ -90,5 +90,5 @@ class _Mlflow:
 _TRACKERS = {"wandb": _Wandb, "mlflow": _Mlflow}
 _ADVICE = {
     "wandb": "log in (wandb login), or set WANDB_MODE=offline, which writes into the workdir",
-    "mlflow": "set MLFLOW_TRACKING_URI, to sqlite:///FILE for instance, or to a server that answers",
+    "mlflow": "set MLFLOW_TRACKING_URI to a server's address, or to file:FOLDER with MLFLOW_ALLOW_FILE_STORE=true",
 }
