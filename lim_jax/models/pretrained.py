@@ -5,6 +5,7 @@ A source is the path of a `.safetensors` file or of one that `torch.save` wrote 
 """
 
 import importlib
+import logging
 import pathlib
 from collections.abc import Mapping
 from types import ModuleType
@@ -15,6 +16,8 @@ import numpy as np
 from lim_jax.errors import UserError, one_line
 from lim_jax.models import torch_weights
 from lim_jax.sparsity.groups import leaves_by_path
+
+logger = logging.getLogger(__name__)
 
 PyTree = Any
 
@@ -121,8 +124,11 @@ def _download(repository: str) -> pathlib.Path:
     try:
         hub = importlib.import_module("huggingface_hub")
     except ImportError as error:
-        raise UserError(f"{_HUB} needs huggingface_hub: pip install 'lim_jax[pretrained]', or {by_hand}") from error
+        raise UserError(f"{_HUB} needs huggingface_hub: pip install -e '.[pretrained]', or {by_hand}") from error
+    logger.info("getting %s%s, unless it is here already", _HUB, repository)
     try:
-        return pathlib.Path(hub.hf_hub_download(repository, _FILE))
+        download = hub.hf_hub_download  # which imports what sets the level of its messages
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would announce each of its many tries
+        return pathlib.Path(download(repository, _FILE))
     except Exception as error:  # no network, no such repository, no disk: each has its own
         raise UserError(f"cannot get {_HUB}{repository} ({one_line(error)}): {by_hand}") from error
