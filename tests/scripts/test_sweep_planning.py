@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 from sweeps import planning, records
+from sweeps import rows as rows_lib
 
 from lim_jax.errors import UserError
 
@@ -19,12 +20,12 @@ ROOT = pathlib.Path("runs/sweep")
         ("table3", "nyu", 15, 3),
         ("figure3", "nyu", 30, 6),
         ("rooms", "rooms", 105, 35),
+        ("healing", "rooms", 6, 2),
     ],
 )
 def test_our_plans(plan, config, runs, rows):
     sweep = planning.made(plan, config, ROOT, [])
-    settings = {(run.tasks, run.penalty, run.strength, run.target) for run in sweep.runs.values()}
-    assert len(sweep.runs) == runs and len(settings) == rows
+    assert len(sweep.runs) == runs and len(rows_lib.rows(sweep)) == rows
     assert len({run.command for run in sweep.runs.values()}) == runs
     assert {metric for of in sweep.metrics.values() for metric in list(of)[:1]} <= {
         *("iou", "cosine_similarity", "mae", "accuracy")
@@ -60,7 +61,7 @@ def test_values_for_all_runs(text, value, tmp_path):
     ("plan", "extra", "message"),
     [
         ("tabel1", [], "did you mean --plan=table1"),
-        ("nothing", [], "there are figure3, rooms, table1"),
+        ("nothing", [], "there are figure3, healing, rooms, table1"),
         ("1 +", [], "is no plan"),
         ("RUNS = {}", [], "has no RUNS"),
         ("RUNS = {'a/b': {}}", [], "needs a plain name"),
