@@ -6,10 +6,10 @@ Both have 16 epochs: those that heal get there with 4 epochs less of the penalty
 """
 
 from plans.combinations import runs, targets
+from plans.rooms import TASKS
 
 EPOCHS = 16
 HEALING_EPOCHS = (0, 4)
-TASKS = ("segmentation", "normals", "depth")
 RUNS = runs(
     (TASKS,),
     {
