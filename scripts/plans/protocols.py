@@ -7,7 +7,9 @@ has either protocol with each of the two for dense networks, so that what this c
 `published.reset_optimizer_every_epoch` allows no target, and prunes more at the same λ: two of them.
 """
 
-from plans.combinations import DENSE, runs, strengths
+from sweeps.rows import strength_text
+
+from plans.combinations import DENSE, runs
 from plans.rooms import EPOCHS, TASKS
 
 STRENGTH, PUBLISHED_STRENGTHS = 2e-3, (2e-4, 2e-3)
@@ -25,7 +27,10 @@ _COUPLED = "published.coupled_weight_decay_when_dense"
 SETTINGS = {
     "dense": {"label": "sound: dense", **DENSE},
     "dense_l2": {"label": "sound, but dense with L2 in the gradient", **DENSE, _COUPLED: True},
-    **{word: {"label": f"sound: {word}", **of} for word, of in strengths([STRENGTH]).items()},
+    f"lambda{strength_text(STRENGTH)}": {
+        "label": f"sound: λ = {strength_text(STRENGTH)}",
+        "sparsity.strength": STRENGTH,
+    },
     "published_dense": {"label": "as published: dense", **DENSE, **PUBLISHED},
     "published_dense_decoupled": {
         "label": "as published, but dense with the sparse networks' optimizer",
@@ -34,8 +39,12 @@ SETTINGS = {
         _COUPLED: False,
     },
     **{
-        f"published_{word}": {"label": f"as published: {word}", **of, **PUBLISHED}
-        for word, of in strengths(PUBLISHED_STRENGTHS).items()
+        f"published_lambda{strength_text(value)}": {
+            "label": f"as published: λ = {strength_text(value)}",
+            "sparsity.strength": value,
+            **PUBLISHED,
+        }
+        for value in PUBLISHED_STRENGTHS
     },
 }
 RUNS = runs((TASKS,), {word: {"num_epochs": EPOCHS, **of} for word, of in SETTINGS.items()}, range(3))

@@ -17,7 +17,6 @@ TARGET = 0.7
 _DENSE = going_on(f"{'+'.join(TASKS)}_dense")
 _SPARSE = {**_DENSE, **next(iter(targets([TARGET]).values()))}
 SETTINGS = {
-    "dense": {"label": f"dense, {EPOCHS} epochs: where the others begin", **DENSE},
     "dense_further": {"label": "dense, trained on", **_DENSE},
     "group_lasso": {"label": "group lasso", **_SPARSE},
     "group_mcp": {"label": "group MCP", **_SPARSE, "sparsity.penalty": "group_mcp"},
@@ -30,5 +29,6 @@ SETTINGS = {
         "label": "channels pruned by magnitude, removed, trained on",
         **going_on("starts/magnitude_channels"),
     },
+    "dense": {"label": f"dense start, {EPOCHS} epochs", **DENSE},
 }
 RUNS = runs((TASKS,), {word: {"num_epochs": EPOCHS, **of} for word, of in SETTINGS.items()}, range(3))

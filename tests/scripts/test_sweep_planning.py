@@ -96,7 +96,7 @@ def test_values_for_all_runs(text, value, tmp_path):
     ("plan", "extra", "message"),
     [
         ("tabel1", [], "did you mean --plan=table1"),
-        ("nothing", [], "there are choices, compact, figure3, healing, pruning"),
+        ("nothing", [], "there are choices, compact, figure3, healing, protocols"),
         ("1 +", [], "is no plan"),
         ("RUNS = {}", [], "has no RUNS"),
         ("RUNS = {'a/b': {}}", [], "needs a plain name"),
