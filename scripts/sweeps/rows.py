@@ -71,7 +71,9 @@ class Row:
         return {seed: value for seed, value in found.items() if value is not None}
 
     def sparsity(self, key: str) -> dict[int, float]:
-        """Returns `group_percent` or `parameter_percent` by seed."""
+        """Returns `group_percent` or `parameter_percent` by seed; of l1 all zero parameters, in whatever group."""
+        if key == "parameter_percent" and self.run.penalty == "l1":
+            key = "zero_parameter_percent"
         return {seed: float(content["sparsity"][key]) for seed, content in self.results.items()}
 
 

@@ -90,6 +90,14 @@ def test_of_the_same_tasks_the_gain_is_over_the_first_dense_row(tmp_path):
     assert float(by_row["λ = 1e-4"][-1].split(" ± ")[0]) > 1
 
 
+@pytest.mark.parametrize(("penalty", "key"), [("group_lasso", ""), ("l1", "zero_")])
+def test_zero_parameters_of_l1_are_those_of_any_group(penalty, key, tmp_path):
+    (tmp_path / "plan.py").write_text(f"RUNS = {{'one': {{'sparsity.target': 0.5, 'sparsity.penalty': '{penalty}'}}}}")
+    sweep = made_up_sweep.made_up(tmp_path / "root", str(tmp_path / "plan.py"), "rooms")
+    (row,) = rows(sweep)
+    assert row.sparsity("parameter_percent") == {0: row.results[0]["sparsity"][f"{key}parameter_percent"]}
+
+
 def test_paired_tests_are_over_the_seeds_that_both_have(root):
     found = list(csv.DictReader(io.StringIO((root / "tables" / "tests.csv").read_text())))
     row = next(row for row in found if row["what"] == "depth: λ = 1e-5 against dense")
