@@ -79,7 +79,7 @@ def columns(
         published = [Value(entry[key], None, paper.SEEDS) if entry else None for entry in entries]
         found.append(Column(_PUBLISHED + name, published, "", 1))
     for key, (name, factor, digits) in _COSTS.items() if costs else ():
-        found.append(Column(name, [value(_left(costs, row, key, factor)) for row in rows], "min", digits))
+        found.append(Column(name, [value(_left(costs or {}, row, key, factor)) for row in rows], "min", digits))
     base = _base(rows)
     over = f" over {base.setting}" if base else ""
     found.append(Column(f"Δm{over}, % ↑", gains(rows, signs, which), "max", 1))
