@@ -34,7 +34,7 @@ class Row:
 
     Attributes:
       tasks: that they train.
-      setting: what else is special, for people: "dense", "λ = 1e-5", "target 70 %".
+      setting: what else is special, for people: "dense", "λ = 1e-5", "target 70 %", or the plan's label.
       runs: all of them, by seed.
       results: the content of `results.json` of those that are done, by seed.
       missing: the state of the others, by the run's name.
@@ -71,7 +71,9 @@ class Row:
         return {seed: value for seed, value in found.items() if value is not None}
 
     def sparsity(self, key: str) -> dict[int, float]:
-        """Returns `group_percent` or `parameter_percent` by seed."""
+        """Returns `group_percent` or `parameter_percent` by seed; of l1 all zero parameters, in whatever group."""
+        if key == "parameter_percent" and self.run.penalty == "l1":
+            key = "zero_parameter_percent"
         return {seed: float(content["sparsity"][key]) for seed, content in self.results.items()}
 
 
@@ -91,7 +93,7 @@ def rows(sweep: Sweep) -> list[Row]:
     common = _common(sweep.runs.values())
     grouped: dict[str, list[Run]] = {}
     for run in sweep.runs.values():
-        key = json.dumps({**run.overrides, "seed": 0, "tasks": run.tasks}, sort_keys=True)
+        key = json.dumps([run.label, {**run.overrides, "seed": 0, "tasks": run.tasks}], sort_keys=True)
         grouped.setdefault(key, []).append(run)
     return [_row(sweep, runs, common) for runs in grouped.values()]
 
@@ -147,6 +149,8 @@ def _content(sweep: Sweep, run: Run) -> dict[str, Any]:
 
 
 def _setting(run: Run, common: set[str]) -> str:
+    if run.label:
+        return run.label
     if run.is_dense:
         words = ["dense"]
     else:
