@@ -14,15 +14,12 @@ Latencies are measured once, all networks in turns, and kept in DIR/figures/late
 """
 
 import argparse
-import contextlib
-import json
 import pathlib
 import re
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sweeps import command, drawings, overlap, records
+from sweeps import command, costs, drawings, overlap, records
 from sweeps import tables as tables_lib
 from sweeps.records import Sweep
 from sweeps.rows import Row, rows, tasks_text
@@ -30,7 +27,6 @@ from sweeps.series import Series, series
 
 from lim_jax.errors import UserError
 from lim_jax.figures import compaction, style
-from lim_jax.runtime import whole_files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,8 +68,8 @@ def write(
     histories = [drawings.longest_history(root, row) for row in over.rows]
     if any(histories):
         draws["epochs"] = lambda: drawings.over_epochs(over, histories)
-    if latency and any(costs := _costs(sweep, over)):
-        draws["latency"] = lambda: drawings.latency(over, costs)
+    if latency and any(measured := _costs(sweep, over)):
+        draws["latency"] = lambda: drawings.latency(over, measured)
     return [_written(root / "figures" / name, draw) for name, draw in (draws | _by_setting(sweep, found)).items()]
 
 
@@ -98,32 +94,8 @@ def _layers(row: Row) -> Any:
 def _costs(sweep: Sweep, over: Series) -> list[Any]:
     """Returns what the backbones of a series cost, of the first seed that is done of each row; kept in a file."""
     names = [next(iter(row.finished()), None) for row in over.rows]
-    path = sweep.root / "figures" / _LATENCY
-    known = json.loads(path.read_text()) if path.is_file() else {}
-    if not {name for name in names if name} <= known.keys():
-        known = _measured(sweep.root, [name for name in names if name])
-        path.parent.mkdir(exist_ok=True)
-        whole_files.write_json(path, known)
+    known = costs.known(sweep.root, [name for name in names if name], sweep.root / "figures" / _LATENCY, backbone=True)
     return [known.get(name) for name in names]
-
-
-def _measured(root: pathlib.Path, names: Sequence[str]) -> dict[str, Any]:
-    """Returns what backbones cost, by the names of the runs; None of one whose checkpoint is gone."""
-    from lim_jax import config as config_lib
-    from lim_jax.prediction import costs
-    from lim_jax.runtime import startup
-    from lim_jax.training import checkpoints
-
-    startup.prepare("auto")
-    networks = {}
-    for name in names:
-        with contextlib.suppress(UserError):
-            networks[name] = checkpoints.load_network(root / name)
-    if not networks:
-        print("no latency: no run has a checkpoint left", file=sys.stderr)
-        return dict.fromkeys(names)
-    size = config_lib.load(root / next(iter(networks))).dataset.image_size
-    return dict.fromkeys(names) | costs.measured(networks, size, backbone=True)
 
 
 def _written(path: pathlib.Path, draw: "Callable[[], Figure]") -> pathlib.Path:

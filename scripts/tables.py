@@ -5,7 +5,9 @@ Prints them, and writes DIR/tables/results.{md,csv,tex} and tests.{md,csv,tex}:
 
 - results: a row for the runs that differ in their seed alone, mean ± standard deviation (of a sample) on the test
   split, the best mean of each column in bold, zero groups and parameters of the backbone, Δm over the dense networks of
-  one task each; the paper's own numbers beside, where it has any.
+  one task each (of a sweep that only trains the same tasks together: over its first dense row); the paper's own numbers
+  beside, where it has any. --costs adds what is left of each network without its zeros: parameters, MACs, latency for
+  one image on this machine, all networks in turns, kept in DIR/tables/costs.json; remove it to measure again.
 - tests: paired t-tests across seeds, sparse against dense, and several tasks against one; p also corrected for the
   number of tests (Holm).
 
@@ -16,7 +18,7 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from sweeps import command, markup, records, significance
+from sweeps import command, costs, markup, records, significance
 from sweeps import tables as tables_lib
 from sweeps.rows import missing_lines, rows
 
@@ -26,13 +28,16 @@ from lim_jax.runtime import whole_files
 _ENDINGS = {"markdown": "md", "latex": "tex"}
 
 
-def write(root: pathlib.Path, metrics: Sequence[str] = (), which: str = "test") -> list[tuple[str, markup.Rows]]:
+def write(
+    root: pathlib.Path, metrics: Sequence[str] = (), which: str = "test", with_costs: bool = False
+) -> list[tuple[str, markup.Rows]]:
     """Writes all tables of a sweep, and returns their titles and cells.
 
     Args:
       root: of the sweep.
       metrics: "task.metric" each; empty: the published one of each task.
       which: results, as of `rows.of`.
+      with_costs: whether networks are measured.
 
     Raises:
       UserError: there is no sweep, no run is done, or there is no such metric.
@@ -42,13 +47,15 @@ def write(root: pathlib.Path, metrics: Sequence[str] = (), which: str = "test") 
     if not any(row.results for row in found):
         raise UserError(f"no run in {root} is done: see python scripts/sweep.py --root={root} --status")
     signs = tables_lib.chosen_metrics(sweep, metrics)
-    columns = tables_lib.columns(sweep, found, signs, which)
+    folder = root / "tables"
+    done = [name for row in found for name in row.finished()]
+    known = costs.known(root, done, folder / "costs.json", backbone=False) if with_costs else None
+    columns = tables_lib.columns(sweep, found, signs, which, known)
     tests = significance.comparisons(found, signs, which)
     cells = {
         "results": (tables_lib.results_table(found, columns), tables_lib.results_csv(found, columns)),
         "tests": (tables_lib.tests_table(tests), tables_lib.tests_csv(tests)),
     }
-    folder = root / "tables"
     folder.mkdir(exist_ok=True)
     for name, (table, as_csv) in cells.items():
         whole_files.write_text(folder / f"{name}.csv", as_csv)
@@ -64,9 +71,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--root", type=pathlib.Path, required=True, help="the folder of the sweep")
     parser.add_argument("--metrics", default="", help="task.metric, with commas (default: the paper's)")
     parser.add_argument("--per_task", action="store_true", help="of each task its own best epoch, as the paper reports")
+    parser.add_argument("--costs", action="store_true", help="also what is left of each network, and its latency")
     arguments = parser.parse_args(argv)
     which = "test_best_per_task" if arguments.per_task else "test"
-    for title, cells in write(arguments.root, list(filter(None, arguments.metrics.split(","))), which):
+    metrics = list(filter(None, arguments.metrics.split(",")))
+    for title, cells in write(arguments.root, metrics, which, arguments.costs):
         print(f"{title}\n\n{markup.table(cells, 'markdown')}\n")
     if missing := missing_lines(rows(records.load(arguments.root))):
         print("Not done:\n\n" + "\n".join(f"- {line}" for line in missing) + "\n")

@@ -8,6 +8,8 @@ from sweeps.rows import strength_text
 
 Overrides = dict[str, Any]
 
+DENSE: Overrides = {"sparsity.target": 0.0, "sparsity.strength": 0.0}
+
 
 def all_combinations(tasks: Sequence[str]) -> list[tuple[str, ...]]:
     """Returns every non-empty subset of the tasks, small ones first."""
@@ -21,7 +23,7 @@ def runs(
 
     Args:
       combinations: tasks that are trained together.
-      settings: what else is overridden, by a word for the runs' names.
+      settings: what else is overridden, by a word for the runs' names; a `label`, too.
       seeds: one run each.
     """
     return {
@@ -41,3 +43,13 @@ def targets(values: Iterable[float]) -> dict[str, Overrides]:
         f"target{100 * value:g}" if value else "dense": {"sparsity.target": value, "sparsity.strength": 0.0}
         for value in values
     }
+
+
+def going_on(start: str) -> Overrides:
+    """Returns what lets a dense run go on from a network of its seed.
+
+    Args:
+      start: the beginning of the name of a run of the same sweep, or "starts/" with that of a network that
+        `scripts/starts.py` makes.
+    """
+    return {"init_from": f"{{root}}/{start}_seed{{seed}}", **DENSE}

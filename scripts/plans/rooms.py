@@ -9,9 +9,8 @@ length of `configs/rooms.py`.
 from plans.combinations import all_combinations, runs, targets
 
 EPOCHS = 8
+TASKS = ("segmentation", "normals", "depth")
 RUNS = {
     name: {"num_epochs": EPOCHS, **overrides}
-    for name, overrides in runs(
-        all_combinations(("segmentation", "normals", "depth")), targets((0.0, 0.3, 0.5, 0.7, 0.9)), range(3)
-    ).items()
+    for name, overrides in runs(all_combinations(TASKS), targets((0.0, 0.3, 0.5, 0.7, 0.9)), range(3)).items()
 }

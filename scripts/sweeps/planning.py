@@ -21,7 +21,8 @@ from sweeps.records import Run, Sweep, begun
 _FOLDER = pathlib.Path(plans.__file__).parent
 _NO_PLANS = ("__init__", "combinations")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=-]*")
-_RESERVED = ("jobs", "tables", "figures")
+_RESERVED = ("jobs", "tables", "figures", "starts")
+_LABEL = "label"  # among what a run changes, though no key of the configuration
 
 
 def made(plan: str, config: str, root: pathlib.Path, extra: Sequence[str]) -> Sweep:
@@ -75,18 +76,22 @@ def _run(
     name: str, config: str, base: ml_collections.ConfigDict, root: pathlib.Path, overrides: Mapping[str, Any]
 ) -> tuple[Run, dict[str, Any]]:
     """Returns a run, and its tasks' metrics; `base` is what `config` names."""
+    label = str(overrides.get(_LABEL, ""))
+    overrides = {key: value for key, value in overrides.items() if key != _LABEL}
     settings = ml_collections.ConfigDict(base.to_dict())
     known = config_lib.flat(settings)
     if unknown := [key for key in overrides if key not in known]:
         raise UserError(f"run {name}: {checks.unknown_key(unknown[0])}")
     try:
         settings.update_from_flattened_dict(dict(overrides))
+        filled = {key: _filled(value, root, settings.seed) for key, value in overrides.items()}
+        settings.update_from_flattened_dict(filled)
         checked = config_lib.checked(settings)
     except (UserError, TypeError) as error:
         raise UserError(f"run {name}: {one_line(error)}") from error
     specs = datasets.targets(checked.dataset)
     metrics = {task: _metrics(tasks_lib.from_config(specs[task], checked)) for task in checked.tasks}
-    flags = [f"--config.{key}={_text(value)}" for key, value in overrides.items()]
+    flags = [f"--config.{key}={_text(value)}" for key, value in filled.items()]
     sparsity = checked.sparsity
     return (
         Run(
@@ -99,6 +104,7 @@ def _run(
             target=float(sparsity.target),
             overrides={key: _plain(value) for key, value in overrides.items()},
             command=("-m", "lim_jax.main", f"--config={config}", *flags, f"--workdir={root / name}"),
+            label=label,
         ),
         metrics,
     )
@@ -143,6 +149,11 @@ def _parsed(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
     if isinstance(known[key], float) and isinstance(parsed, int):
         parsed = float(parsed)
     return key, {"true": True, "false": False}.get(str(parsed).lower(), parsed)
+
+
+def _filled(value: Any, root: pathlib.Path, seed: int) -> Any:
+    """Returns a value in which the sweep's folder and the run's seed have been put in."""
+    return value.replace("{root}", str(root)).replace("{seed}", str(seed)) if isinstance(value, str) else value
 
 
 def _text(value: Any) -> str:

@@ -36,8 +36,9 @@ class Run:
       penalty: as in the configuration.
       strength: λ; 0 also where there is a target.
       target: share of groups that shall be zero; 0: none.
-      overrides: of the configuration, as JSON has them.
+      overrides: of the configuration, as JSON has them; as in the plan, with `{root}` and `{seed}`.
       command: the arguments of Python that train it.
+      label: what its row of the tables is called, if the plan says so.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Run:
     target: float
     overrides: Mapping[str, Any]
     command: tuple[str, ...]
+    label: str = ""
 
     @property
     def is_dense(self) -> bool:

@@ -34,8 +34,9 @@ class Row:
 
     Attributes:
       tasks: that they train.
-      setting: what else is special, for people: "dense", "λ = 1e-5", "target 70 %, learning_rate = 0.001".
-      others: of that, what is neither λ nor a target: "learning_rate = 0.001".
+      setting: what else is special, for people: "dense", "λ = 1e-5", "target 70 %, learning_rate = 0.001", or a label
+        of the plan.
+      others: of that, what is neither λ nor a target: "learning_rate = 0.001", or the label.
       runs: all of them, by seed.
       results: the content of `results.json` of those that are done, by seed.
       missing: the state of the others, by the run's name.
@@ -73,7 +74,9 @@ class Row:
         return {seed: value for seed, value in found.items() if value is not None}
 
     def sparsity(self, key: str) -> dict[int, float]:
-        """Returns `group_percent` or `parameter_percent` by seed."""
+        """Returns `group_percent` or `parameter_percent` by seed; of l1 all zero parameters, in whatever group."""
+        if key == "parameter_percent" and self.run.penalty == "l1":
+            key = "zero_parameter_percent"
         return {seed: float(content["sparsity"][key]) for seed, content in self.results.items()}
 
 
@@ -93,7 +96,7 @@ def rows(sweep: Sweep) -> list[Row]:
     common = _common(sweep.runs.values())
     grouped: dict[str, list[Run]] = {}
     for run in sweep.runs.values():
-        key = json.dumps({**run.overrides, "seed": 0, "tasks": run.tasks}, sort_keys=True)
+        key = json.dumps([run.label, {**run.overrides, "seed": 0, "tasks": run.tasks}], sort_keys=True)
         grouped.setdefault(key, []).append(run)
     return [_row(sweep, runs, common) for runs in grouped.values()]
 
@@ -151,6 +154,8 @@ def _content(sweep: Sweep, run: Run) -> dict[str, Any]:
 
 def _setting(run: Run, common: set[str]) -> tuple[str, str]:
     """Returns `Row.setting` and `Row.others`."""
+    if run.label:
+        return run.label, run.label
     penalty = [] if run.is_dense or run.penalty == "group_lasso" else [run.penalty]
     sparsity = f"target {100 * run.target:.3g} %" if run.target else f"λ = {strength_text(run.strength)}"
     changed = {key: value for key, value in run.overrides.items() if key not in common and key not in _KNOWN}

@@ -44,7 +44,7 @@ def comparisons(rows: Sequence[Row], metrics: dict[str, dict[str, bool]], which:
       which: results, as of `rows.of`.
     """
     pairs = [
-        (f"{tasks_text(one.tasks)}: {one.setting} against dense", one, other)
+        (f"{tasks_text(one.tasks)}: {one.setting} against {other.setting}", one, other)
         for one in rows
         for other in rows
         if other.is_dense and not one.is_dense and one.tasks == other.tasks

@@ -12,6 +12,11 @@ from sweeps.rows import Row, Value, of, tasks_text, value
 _ARROWS = {True: "↑", False: "↓"}
 _SPARSITY = {"group_percent": "groups zero, %", "parameter_percent": "parameters zero, %"}
 _PUBLISHED = "paper: "
+_COSTS = {
+    "parameters": ("parameters left", 1, 0),
+    "macs": ("MACs left, M", 1e-6, 2),
+    "latency_ms": ("latency, ms", 1, 2),
+}
 Signs = dict[str, dict[str, bool]]  # {task: {metric: whether large values are good}}
 
 
@@ -48,8 +53,18 @@ def chosen_metrics(sweep: Sweep, names: Sequence[str]) -> Signs:
     return signs
 
 
-def columns(sweep: Sweep, rows: Sequence[Row], signs: Signs, which: str) -> list[Column]:
-    """Returns the columns of numbers: metrics, zeros, Δm; after each what the paper has of it, if it has any."""
+def columns(
+    sweep: Sweep, rows: Sequence[Row], signs: Signs, which: str, costs: Mapping[str, Any] | None = None
+) -> list[Column]:
+    """Returns the columns of numbers: metrics, zeros, Δm; after each what the paper has of it, if it has any.
+
+    Args:
+      sweep: the sweep.
+      rows: of it.
+      signs: the metrics to show, by task.
+      which: results, as of `rows.of`.
+      costs: what `costs.known` returns; columns, too, of each network without its zeros.
+    """
     entries = [paper.entry(sweep.paper, row) for row in rows]
     found = []
     for task, metrics in signs.items():
@@ -63,19 +78,35 @@ def columns(sweep: Sweep, rows: Sequence[Row], signs: Signs, which: str) -> list
         found.append(Column(name, [value(row.sparsity(key).values()) for row in rows], "", 1))
         published = [Value(entry[key], None, paper.SEEDS) if entry else None for entry in entries]
         found.append(Column(_PUBLISHED + name, published, "", 1))
-    found.append(Column("Δm, % ↑", gains(rows, signs, which), "max", 1))
+    for key, (name, factor, digits) in _COSTS.items() if costs else ():
+        found.append(Column(name, [value(_left(costs or {}, row, key, factor)) for row in rows], "min", digits))
+    base = _base(rows)
+    over = f" over {base.setting}" if base else ""
+    found.append(Column(f"Δm{over}, % ↑", gains(rows, signs, which), "max", 1))
     return [column for column in found if any(column.values) or not column.name.startswith(_PUBLISHED)]
 
 
 def gains(rows: Sequence[Row], signs: Signs, which: str) -> list[Value | None]:
-    """Returns Δm of each row over the dense networks of one task each, their mean over the seeds."""
+    """Returns Δm of each row over the dense networks of one task each, or over `_base`: over their means."""
     baseline: dict[str, dict[str, float | None]] = {}
-    for row in rows:
-        if row.is_dense and len(row.tasks) == 1:
-            task = row.tasks[0]
+    base = _base(rows)
+    for row in [base] if base else [row for row in rows if row.is_dense and len(row.tasks) == 1]:
+        for task in row.tasks:
             means = {metric: value(row.metric(task, metric, which).values()) for metric in signs.get(task, {})}
             baseline[task] = {metric: mean.mean for metric, mean in means.items() if mean}
     return [_gain(row, baseline, signs, which) for row in rows]
+
+
+def _base(rows: Sequence[Row]) -> Row | None:
+    """Returns the first dense row of a sweep whose rows all have the same tasks, several of them; None of others."""
+    if len({row.tasks for row in rows}) > 1 or len(rows[0].tasks) == 1:
+        return None
+    return next((row for row in rows if row.is_dense), None)
+
+
+def _left(costs: Mapping[str, Any], row: Row, key: str, factor: float) -> list[float]:
+    """Returns what the networks of a row cost without their zeros, of the seeds that are measured."""
+    return [factor * costs[name][key]["compact"] for name in row.finished() if costs.get(name)]
 
 
 def _gain(row: Row, baseline: Mapping[str, Any], signs: Signs, which: str) -> Value | None:

@@ -58,5 +58,6 @@ def content(run: records.Run, sweep: records.Sweep) -> dict:
             test[task][metric] = 0.5 + (gain if info["higher_is_better"] else -gain)
     zero = round(0.16 * percent(run))
     layers = {f"backbone/{name}": {"groups": 16 * (i + 1), "zero_groups": zero} for i, name in enumerate(_LAYERS)}
-    sparsity = {"group_percent": percent(run), "parameter_percent": min(1.1 * percent(run), 100), "layers": layers}
+    shares = {"parameter_percent": min(1.1 * percent(run), 100), "zero_parameter_percent": min(1.2 * percent(run), 100)}
+    sparsity = {"group_percent": percent(run), **shares, "layers": layers}
     return {"test": test, "test_best_per_task": test, "sparsity": sparsity, "parameters": 1000, "seed": run.seed}

@@ -33,7 +33,7 @@ from lim_jax.runtime import platforms
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[2]
-SIZES = {"backbone": "resnet18d", "width_multiplier": 0.05, "head_channels": 8, "batch_size": 1, "image_size": 32}
+SIZES = {"backbone": "resnet10d", "width_multiplier": 0.05, "head_channels": 8, "batch_size": 1, "image_size": 32}
 OPTIONS = [f"--{name}={value}" for name, value in SIZES.items()]
 
 
@@ -208,7 +208,7 @@ def test_input_and_compact_run(monkeypatch, capsys, data_dir):
     options = ["--rounds=1", "--workers=0", "--steps=1", f"--data_dir={data_dir}"]
     lines, _ = measured(["input", *options, *OPTIONS], monkeypatch, capsys)
     assert [line["read"] for line in lines] == ["one example", "batches", "beside training"]
-    options = ["--rounds=1", "--backbone=resnet18d", "--batch_size=1", "--image_size=32"]
+    options = ["--rounds=1", "--backbone=resnet10d", "--batch_size=1", "--image_size=32"]
     dense, compact, ratio = measured(["compact", *options], monkeypatch, capsys)[0]
     assert compact["gmacs"] < dense["gmacs"]
     assert 50 < ratio["zero_group_percent"] < 80

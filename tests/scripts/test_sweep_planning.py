@@ -5,10 +5,14 @@ import pathlib
 
 import pytest
 from sweeps import planning, records
+from sweeps import rows as rows_lib
 
+from lim_jax import config as config_lib
+from lim_jax.configs import common
 from lim_jax.errors import UserError
 
 ROOT = pathlib.Path("runs/sweep")
+EVIDENCE = ("protocols", "choices", "pruning", "compact")
 
 
 @pytest.mark.parametrize(
@@ -19,16 +23,48 @@ ROOT = pathlib.Path("runs/sweep")
         ("table3", "nyu", 15, 3),
         ("figure3", "nyu", 30, 6),
         ("rooms", "rooms", 105, 35),
+        ("healing", "rooms", 6, 2),
+        ("protocols", "rooms", 21, 7),
+        ("choices", "rooms", 27, 9),
+        ("pruning", "rooms", 21, 7),
+        ("compact", "rooms", 12, 4),
     ],
 )
 def test_our_plans(plan, config, runs, rows):
     sweep = planning.made(plan, config, ROOT, [])
-    settings = {(run.tasks, run.penalty, run.strength, run.target) for run in sweep.runs.values()}
-    assert len(sweep.runs) == runs and len(settings) == rows
+    assert len(sweep.runs) == runs and len(rows_lib.rows(sweep)) == rows
     assert len({run.command for run in sweep.runs.values()}) == runs
     assert {metric for of in sweep.metrics.values() for metric in list(of)[:1]} <= {
         *("iou", "cosine_similarity", "mae", "accuracy")
     }
+
+
+def test_plans_of_one_root_agree_on_the_runs_that_they_share():
+    plans = [planning.made(plan, "rooms", ROOT, []).runs for plan in ("rooms", *EVIDENCE)]
+    together = {name: run for runs in plans for name, run in runs.items()}
+    for runs in plans:
+        assert {name: run.overrides for name, run in runs.items()} == {name: together[name].overrides for name in runs}
+    assert len(together.keys() - plans[0].keys()) == 57
+
+
+def test_the_published_protocol_is_that_of_the_configurations():
+    default, published = (config_lib.flat(of) for of in (common.get_config(), common.as_published(common.get_config())))
+    changed = {key: value for key, value in published.items() if value != default[key]}
+    runs = planning.made("protocols", "rooms", ROOT, []).runs
+    overrides = runs["segmentation+normals+depth_published_dense_seed0"].overrides
+    assert changed.items() <= overrides.items()
+
+
+def test_folder_and_seed_in_texts(tmp_path):
+    start = "{root}/start_seed{seed}"
+    runs = {f"on_{seed}": {"init_from": start, "label": "trained on", "seed": seed} for seed in (3, 4)}
+    (tmp_path / "plan.py").write_text(f"RUNS = {runs}")
+    sweep = planning.made(str(tmp_path / "plan.py"), "rooms", ROOT, [])
+    assert f"--config.init_from={ROOT}/start_seed4" in sweep.runs["on_4"].command
+    assert not any("label" in word for word in sweep.runs["on_4"].command)
+    (row,) = rows_lib.rows(sweep)
+    assert row.setting == "trained on" and list(row.runs) == [3, 4]
+    assert row.run.overrides == {"init_from": start, "seed": 3}
 
 
 def test_a_run_of_table_1():
@@ -60,7 +96,7 @@ def test_values_for_all_runs(text, value, tmp_path):
     ("plan", "extra", "message"),
     [
         ("tabel1", [], "did you mean --plan=table1"),
-        ("nothing", [], "there are figure3, rooms, table1"),
+        ("nothing", [], "there are choices, compact, figure3, healing, protocols"),
         ("1 +", [], "is no plan"),
         ("RUNS = {}", [], "has no RUNS"),
         ("RUNS = {'a/b': {}}", [], "needs a plain name"),

@@ -42,7 +42,8 @@ def test_from_a_plan_to_a_page(data_dir, tmp_path):
     assert again.returncode == 1 and "2 done" in again.stdout
     assert trained == {path: path.stat().st_mtime_ns for path in root.glob("*/results.json")}, "nothing runs twice"
 
-    assert f"- fails: failed ({line})" in script("tables").stdout
+    printed = script("tables", "--costs").stdout
+    assert f"- fails: failed ({line})" in printed and "latency, ms" in printed
     assert script("figures").returncode == 0
     names = {path.stem for path in (root / "figures").glob("*.png")}
     setting = "lambda_3e-3"

@@ -75,6 +75,29 @@ def test_gain_over_dense_networks_of_one_task(root):
     assert (row["Δm, % n"], row["paper: segmentation iou std"]) == ("5", "0.0049")
 
 
+def test_of_the_same_tasks_the_gain_is_over_the_first_dense_row(tmp_path):
+    made_up_sweep.made_up(tmp_path, "figure3", "nyu")
+    name = "segmentation+normals+depth_lambda1e-6_seed0"
+    cost = {key: {"dense": 4e6, "compact": 2e6} for key in ("parameters", "macs", "latency_ms")}
+    sweep = records.load(tmp_path)
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "costs.json").write_text(json.dumps(dict.fromkeys(sweep.runs) | {name: cost}))
+    head, *cells = dict(tables.write(tmp_path, with_costs=True))["Results (test)"]
+    assert head[-4:] == ("parameters left", "MACs left, M", "latency, ms", "Δm over dense, % ↑")
+    by_row = {cell[1]: cell for cell in cells}
+    assert by_row["dense"][-4:-1] == ("-", "-", "-") and by_row["dense"][-1].startswith(("0.0 ±", "-0.0 ±"))
+    assert by_row["λ = 1e-6"][-4:-1] == ("2000000 (1)", "2.00 (1)", "2000000.00 (1)")
+    assert float(by_row["λ = 1e-4"][-1].split(" ± ")[0]) > 1
+
+
+@pytest.mark.parametrize(("penalty", "key"), [("group_lasso", ""), ("l1", "zero_")])
+def test_zero_parameters_of_l1_are_those_of_any_group(penalty, key, tmp_path):
+    (tmp_path / "plan.py").write_text(f"RUNS = {{'one': {{'sparsity.target': 0.5, 'sparsity.penalty': '{penalty}'}}}}")
+    sweep = made_up_sweep.made_up(tmp_path / "root", str(tmp_path / "plan.py"), "rooms")
+    (row,) = rows(sweep)
+    assert row.sparsity("parameter_percent") == {0: row.results[0]["sparsity"][f"{key}parameter_percent"]}
+
+
 def test_paired_tests_are_over_the_seeds_that_both_have(root):
     found = list(csv.DictReader(io.StringIO((root / "tables" / "tests.csv").read_text())))
     row = next(row for row in found if row["what"] == "depth: λ = 1e-5 against dense")
