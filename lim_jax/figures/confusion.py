@@ -39,7 +39,8 @@ def confusion_matrix(task: str, details: Mapping[str, Any]) -> "Figure":
     side = min(max(_ROW * len(names), 1.6), style.WIDTH - label - _BARS - 0.3)
     figure = style.figure(side + label + _BARS + 0.3, max(_ROW * len(names), 1.0) + 0.7)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[side, _BARS])
-    left.set(xlabel="predicted, by number", ylabel="labelled", title=f"{task}: % of each label")
+    scale = "" if len(names) <= _MOST_WRITTEN else " (white: 0, darkest: 100)"
+    left.set(xlabel="predicted, by number", ylabel="labelled", title=f"{task}: % of each label{scale}")
     _draw_shares(left, counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
     every = max(int(np.ceil(_COLUMN * len(names) / side)), 1)
     turned = 90 if side / len(names) < 2 * _COLUMN else 0

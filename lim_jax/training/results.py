@@ -181,7 +181,7 @@ def predicted_examples(
 
 def _warn_of_useless_tasks(content: Mapping[str, Any], network: Network) -> None:
     useless = no_better_than_constant(content, network)
-    if useless:
+    if useless and jax.process_index() == 0:  # of several processes one says it
         logger.warning(
             "warning: on the test split %s no better than the best prediction that ignores the image: train longer%s",
             ", ".join(useless) + (" is" if len(useless) == 1 else " are"),
