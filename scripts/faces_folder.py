@@ -8,8 +8,8 @@
 MAPS holds `images/NAME.jpg`, `masks/NAME.png` with the 19 labels of CelebAMask-HQ, and `labels.txt`, which names them, one
 a line. CELEBA, which may be left out, is CelebAMask-HQ as downloaded, or a part of it.
 
-The tasks are the paper's segmentation (skin with the parts of the face, hair, background); `mouth_open` and the others
-that a label map tells, yes where it has the part; and `male` and `smiling`, which it does not: faces of MAPS have
+The tasks are the paper's segmentation (skin with the parts of the face, hair, background); `mouth_open`, `eyeglasses` and
+`earrings`, yes where the label map has that part; and `male` and `smiling`, which it does not tell: faces of MAPS have
 empty cells there. 60/20/20 % of either source are drawn by a fixed seed. Files are copied, so that FACES needs nothing
 else; its manifest is written last. How many faces say yes to each task is printed: of one that hardly any does, little can
 be learned.
@@ -30,8 +30,11 @@ from lim_jax.data import transforms
 from lim_jax.data.sources import celebamask_hq, files, manifest, paths, raw, task_file
 from lim_jax.errors import UserError
 
-TOLD_BY_MAPS = {"mouth_open": "mouth", "eyeglasses": "eye_g", "hat": "hat", "earrings": "ear_r", "necklace": "neck_l"}
+TOLD_BY_MAPS = {"mouth_open": "mouth", "eyeglasses": "eye_g", "earrings": "ear_r"}  # and the part that it takes
 TOLD_BY_ATTRIBUTES = ("male", "smiling")
+# A part with a smaller share of the pixels, 6 of 64×64, is not seen. With it, mouths are open where CelebAMask-HQ calls
+# them slightly open in 93 % of 137 faces; without, where a line between the lips counts, too, in 85 %.
+_SMALLEST_PART = 0.0015
 _IMAGES, _MASKS, _LABELS = "images", "masks", "labels.txt"
 _ANSWERS = ("no", "yes")
 
@@ -106,7 +109,7 @@ def _row(name: str, split: str, image: pathlib.Path, labels: np.ndarray, output:
     copy = pathlib.Path(_IMAGES, name).with_suffix(image.suffix)
     shutil.copyfile(image, output / copy)
     present = {celebamask_hq.LABEL_NAMES.index(part): task for task, part in TOLD_BY_MAPS.items()}
-    answers = {task: _ANSWERS[int((labels == label).any())] for label, task in present.items()}
+    answers = {task: _ANSWERS[int(np.mean(labels == label) > _SMALLEST_PART)] for label, task in present.items()}
     return {"image": str(copy), "split": split, "segmentation": f"{_MASKS}/{name}.png", **answers}
 
 

@@ -7,6 +7,7 @@ import pytest
 from sweeps import planning, records
 
 from lim_jax.errors import UserError
+from tests.scripts import made_up_faces
 
 ROOT = pathlib.Path("runs/sweep")
 
@@ -19,10 +20,12 @@ ROOT = pathlib.Path("runs/sweep")
         ("table3", "nyu", 15, 3),
         ("figure3", "nyu", 30, 6),
         ("rooms", "rooms", 105, 35),
+        ("faces", "folder", 100, 20),
     ],
 )
-def test_our_plans(plan, config, runs, rows):
-    sweep = planning.made(plan, config, ROOT, [])
+def test_our_plans(plan, config, runs, rows, tmp_path):
+    extra = [f"--config.dataset.source_dir={made_up_faces.made(tmp_path)}"] if plan == "faces" else []
+    sweep = planning.made(plan, config, ROOT, extra)
     settings = {(run.tasks, run.penalty, run.strength, run.target) for run in sweep.runs.values()}
     assert len(sweep.runs) == runs and len(settings) == rows
     assert len({run.command for run in sweep.runs.values()}) == runs
@@ -60,7 +63,7 @@ def test_values_for_all_runs(text, value, tmp_path):
     ("plan", "extra", "message"),
     [
         ("tabel1", [], "did you mean --plan=table1"),
-        ("nothing", [], "there are figure3, rooms, table1"),
+        ("nothing", [], "there are faces, figure3, rooms, table1"),
         ("1 +", [], "is no plan"),
         ("RUNS = {}", [], "has no RUNS"),
         ("RUNS = {'a/b': {}}", [], "needs a plain name"),
