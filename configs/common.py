@@ -53,7 +53,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.augmentation.zoomed_depth = "divide"
 
     config.model = ml_collections.ConfigDict()
-    config.model.backbone = "resnet50d"  # resnet18d | resnet50d | resnet101d; without d: torchvision's stem
+    config.model.backbone = "resnet50d"  # resnet10d | resnet18d | resnet50d | resnet101d; without d: torchvision's stem
     config.model.pretrained = ""  # of the backbone: a .safetensors or .pth file, or hf:REPO; empty = none
     config.model.dilations = "auto"  # paper | torchvision; auto = paper for the d ones that are not pretrained
     config.model.width_multiplier = 1.0  # of the backbone

@@ -22,7 +22,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, data_dir):
     """A run whose best checkpoint has zero groups, and a dead residual branch."""
-    config = config_lib.checked(tiny_config(data_dir))
+    config = tiny_config(data_dir)
+    config.model.backbone = "resnet18d"  # blocks with and without a convolution on the identity path
+    config = config_lib.checked(config)
     trained = untrained.make(config, data.load(config.dataset, config.tasks).specs)
     backbone = trained.variables["params"]["backbone"]
     for name, layer in backbone.items():

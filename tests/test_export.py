@@ -96,6 +96,7 @@ def _sparse(variables):
 def runs(tmp_path_factory):
     """Workdirs with a head of each kind: one dense, and one compact of which little is left, trained in bfloat16."""
     config = tiny_config("nowhere")
+    config.model.backbone = "resnet18d"
     config.tasks = tuple(SPECS)
     config.dataset.image_size = (64, 64)
     config.model.width_multiplier = 0.05

@@ -48,6 +48,7 @@ BACKBONES = {
     name + ending: Kind(blocks, convs, stem)
     for ending, stem in (("d", DEEP_STEM), ("", PLAIN_STEM))
     for name, blocks, convs in (
+        ("resnet10", (1, 1, 1, 1), 2),
         ("resnet18", (2, 2, 2, 2), 2),
         ("resnet50", (3, 4, 6, 3), 3),
         ("resnet101", (3, 4, 23, 3), 3),
@@ -198,7 +199,7 @@ def architecture(name: str, width_multiplier: float = 1.0, dilations: str = "aut
 
 
 def backbone(name: str, width_multiplier: float = 1.0, *, dtype: str = "float32", dilations: str = "auto") -> "ResNet":
-    """Returns the backbone `name`: "resnet18", "resnet50", "resnet101" or, with a deep stem, "resnet18d" and so on.
+    """Returns the backbone `name`: "resnet10", "resnet18", "resnet50", "resnet101"; "resnet10d" etc. have a deep stem.
 
     Args:
       name: which.

@@ -68,7 +68,7 @@ BAD_VALUES = [
     ("model.backbone", "resnet50e", "resnet50d"),
     ("model.dilations", "torch", "one of auto, paper, torchvision"),
     ("model.backbone", "ResNet18D", "resnet18d"),
-    ("model.backbone", "vgg16", "one of resnet18d"),
+    ("model.backbone", "vgg16", "one of resnet10d"),
     ("model.head", "deeplab", "did you mean 'deeplabv3'"),
     ("dataset.name", "room", "rooms"),
     ("dataset.name", "celeba", "celebamask_hq"),

@@ -25,19 +25,22 @@ SHRINKING = {  # removes two thirds of its channels after two epochs, and ends a
     "sparsity.patience_epochs": 1,
     "early_stopping_patience": 1,
     "learning_rate": 0.02,
+    "num_epochs": 8,  # a signal comes in the middle, however late
 }
 
 
-def start(number, workdir, data_dir, changes):
+def start(number, workdir, data_dir, changes, *, devices=1):
+    """Starts `number` processes with so many devices each; one alone knows nothing of others."""
     config = f"--config=tests/training/tiny.py:{data_dir}"
-    changes = {"tasks": "depth", "model.width_multiplier": 0.05, **changes}
-    changes["num_epochs"] = 8  # a signal comes in the middle, however late
+    changes = {"tasks": "depth", "model.width_multiplier": 0.05, "num_devices": devices, **changes}
     typed = [f"--config.{key}={value}" for key, value in changes.items()]
-    command = [sys.executable, "-m", "lim_jax.main", config, f"--workdir={workdir}", "--distributed", *typed]
-    flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # a device for each
+    command = [sys.executable, "-m", "lim_jax.main", config, f"--workdir={workdir}", *typed]
+    xla = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    if number == 1:
+        return [subprocess.Popen(command, cwd=ROOT, env=os.environ | {"XLA_FLAGS": xla}, **pipes)]
     return [
-        subprocess.Popen(command, cwd=ROOT, env=os.environ | place | flags, **pipes)
+        subprocess.Popen([*command, "--distributed"], cwd=ROOT, env=os.environ | place | {"XLA_FLAGS": xla}, **pipes)
         for place in places(number, free_address())
     ]
 
@@ -64,6 +67,24 @@ def read_until(process, word):
     raise AssertionError(f"never said {word}")
 
 
+def assert_same_runs(first, second):
+    results = [json.loads((workdir / "results.json").read_text()) for workdir in (first, second)]
+    assert results[0] == results[1]
+    variables = [checkpoints.load_network(workdir, checkpoints.LATEST).variables for workdir in (first, second)]
+    jax.tree.map(np.testing.assert_array_equal, *variables)
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_processes_are_as_good_as_devices(number, data_dir, tmp_path):
+    """Of one process: the same figures, weights and zeros, to the last bit."""
+    changes = {"num_epochs": 2, "sparsity.target": 0.4}
+    for name, processes, devices in (("processes", number, 1), ("devices", 1, number)):
+        running = start(processes, tmp_path / name, data_dir, changes, devices=devices)
+        shown = finished(running)
+        assert [process.returncode for process in running] == [0] * processes, shown
+    assert_same_runs(tmp_path / "processes", tmp_path / "devices")
+
+
 def test_a_signal_to_one_stops_all_and_they_end_as_if_it_had_not_been(data_dir, tmp_path):
     """While the network shrinks and early stopping waits; `scripts/survival.py` does the like with four."""
     number, asked, changes = 2, 0, SHRINKING
@@ -84,17 +105,15 @@ def test_a_signal_to_one_stops_all_and_they_end_as_if_it_had_not_been(data_dir, 
     again = start(number, tmp_path / "parts", data_dir, changes)
     shown = finished(again)
     assert [process.returncode for process in again] == [0] * number, shown
-    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "parts")]
-    assert results[0] == results[1]
-    assert results[0]["epochs"] < 8
-    variables = [checkpoints.load_network(tmp_path / name, checkpoints.LATEST).variables for name in ("whole", "parts")]
-    jax.tree.map(np.testing.assert_array_equal, *variables)
-    assert results[0]["parameters"] < 30_000
+    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
+    results = json.loads((tmp_path / "parts" / "results.json").read_text())
+    assert results["epochs"] < 8
+    assert results["parameters"] < 30_000
 
 
 @pytest.mark.parametrize("dies", [0, 1])
 def test_a_process_that_dies_in_a_step_takes_the_other_down_with_one_line(dies, data_dir, tmp_path):
-    running = start(2, tmp_path, data_dir, {"sparsity.target": 0.4})
+    running = start(2, tmp_path, data_dir, {"sparsity.target": 0.4, "num_epochs": 8})
     read_until(running[0], "epoch 1, step 1")
     running[dies].kill()
     shown = finished(running)[1 - dies]

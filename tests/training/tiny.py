@@ -17,7 +17,7 @@ def tiny_config(data_dir: pathlib.Path | str) -> ml_collections.ConfigDict:
     config.dataset.data_dir = str(data_dir)
     config.dataset.image_size = (32, 40)
     config.dataset.split_sizes = (24, 9, 10)
-    config.model.width_multiplier = 0.125
+    config.model.backbone, config.model.width_multiplier = "resnet10d", 0.125
     config.model.head, config.model.head_channels = "deeplabv3", 8
     config.learning_rate, config.learning_rate_schedule = 1e-3, "constant"
     config.batch_size = 8
