@@ -5,14 +5,14 @@
     lim-jax look --config=folder:FACES --output=look
     python scripts/sweep.py --plan=faces --config=folder --root=DIR -- --config.dataset.source_dir=FACES
 
-MAPS holds `images/NAME.jpg`, `masks/NAME.png` with the 19 labels of CelebAMask-HQ, and `labels.txt`, which names them, one
-a line. CELEBA, which may be left out, is CelebAMask-HQ as downloaded, or a part of it.
+MAPS holds `images/NAME.jpg`, `masks/NAME.png` with the 19 labels of CelebAMask-HQ, and `labels.txt`, which names them.
+CELEBA, which may be left out, is CelebAMask-HQ as downloaded, or a part of it.
 
-The tasks are the paper's segmentation (skin with the parts of the face, hair, background); `mouth_open`, `eyeglasses` and
-`earrings`, yes where the label map has that part; and `male` and `smiling`, which it does not tell: faces of MAPS have
-empty cells there. 60/20/20 % of either source are drawn by a fixed seed. Files are copied, so that FACES needs nothing
-else; its manifest is written last. How many faces say yes to each task is printed: of one that hardly any does, little can
-be learned.
+The tasks are the paper's segmentation (skin with the parts of the face, hair, background); `mouth_open`, `eyeglasses`
+and `earrings`, yes where the label map has that part; and `male` and `smiling`, which it does not tell: faces of MAPS
+have empty cells there. 60/20/20 % of either source are drawn by a fixed seed. Files are copied, so that FACES needs
+nothing else; its manifest is written last. How many faces say yes to each task is printed: of one that hardly any does,
+little can be learned.
 """
 
 import argparse
@@ -115,9 +115,9 @@ def _row(name: str, split: str, image: pathlib.Path, labels: np.ndarray, output:
 
 def _tasks(rows: Sequence[Row]) -> dict[str, object]:
     """Returns the tasks file's content: the segmentation, and the tasks that some face says anything to."""
-    spec = celebamask_hq.SPECS["segmentation"]
+    spec, to_class = celebamask_hq.SPECS["segmentation"], celebamask_hq.CLASS_OF_LABEL
     classes = [
-        {"name": name, "labels": np.flatnonzero(celebamask_hq.CLASS_OF_LABEL == index).tolist(), "color": list(color)}
+        {"name": name, "labels": np.flatnonzero(to_class == index).tolist(), "color": list(color)}
         for index, (name, color) in enumerate(zip(spec.class_names, spec.colors, strict=True))
     ]
     answered = [task for task in (*TOLD_BY_ATTRIBUTES, *TOLD_BY_MAPS) if any(row.get(task) for row in rows)]

@@ -3,9 +3,9 @@
     python scripts/faces_folder.py --maps=MAPS --celeba=CELEBA --output=FACES
     python scripts/sweep.py --plan=faces --config=folder --root=DIR -- --config.dataset.source_dir=FACES
 
-Of some 700 faces, 420 to train on, an open mouth is told by the label maps, male and smiling by CelebAMask-HQ for the few
-that come from there. These two alone are trained densely only, for Δm; where an epoch has a fifth of the images, there are
-five times as many epochs, so that all runs have about 310 steps. Sparse and dense runs have the same optimizer.
+Of some 700 faces 420 are trained on. An open mouth is told by the label maps, male and smiling by CelebAMask-HQ for the
+few that come from there. These two alone are trained densely only, for Δm; their epochs have a fifth of the images, so
+there are five times as many of them, and all runs have about 310 steps. Sparse and dense runs have the same optimizer.
 """
 
 from plans.combinations import runs, targets

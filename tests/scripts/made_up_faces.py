@@ -1,4 +1,4 @@
-"""Writes faces with label maps of 19 labels, and CelebAMask-HQ's, whose answers are known: sources of `faces_folder`."""
+"""Writes faces whose answers are known, as label maps and as CelebAMask-HQ has them: sources of `faces_folder`."""
 
 import pathlib
 
