@@ -20,7 +20,7 @@ ROOT = pathlib.Path("runs/sweep")
         ("table3", "nyu", 15, 3),
         ("figure3", "nyu", 30, 6),
         ("rooms", "rooms", 105, 35),
-        ("faces", "folder", 100, 20),
+        ("faces", "folder", 70, 14),
     ],
 )
 def test_our_plans(plan, config, runs, rows, tmp_path):
