@@ -1,4 +1,4 @@
-"""How the four scripts end: a mistake of the user is one line and exit code 2, as with the verbs of lim_jax."""
+"""How the scripts end: a mistake of the user is one line and exit code 2, as with the verbs of lim_jax."""
 
 import sys
 from collections.abc import Callable

@@ -10,6 +10,7 @@ from sweeps import rows as rows_lib
 from lim_jax import config as config_lib
 from lim_jax.configs import common
 from lim_jax.errors import UserError
+from tests.scripts import made_up_faces
 
 ROOT = pathlib.Path("runs/sweep")
 EVIDENCE = ("protocols", "choices", "pruning", "compact")
@@ -28,10 +29,12 @@ EVIDENCE = ("protocols", "choices", "pruning", "compact")
         ("choices", "rooms", 27, 9),
         ("pruning", "rooms", 21, 7),
         ("compact", "rooms", 12, 4),
+        ("faces", "folder", 70, 14),
     ],
 )
-def test_our_plans(plan, config, runs, rows):
-    sweep = planning.made(plan, config, ROOT, [])
+def test_our_plans(plan, config, runs, rows, tmp_path):
+    extra = [f"--config.dataset.source_dir={made_up_faces.made(tmp_path)}"] if plan == "faces" else []
+    sweep = planning.made(plan, config, ROOT, extra)
     assert len(sweep.runs) == runs and len(rows_lib.rows(sweep)) == rows
     assert len({run.command for run in sweep.runs.values()}) == runs
     assert {metric for of in sweep.metrics.values() for metric in list(of)[:1]} <= {
@@ -96,7 +99,7 @@ def test_values_for_all_runs(text, value, tmp_path):
     ("plan", "extra", "message"),
     [
         ("tabel1", [], "did you mean --plan=table1"),
-        ("nothing", [], "there are choices, compact, figure3, healing, protocols"),
+        ("nothing", [], "there are choices, compact, faces, figure3, healing, protocols"),
         ("1 +", [], "is no plan"),
         ("RUNS = {}", [], "has no RUNS"),
         ("RUNS = {'a/b': {}}", [], "needs a plain name"),

@@ -18,6 +18,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -36,7 +37,7 @@ SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 CLASS_NAMES = ("skin", "hair", "background")
 _SKIN, _HAIR, _REST = range(3)
 _COLORS = ((228, 180, 148), (112, 66, 36), (214, 220, 228))
-_PARTS = {  # in the order of drawing
+PARTS = {  # in the order of drawing, which is that of the labels 1, 2, ... of the data set's own label maps
     "skin": _SKIN,
     "nose": _SKIN,
     "eye_g": _REST,
@@ -56,6 +57,8 @@ _PARTS = {  # in the order of drawing
     "neck": _REST,
     "cloth": _REST,
 }
+LABEL_NAMES = ("background", *PARTS)
+CLASS_OF_LABEL = np.array([_REST, *PARTS.values()], np.uint8)
 _ATTRIBUTES = """
 5_o_clock_shadow arched_eyebrows attractive bags_under_eyes bald bangs big_lips big_nose black_hair blond_hair
 blurry brown_hair bushy_eyebrows chubby double_chin eyeglasses goatee gray_hair heavy_makeup high_cheekbones
@@ -73,6 +76,9 @@ _HOW_TO_GET = (
     "download CelebAMask-HQ.zip (github.com/switchablenorms/CelebAMask-HQ), unpack it, "
     "and pass --config.dataset.source_dir=FOLDER"
 )
+
+
+_Item = TypeVar("_Item")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,8 +151,8 @@ def read_attributes(path: pathlib.Path) -> dict[str, dict[str, int]]:
     return rows
 
 
-def split(faces: list[Face]) -> dict[str, list[Face]]:
-    """Returns the faces of "train", "validation" and "test", drawn by a fixed seed, each sorted by number.
+def split(faces: Sequence[_Item]) -> dict[str, list[_Item]]:
+    """Returns the faces of "train", "validation" and "test", drawn by a fixed seed, each in the order that they had.
 
     Raises:
       UserError: there are too few for three splits.
@@ -171,31 +177,43 @@ def read_face(face: Face, image_size: tuple[int, int]) -> Example:
     return {
         "image": transforms.resize_image(photo.pixels, image_size),
         "targets": {
-            "segmentation": transforms.resize_labels(_class_indices(face, photo), image_size),
+            "segmentation": transforms.resize_labels(CLASS_OF_LABEL[read_parts(face, photo)], image_size),
             **{name: np.array(value, np.int8) for name, value in face.attributes.items()},
         },
         "noted": {"image": files.noted_of(photo)},
     }
 
 
-def _class_indices(face: Face, photo: files.Photo) -> np.ndarray:
-    image, classes = photo.pixels, None
-    for part, index in _PARTS.items():
+def read_parts(face: Face, photo: files.Photo) -> np.ndarray:
+    """Reads the masks of a face, drawn over each other.
+
+    Args:
+      face: whose masks.
+      photo: its image.
+
+    Returns:
+      uint8 H×W of the masks' own size, indices of `LABEL_NAMES`.
+
+    Raises:
+      UserError: a mask is unreadable, there are none, or they do not fit together or to the image.
+    """
+    image, labels = photo.pixels, None
+    for label, part in enumerate(PARTS, start=1):
         path = face.masks / f"{face.identity:05d}_{part}.png"
         if not path.exists():
             continue
         mask = files.read_binary(path, photo)
-        if classes is None:
-            classes = np.full(mask.shape, _REST, np.uint8)
-        if mask.shape != classes.shape or mask.shape[0] * image.shape[1] != mask.shape[1] * image.shape[0]:
+        if labels is None:
+            labels = np.zeros(mask.shape, np.uint8)
+        if mask.shape != labels.shape or mask.shape[0] * image.shape[1] != mask.shape[1] * image.shape[0]:
             raise UserError(
                 f"{path} is {files.size_text(mask)}, its image {face.image.name} {files.size_text(image)}, the masks "
-                f"before it {files.size_text(classes)}: masks have one size, and the image's proportions"
+                f"before it {files.size_text(labels)}: masks have one size, and the image's proportions"
             )
-        classes[mask] = index
-    if classes is None:
+        labels[mask] = label
+    if labels is None:
         raise UserError(f"{face.masks} has no mask {face.identity:05d}_*.png of {face.image.name}: unpack it again")
-    return classes
+    return labels
 
 
 class CelebamaskHq(preparation.SourceBuilder, skip_registration=True):
