@@ -74,7 +74,7 @@ def test_it_can_be_trained_on(compacted, data_dir, tmp_path, caplog):
     output, content = compacted
     config = tiny_config(data_dir)
     config.num_epochs = 1
-    config.tasks = ("depth",)
+    config.model.backbone, config.tasks = "resnet18d", ("depth",)
     config.init_from = str(output)
     with caplog.at_level("INFO", logger="lim_jax"):
         results = loop.train_and_evaluate(config, tmp_path)

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slow
 def healing_config(data_dir):
     config = tiny_config(data_dir)
     config.num_epochs = 4
+    config.model.backbone = "resnet18d"
     config.sparsity.strength = 0.0
     config.sparsity.target_macs = 0.6
     config.sparsity.healing_epochs = 1

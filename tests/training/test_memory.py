@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 EPOCHS = 60
 CHANGES = {  # a step an epoch: checkpoints are most of what it does
     "tasks": "depth",
+    "model.backbone": "resnet18d",
     "model.width_multiplier": 0.5,
     "dataset.split_sizes": "8,8,8",
     "num_epochs": EPOCHS,
