@@ -1,13 +1,15 @@
 """Networks from other libraries, half of whose channels are zero, become smaller and stay the same."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from foreign.networks import KINDS, NETWORKS
 from foreign.zeros import with_zero_groups
+from jax import export
 
 from lim_jax.sparsity.groups import layers
-from lim_jax.structure import compact, trace
+from lim_jax.structure import compact, take, trace
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,47 @@ def test_networks_become_smaller_and_stay_the_same(compacted, name):
     assert small.difference < 1e-5 and small.macs[1] < 0.75 * small.macs[0]
     assert small.num_parameters[1] < 0.75 * small.num_parameters[0]
     assert jax.tree.structure(small.params) == jax.tree.structure(params)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["U-Net (Linen)", "LSTM (Linen)", "convolutional network (Equinox)"])
+def test_what_is_left_goes_through_vmap_grad_and_export(compacted, name):
+    _, fn, params, x, small = compacted(name)
+    expected = jax.jit(fn)(params, x)
+    each = jax.jit(jax.vmap(lambda p, row: small.fn(p, row[None]), (None, 0)))(small.params, x)
+    np.testing.assert_allclose(each[:, 0], expected, atol=1e-5 * np.max(np.abs(expected)))
+    exported = export.export(jax.jit(small.fn))(small.params, x)
+    np.testing.assert_allclose(exported.call(small.params, x), expected, atol=1e-5 * np.max(np.abs(expected)))
+
+    def gradient(function, at):
+        return jax.jit(jax.grad(lambda p: jnp.sum(function(p, x) ** 2)))(at)
+
+    whole = take(gradient(fn, params), small.cuts)
+    for ours, dense in zip(jax.tree.leaves(gradient(small.fn, small.params)), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(ours, dense, atol=1e-4 * np.max(np.abs(dense), initial=1e-6))
+
+
+@pytest.mark.slow
+def test_haiku():
+    """Skipped where dm-haiku is not installed."""
+    haiku = pytest.importorskip("haiku")
+
+    def forward(x, is_training):
+        x = jax.nn.relu(haiku.BatchNorm(True, True, 0.9)(haiku.Conv2D(16, 3)(x), is_training))
+        x = jax.nn.relu(haiku.Conv2D(32, 3)(jax.nn.relu(haiku.Conv2D(32, 3, stride=2)(x))))
+        x = haiku.LayerNorm(-1, True, True)(x.mean((1, 2)))
+        return haiku.Linear(5)(jax.nn.relu(haiku.Linear(24)(x)))
+
+    network = haiku.without_apply_rng(haiku.transform_with_state(forward))
+    x = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    variables = dict(zip(("params", "state"), network.init(jax.random.key(0), x, True), strict=True))
+
+    def fn(variables, x):
+        return network.apply(variables["params"], variables["state"], x, False)[0]
+
+    groups = trace(fn, variables, x).groups()
+    small = compact(fn, with_zero_groups(variables, groups, 0.5, seed=0), x)
+    assert small.difference < 1e-5 and small.num_parameters[1] < 0.75 * small.num_parameters[0]
 
 
 @pytest.mark.slow
