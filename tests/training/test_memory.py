@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from tests import compiler
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="reads memory where Linux shows it"),
@@ -37,7 +39,7 @@ def test_sixty_epochs_need_no_more_memory_than_two(data_dir, tmp_path):
     typed = [f"--config.{key}={value}" for key, value in CHANGES.items()]
     config = f"--config=tests/training/tiny.py:{data_dir}"
     command = [sys.executable, "-m", "lim_jax.main", config, f"--workdir={tmp_path}", *typed]
-    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # a device, as most have
+    environment = os.environ | {"XLA_FLAGS": compiler.QUICK}  # a device, as most have
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
         megabytes = [resident(process) for line in process.stderr if re.search(rf" epoch \d+/{EPOCHS}:", line)]
     assert process.returncode == 0

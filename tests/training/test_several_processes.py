@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lim_jax.training import checkpoints
+from tests import compiler
 from tests.runtime.loopback import free_address, places
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -35,7 +36,7 @@ def start(number, workdir, data_dir, changes, *, devices=1):
     changes = {"tasks": "depth", "model.width_multiplier": 0.05, "num_devices": devices, **changes}
     typed = [f"--config.{key}={value}" for key, value in changes.items()]
     command = [sys.executable, "-m", "lim_jax.main", config, f"--workdir={workdir}", *typed]
-    xla = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
+    xla = f"{compiler.QUICK} --xla_force_host_platform_device_count={devices}"
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     if number == 1:
         return [subprocess.Popen(command, cwd=ROOT, env=os.environ | {"XLA_FLAGS": xla}, **pipes)]
@@ -74,32 +75,23 @@ def assert_same_runs(first, second):
     jax.tree.map(np.testing.assert_array_equal, *variables)
 
 
-def trained_by(number, tmp_path, data_dir, changes):
-    """Returns the workdirs of a run of as many processes, and of one of one process with as many devices."""
-    for name, processes, devices in (("processes", number, 1), ("devices", 1, number)):
+def test_four_processes_are_four_devices_up_to_rounding(data_dir, tmp_path):
+    """Sums of more than two have another order; a penalty would make other zeros of that."""
+    changes = {"num_epochs": 1, "sparsity.strength": 0.0}
+    for name, processes, devices in (("processes", 4, 1), ("devices", 1, 4)):
         running = start(processes, tmp_path / name, data_dir, changes, devices=devices)
         shown = finished(running)
         assert [process.returncode for process in running] == [0] * processes, shown
-    return tmp_path / "processes", tmp_path / "devices"
+    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("processes", "devices")]
+    assert results[0]["test"]["depth"] == pytest.approx(results[1]["test"]["depth"], rel=1e-3)
 
 
-def test_two_processes_are_two_devices_to_the_last_bit(data_dir, tmp_path):
-    assert_same_runs(*trained_by(2, tmp_path, data_dir, {"num_epochs": 2, "sparsity.target": 0.4}))
-
-
-def test_four_processes_are_four_devices_up_to_rounding(data_dir, tmp_path):
-    """Sums of more than two have another order; a penalty would make other zeros of that."""
-    workdirs = trained_by(4, tmp_path, data_dir, {"num_epochs": 1, "sparsity.strength": 0.0})
-    results = [json.loads((workdir / "results.json").read_text())["test"]["depth"] for workdir in workdirs]
-    assert results[0] == pytest.approx(results[1], rel=1e-3)
-
-
-def test_a_signal_to_one_stops_all_and_they_end_as_if_it_had_not_been(data_dir, tmp_path):
-    """While the network shrinks and early stopping waits; `scripts/survival.py` does the like with four."""
+def test_a_signal_to_one_stops_all_and_they_end_as_two_devices_of_one_process(data_dir, tmp_path):
+    """To the last bit, while the network shrinks and early stopping waits; `scripts/survival.py` harms four, too."""
     number, asked, changes = 2, 0, SHRINKING
-    whole = start(number, tmp_path / "whole", data_dir, changes)
-    shown = finished(whole)
-    assert [process.returncode for process in whole] == [0] * number, shown
+    (whole,) = start(1, tmp_path / "whole", data_dir, changes, devices=number)
+    (shown,) = finished([whole])
+    assert whole.returncode == 0, shown
 
     parts = start(number, tmp_path / "parts", data_dir, changes)
     read_until(parts[0], "epoch 1/8")
