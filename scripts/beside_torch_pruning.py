@@ -22,6 +22,7 @@ from torch import nn
 
 from lim_jax import models, structure
 from lim_jax.compaction import latencies
+from lim_jax.network import num_parameters
 
 PyTree = Any
 KINDS = {"input_channels": "each layer its own", "coupled": "all readers the same"}
@@ -66,7 +67,7 @@ def by_lim_jax(fn: Any, variables: PyTree, image: Any) -> Removed:
     variables = jax.device_put(variables)
     small = structure.compact(fn, variables, image)
     dense, compact = jax.jit(fn), jax.jit(small.fn)
-    before, after = (_parameters(tree["params"]) for tree in (variables, small.params))
+    before, after = (num_parameters(tree["params"]) for tree in (variables, small.params))
     return Removed(
         lambda: compact(small.params, image), lambda: dense(variables, image), (before, after), small.difference
     )
@@ -101,8 +102,8 @@ def _inference(model: nn.Module, inputs: torch.Tensor) -> Callable[[], np.ndarra
 def _remove_ignored(model: nn.Module, inputs: torch.Tensor) -> None:
     """Removes from a network, in place, the channels that no convolution reads, but for images and outputs."""
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=inputs)
     for conv in convolutions[1:]:
-        graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=inputs)
         group = graph.get_pruning_group(conv, torch_pruning.prune_conv_in_channels, list(range(conv.in_channels)))
         readers, writers = [], []
         for dependency, _ in group:
@@ -118,10 +119,6 @@ def _remove_ignored(model: nn.Module, inputs: torch.Tensor) -> None:
             gone = gone[1:]  # Torch-Pruning leaves no layer without channels
         if gone:
             graph.get_pruning_group(conv, torch_pruning.prune_conv_in_channels, gone).prune()
-
-
-def _parameters(tree: PyTree) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def rows(arguments: argparse.Namespace, backbone: str, kind: str) -> list[list[str]]:

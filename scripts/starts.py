@@ -91,14 +91,16 @@ def write(root: pathlib.Path, dense: str = _DENSE, sparse: str = _SPARSE) -> dic
 def without_least_groups(done: Done, share: float) -> PyTree:
     """Returns variables in which a share of the backbone's groups is zero: those with the least norms."""
     leaves, treedef = jax.tree.flatten(done.trained.variables["params"])
-    layers = groups_lib.layers(sparse_groups(done.config), done.trained.variables["params"])
-    norms = [_norms(leaves[layer.leaves[0]], layer.axes[0][0]) for layer in layers]
-    scores = np.concatenate([norm / max(float(norm.mean()), 1e-30) for norm in norms])
+    groups = sparse_groups(done.config)
+    layers = groups_lib.layers(groups, done.trained.variables["params"])
+    norms = jax.device_get(sparsity.group_norms(done.trained.variables["params"], groups))
+    scores = np.concatenate([norms[layer.name] / max(float(norms[layer.name].mean()), 1e-30) for layer in layers])
     gone = np.zeros(scores.size, bool)
     gone[np.argsort(scores, kind="stable")[: round(share * scores.size)]] = True
-    for layer, zero in zip(layers, np.split(gone, np.cumsum([norm.size for norm in norms])[:-1]), strict=True):
+    for layer, zero in zip(layers, np.split(gone, np.cumsum([layer.num_groups for layer in layers])[:-1]), strict=True):
         place, axis = layer.leaves[0], layer.axes[0][0]
-        leaves[place] = np.where(np.expand_dims(zero, _others(leaves[place], axis)), 0, leaves[place])
+        others = tuple(other for other in range(leaves[place].ndim) if other != axis)
+        leaves[place] = np.where(np.expand_dims(zero, others), 0, leaves[place])
     return {**done.trained.variables, "params": jax.tree.unflatten(treedef, leaves)}
 
 
@@ -122,14 +124,6 @@ def without_least_channels(done: Done, share: float) -> PyTree:
         tried[abs(reached - share)] = variables
         low, high = (middle, high) if reached < share else (low, middle)
     return tried[min(tried)]
-
-
-def _norms(kernel: np.ndarray, axis: int) -> np.ndarray:
-    return np.sqrt(np.sum(np.square(kernel), axis=_others(kernel, axis)))
-
-
-def _others(array: np.ndarray, axis: int) -> tuple[int, ...]:
-    return tuple(other for other in range(array.ndim) if other != axis)
 
 
 def _group_percent(config: Config, variables: PyTree) -> float:

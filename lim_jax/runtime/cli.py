@@ -26,7 +26,6 @@ EXIT_USER_ERROR = 2
 SMALLEST_SIDE = 16  # pixels, of an image that a network sees, as in configurations
 TRAINED = "DIR, the folder of a training run"  # what --workdir is of verbs that use a trained network
 HELP_FLAGS = ("--help", "-help", "--helpshort", "-h", "-?")
-QUIET_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}  # it would announce that oneDNN is on
 _WIDTH = 100
 
 
@@ -48,8 +47,7 @@ def run(main: Callable[[Sequence[str]], object], define_flags: Callable[[], None
     if any(argument in HELP_FLAGS for argument in sys.argv[1:]):
         print(help_text(command, name, module.__doc__ or "", own))
         return
-    for variable, value in QUIET_TENSORFLOW.items():
-        os.environ.setdefault(variable, value)
+    quiet_tensorflow()
     with signals.Answered(signals.leave):
         takes_arguments = any(verb.takes_arguments for verb in VERBS.values() if verb.module == name)
         app.run(
@@ -123,6 +121,12 @@ class _UntilReadersLeave(io.FileIO):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
             return super().write(data)
+
+
+def quiet_tensorflow() -> None:
+    """Keeps TensorFlow, once it is imported, from announcing that oneDNN is on, and the like."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def drop_output_that_nobody_reads() -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import importlib
-import os
 import pathlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,8 +86,7 @@ def _try_to_import_writers() -> None:
 
 
 def _imported_writers() -> Any:
-    for name, value in cli.QUIET_TENSORFLOW.items():  # also in a program, which no verb has started
-        os.environ.setdefault(name, value)
+    cli.quiet_tensorflow()  # here for programs, which no verb has started
     return importlib.import_module(_WRITERS)
 
 

@@ -7,11 +7,11 @@ These metrics are at the image's resolution wherever the loss is. The dense runs
 λ alone, are those of `rooms` and `protocols`.
 """
 
-from plans.combinations import DENSE, runs, strengths, targets
-from plans.rooms import EPOCHS, TASKS
+from plans.combinations import DENSE, strengths, target, targets
+from plans.rooms import of_all_tasks
 
 STRENGTHS, TARGETS = (2e-3, 5e-3), (0.5, 0.7)
-_SPARSE = next(iter(targets(TARGETS[-1:]).values()))
+_SPARSE = target(TARGETS[-1])
 _IMAGE = {"loss_resolution": "image"}
 _BALANCED = {"loss_weighting": "cagrad"}
 SETTINGS = {
@@ -23,4 +23,4 @@ SETTINGS = {
     "cagrad_dense": {"label": "dense, CAGrad", **DENSE, **_BALANCED},
     "cagrad_target70": {"label": "target 70 %, CAGrad", **_SPARSE, **_BALANCED},
 }
-RUNS = runs((TASKS,), {word: {"num_epochs": EPOCHS, **of} for word, of in SETTINGS.items()}, range(3))
+RUNS = of_all_tasks(SETTINGS)

@@ -39,10 +39,12 @@ def strengths(values: Iterable[float]) -> dict[str, Overrides]:
 
 def targets(values: Iterable[float]) -> dict[str, Overrides]:
     """Returns a setting for each target of group sparsity; 0 is dense."""
-    return {
-        f"target{100 * value:g}" if value else "dense": {"sparsity.target": value, "sparsity.strength": 0.0}
-        for value in values
-    }
+    return {f"target{100 * value:g}" if value else "dense": target(value) for value in values}
+
+
+def target(value: float) -> Overrides:
+    """Returns what sets a target of group sparsity; 0 is dense."""
+    return {"sparsity.target": value, "sparsity.strength": 0.0}
 
 
 def going_on(start: str) -> Overrides:

@@ -9,8 +9,8 @@ The 6 dense and sparse runs are those of `choices` and `rooms`. From scratch: th
 as many epochs as the sparse network had.
 """
 
-from plans.combinations import DENSE, going_on, runs, targets
-from plans.rooms import EPOCHS, TASKS
+from plans.combinations import DENSE, going_on, targets
+from plans.rooms import of_all_tasks
 
 TARGET = 0.7
 SETTINGS = {
@@ -19,4 +19,4 @@ SETTINGS = {
     "fresh": {"label": "compact, from scratch", **going_on("starts/fresh")},
     "compact": {"label": "target 70 %, then compact, trained on", **going_on("starts/compact")},
 }
-RUNS = runs((TASKS,), {word: {"num_epochs": EPOCHS, **of} for word, of in SETTINGS.items()}, range(3))
+RUNS = of_all_tasks(SETTINGS)

@@ -9,8 +9,8 @@ has either protocol with each of the two for dense networks, so that what this c
 
 from sweeps.rows import strength_text
 
-from plans.combinations import DENSE, runs
-from plans.rooms import EPOCHS, TASKS
+from plans.combinations import DENSE
+from plans.rooms import of_all_tasks
 
 STRENGTH, PUBLISHED_STRENGTHS = 2e-3, (2e-4, 2e-3)
 
@@ -47,4 +47,4 @@ SETTINGS = {
         for value in PUBLISHED_STRENGTHS
     },
 }
-RUNS = runs((TASKS,), {word: {"num_epochs": EPOCHS, **of} for word, of in SETTINGS.items()}, range(3))
+RUNS = of_all_tasks(SETTINGS)

@@ -10,12 +10,12 @@ goes on for as long again, while a penalty makes groups zero, after channels wer
 single weights zero: its target counts parameters.
 """
 
-from plans.combinations import DENSE, going_on, runs, targets
-from plans.rooms import EPOCHS, TASKS
+from plans.combinations import DENSE, going_on, target
+from plans.rooms import EPOCHS, TASKS, of_all_tasks
 
 TARGET = 0.7
 _DENSE = going_on(f"{'+'.join(TASKS)}_dense")
-_SPARSE = {**_DENSE, **next(iter(targets([TARGET]).values()))}
+_SPARSE = {**_DENSE, **target(TARGET)}
 SETTINGS = {
     "dense_further": {"label": "dense, trained on", **_DENSE},
     "group_lasso": {"label": "group lasso", **_SPARSE},
@@ -31,4 +31,4 @@ SETTINGS = {
     },
     "dense": {"label": f"dense start, {EPOCHS} epochs", **DENSE},
 }
-RUNS = runs((TASKS,), {word: {"num_epochs": EPOCHS, **of} for word, of in SETTINGS.items()}, range(3))
+RUNS = of_all_tasks(SETTINGS)

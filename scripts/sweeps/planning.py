@@ -83,8 +83,8 @@ def _run(
     if unknown := [key for key in overrides if key not in known]:
         raise UserError(f"run {name}: {checks.unknown_key(unknown[0])}")
     try:
-        settings.update_from_flattened_dict(dict(overrides))
-        filled = {key: _filled(value, root, settings.seed) for key, value in overrides.items()}
+        seed = overrides.get("seed", settings.seed)
+        filled = {key: _filled(value, root, seed) for key, value in overrides.items()}
         settings.update_from_flattened_dict(filled)
         checked = config_lib.checked(settings)
     except (UserError, TypeError) as error:

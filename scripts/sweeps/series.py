@@ -47,8 +47,12 @@ def series(rows: Sequence[Row], tasks: Sequence[str] = ()) -> Series | None:
 def _of(rows: Sequence[Row], tasks: Sequence[str]) -> Series:
     chosen = [row for row in rows if set(row.tasks) == set(tasks)]
     by_target = sum(bool(row.run.target) for row in chosen) > sum(bool(row.run.strength) for row in chosen)
-    on_axis = [row for row in chosen if row.is_dense or (row.run.target if by_target else row.run.strength)]
-    values = [0.0 if row.is_dense else row.run.target if by_target else row.run.strength for row in on_axis]
+
+    def place(row: Row) -> float:
+        return 0.0 if row.is_dense else row.run.target if by_target else row.run.strength
+
+    on_axis = [row for row in chosen if row.is_dense or place(row)]
+    values = [place(row) for row in on_axis]
     is_curve = len(set(values)) == len(values)
     placed = sorted(zip(values, on_axis, strict=True), key=lambda one: one[0])
     labels = [_label(value, by_target) for value, _ in placed]
