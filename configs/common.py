@@ -58,6 +58,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dilations = "auto"  # paper | torchvision; auto = paper for the d ones that are not pretrained
     config.model.width_multiplier = 1.0  # of the backbone
     config.model.head = "deeplabv3"  # of dense tasks: deeplabv3 | deeplabv3plus, which also reads the first stage
+    config.model.image_head = "classifier"  # of image-level tasks: classifier, the paper's | linear, of pooled features
     config.model.head_channels = 256  # of the DeepLab heads
     config.model.dropout_rate = 0.3  # of the DeepLab heads; the classifier head has its own 0.6 and 0.4
     config.dtype = "float32"  # of the computation, float32 | bfloat16; parameters stay float32

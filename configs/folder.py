@@ -30,6 +30,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = common.get_config()
     config.dataset.name = "folder"
     config.dataset.source_dir = source_dir
+    config.model.image_head = "linear"
     config.sparsity.target = 0.5
     config.num_epochs = 100
     if not gpu:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # the tests' configuration and files
 from trials import fuzzing, killing, processes, signalling, tearing
@@ -78,6 +78,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the trials, prints the table, and says by the exit code whether anything failed."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.ERROR)  # Orbax tells of every checkpoint that is compared
     folder = pathlib.Path(_FOLDER.value or tempfile.mkdtemp(prefix="survival_"))
     counts = {kind: _TRIALS.value or KINDS[kind].trials for kind in _KINDS.value}
     runs = Runs(folder)

@@ -68,7 +68,8 @@ def memory(config: Config, num_images: int) -> tuple[int, int]:
     parameters, activations, features = _backbone(architecture, *_trained_size(config)[1])
     targets = datasets.targets(config.dataset)
     for task in config.tasks:
-        parameters += _head(tasks.create(targets[task]).head_name, features, config.model.head_channels)
+        head = tasks.create(targets[task]).head_settings(config)["name"]
+        parameters += _head(head, features, config.model.head_channels)
     size = 2 if config.dtype == "bfloat16" else 4
     copies = _COPIES + (config.ema_decay > 0) + (config.accumulation_steps > 1)
     return 4 * copies * parameters, size * num_images * activations
@@ -111,6 +112,8 @@ def _trained_size(config: Config) -> tuple[str, tuple[int, int]]:
 
 def _head(name: str, features: int, channels: int) -> int:
     """Returns the parameters of a head, at least: those that read the features, and DeepLab's 3×3 convolution."""
+    if name == "linear":
+        return features
     if name == "classifier":
         return 9 * features * (channels // 4)
     return 29 * features * channels + 14 * channels**2

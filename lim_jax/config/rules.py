@@ -198,6 +198,7 @@ RULES = {
     "model.dilations": _asked(_dilations),
     "model.pretrained": _TEXT,
     "model.head": _one_of("deeplabv3", "deeplabv3plus"),
+    "model.image_head": _one_of("classifier", "linear"),
     "model.width_multiplier": _POSITIVE,
     "model.head_channels": _whole(1),
     "model.dropout_rate": _SHARE,

@@ -1,4 +1,4 @@
-"""The networks: dilated ResNets, DeepLab and classifier heads, and the multi-task model made of them."""
+"""The networks: dilated ResNets, heads of dense and of image-level tasks, and the multi-task model made of them."""
 
 from lim_jax.models import torch_weights
 from lim_jax.models.groups import SCOPES, backbone_groups

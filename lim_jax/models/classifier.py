@@ -1,6 +1,6 @@
-"""Small head of the image-level tasks: one convolution, global pooling, two dense layers.
+"""Heads of the image-level tasks: the paper's small network, and a linear one.
 
-Names: `conv`, `fc1`, `fc2`, each `kernel` and `bias`.
+Names: `conv`, `fc1`, `fc2` of the paper's, `conv` of the linear one, each `kernel` and `bias`.
 """
 
 import functools
@@ -16,7 +16,7 @@ from lim_jax.models import layers
 
 
 class Classifier(nn.Module):
-    """Maps features to one prediction per image.
+    """The paper's: one convolution, global pooling, two dense layers; all without normalisation.
 
     Attributes:
       num_outputs: length of the prediction.
@@ -55,3 +55,33 @@ class Classifier(nn.Module):
         x = ops.relu(dense(self.hidden, name="fc1")(x))
         x = layers.Dropout(self.dropout[1], name="dropout2")(x, train, axis_name)
         return dense(self.num_outputs, name="fc2")(x).astype(jnp.float32)
+
+
+class Linear(nn.Module):
+    """A linear function of the mean of the features over all places, as a ResNet that classifies ends with.
+
+    It is a 1×1 convolution of that mean, so that it is narrowed as other convolutions that read features are.
+
+    Attributes:
+      num_outputs: length of the prediction.
+      dtype: dtype of the computation; logits are float32.
+      inputs, constant: as of `layers.Conv`.
+      forms: how everything is computed.
+    """
+
+    last_layer: ClassVar[str] = "conv"  # whose bias is added to the logits
+
+    num_outputs: int = 1
+    dtype: str = "float32"
+    inputs: tuple[int, ...] | None = None
+    constant: bool = False
+    forms: ops.Forms = ops.REFERENCE
+
+    @nn.compact
+    def __call__(self, features: jax.Array, train: bool = False, axis_name: str | None = None) -> jax.Array:
+        """Maps features (N, H, W, C) to raw logits, float32 (N, num_outputs); training makes no difference."""
+        del train, axis_name
+        read = {"inputs": self.inputs, "constant": self.constant}
+        pooled = jnp.mean(features, axis=(1, 2), keepdims=True)
+        conv = layers.Conv(self.num_outputs, dtype=self.dtype, forms=self.forms, name="conv", **read)
+        return conv(pooled)[:, 0, 0].astype(jnp.float32)

@@ -11,13 +11,13 @@ from flax import linen as nn
 
 from lim_jax import ops
 from lim_jax.errors import UserError
-from lim_jax.models.classifier import Classifier
+from lim_jax.models.classifier import Classifier, Linear
 from lim_jax.models.deeplab import DeepLab
 from lim_jax.models.resnet import Architecture, Features, ResNet
 
 _NOT_DESCRIBED = ("parent", "name", "forms")  # attributes of a head that say nothing of what it computes
 
-HEADS = {"deeplab": DeepLab, "classifier": Classifier}
+HEADS = {"deeplab": DeepLab, "classifier": Classifier, "linear": Linear}
 
 # Mean and standard deviation of ImageNet's images, per channel, in units of 255.
 IMAGE_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -33,10 +33,10 @@ def head(name: str, num_outputs: int, *, channels: int = 256, dtype: str = "floa
     """Returns a head.
 
     Args:
-      name: "deeplab" (a prediction per cell) or "classifier" (a prediction per image).
+      name: "deeplab" (a prediction per cell), "classifier" or "linear" (a prediction per image).
       num_outputs: length of a prediction.
       channels: width of deeplab's convolutions. The classifier's convolution has a quarter of it, its dense
-        layer an eighth.
+        layer an eighth; the linear head has no such layers.
       dtype: dtype of the computation; logits are float32.
       **attributes: other attributes of the module, e.g. `dropout`.
 
@@ -48,7 +48,9 @@ def head(name: str, num_outputs: int, *, channels: int = 256, dtype: str = "floa
     if name == "classifier":
         attributes = {"hidden": max(channels // 8, 1)} | attributes
         channels = max(channels // 4, 1)
-    return HEADS[name](num_outputs, channels=channels, dtype=dtype, **attributes)
+    if name != "linear":
+        attributes = attributes | {"channels": channels}
+    return HEADS[name](num_outputs, dtype=dtype, **attributes)
 
 
 class MultiTaskModel(nn.Module):
@@ -74,7 +76,7 @@ class MultiTaskModel(nn.Module):
 
         Returns:
           Raw logits, float32, per task: (N, ceil(H / 8), ceil(W / 8), outputs) of a deeplab head, with a skip
-          (N, ceil(H / 4), ceil(W / 4), outputs), (N, outputs) of a classifier.
+          (N, ceil(H / 4), ceil(W / 4), outputs), (N, outputs) of the others.
         """
         features = self.features(images, train, axis_name)
         return {task: self.output(features, task, train, axis_name) for task in self.heads}

@@ -48,22 +48,23 @@ class Progress:
         """Notes that an epoch's steps are over; what follows until `end_break` is evaluation and saving."""
         self._break_started = self._clock()
 
-    def end_break(self) -> None:
-        """Notes that the evaluation and saving of an epoch are over."""
+    def end_break(self, compiling: float = 0.0) -> None:
+        """Notes that the evaluation and saving of an epoch are over, which compiled for that many seconds."""
         self._stepped_at = self._clock()
-        self._breaks.append(self._stepped_at - self._break_started)
+        self._breaks.append(max(self._stepped_at - self._break_started - compiling, 0.0))
 
     def line(self) -> str:
-        """Returns `152 images/s, 2 min 31 s left`."""
+        """Returns `152 images/s, 2 min 31 s left`; "at most" where only the first break is known, a long one."""
         self._last_line = self._clock()
         if not self._steps_measured:
             return "measuring speed"
         seconds = self._seconds_measured / self._steps_measured
         steps_left = self._last_step - self._step
         breaks_left = -(-steps_left // self._steps_per_epoch)
-        breaks = self._breaks[1:] or self._breaks or [0.0]  # the first one includes compilation
-        left = steps_left * seconds + breaks_left * statistics.fmean(breaks)
-        return f"{self._batch_size / max(seconds, 1e-9):.3g} images/s, {duration(left)} left"
+        breaks = self._breaks[1:] or self._breaks or [0.0]  # the first one imports, too
+        left = duration(steps_left * seconds + breaks_left * statistics.fmean(breaks))
+        bound = " at most" if breaks_left and len(self._breaks) == 1 else ""
+        return f"{self._batch_size / max(seconds, 1e-9):.3g} images/s, {left} left{bound}"
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ class Task(abc.ABC):
 
     Attributes:
       spec: the target as the data set describes it.
-      head_name: the head of `lim_jax.models` that the task takes.
+      head_name: the head of `lim_jax.models` that the task takes unless it is configured.
       loss_label: the loss in words.
       metric_info: the metrics of `summarize`, the published one first.
       starts_at_constant: whether a new head's bias is the best constant prediction, because logits near 0, which all
@@ -117,15 +117,15 @@ class Task(abc.ABC):
         """The metric of the paper's tables: a key of `summarize`'s result."""
         return next(iter(self.metric_info))
 
-    def head(self, **settings: Any) -> nn.Module:
-        """Returns the task's head; `settings` (`channels`, ...) go to `lim_jax.models.head`."""
+    def head(self, name: str = "", **settings: Any) -> nn.Module:
+        """Returns the head of that name, or the task's; `settings` (`channels`, ...) go to `lim_jax.models.head`."""
         from lim_jax import models  # imported late, so that losses and metrics come without the networks
 
-        return models.head(self.head_name, num_outputs=self.num_outputs, **settings)
+        return models.head(name or self.head_name, num_outputs=self.num_outputs, **settings)
 
     def head_settings(self, config: Any) -> dict[str, Any]:
-        """Returns `head`'s settings for the configuration of a run (`Config`)."""
-        return {"channels": config.model.head_channels, "dtype": config.dtype}
+        """Returns `head`'s settings for the configuration of a run (`Config`), its name among them."""
+        return {"name": self.head_name, "channels": config.model.head_channels, "dtype": config.dtype}
 
     @abc.abstractmethod
     def logits_shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
@@ -308,6 +308,10 @@ class ImageTask(Task):
     """A task with one answer per image, from logits (`num_outputs`,). Answers are shown as text."""
 
     head_name: ClassVar[str] = "classifier"
+
+    def head_settings(self, config: Any) -> dict[str, Any]:
+        """See `Task.head_settings`; which head it is is configured, too."""
+        return super().head_settings(config) | {"name": config.model.image_head}
 
     def logits_shape(self, image_size: tuple[int, int]) -> tuple[int, ...]:
         """Returns (`num_outputs`,); the image's size does not matter."""

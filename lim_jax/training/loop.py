@@ -85,9 +85,10 @@ def train(run: Run, standing: Standing, profile_steps: int = 0) -> None:
             started = time.monotonic()
             run_steps(run, standing, progress, interruption, profile)
             progress.begin_break()
+            paused = time.monotonic()
             epochs.end(run, standing, time.monotonic() - started, compile_time.since(started))
             epochs.write_events(run, standing, writer)
-            progress.end_break()
+            progress.end_break(compile_time.since(paused))
             line = messages.epoch_line(standing.history[-1], standing.network, config)
             logger.info("%s, %s", line, progress.line())
             for sentence in messages.epoch_warnings(standing.history, config):

@@ -44,7 +44,8 @@ def describe(run: Run, standing: Standing) -> None:
             logger.warning("warning: %s", sentence)
         overview = parameter_overview.get_parameter_overview(standing.state.learned, include_stats=False)
         whole_files.write_text(run.workdir / "parameters.txt", overview + "\n")
-    logger.info("%s", cost(run.config, run.steps_per_epoch, len(run.local_devices)))
+    if standing.epoch <= run.config.num_epochs:
+        logger.info("%s", cost(run.config, run.steps_per_epoch, len(run.local_devices)))
     if standing.state.step > 0:
         step = int(standing.state.step)
         logger.info("resuming %s after epoch %d (step %d)", run.workdir, len(standing.history), step)

@@ -84,6 +84,23 @@ def test_compact_equals_dense(backbone, pattern):
     assert shapes(again.variables) == shapes(compacted.variables)
 
 
+@pytest.mark.parametrize("pattern", ["any everywhere", "constant, then live again", "dead stage", "everything"])
+def test_linear_heads_are_cut_as_others_are(pattern):
+    """One reads all features, of which the other's weights are zero but for three."""
+    backbone = models.backbone("resnet10d", 0.05)
+    model = models.MultiTaskModel(backbone, {"age": models.head("linear", 1), "weather": models.head("linear", 4)})
+    rng = np.random.default_rng(5)
+    variables = with_zero_groups(random_variables(model, rng), rng, PATTERNS[pattern])
+    variables["params"]["heads_age"]["conv"]["kernel"][:, :, 3:] = 0
+    images = random_images(rng)
+    compacted = compaction.compact(model, variables)
+    assert_same(run(compacted.model, compacted.variables, images), run(model, variables, images))
+    left = compacted.variables["params"]["heads_age"]["conv"].get("kernel", np.zeros((1, 1, 0, 1)))
+    assert left.shape[2] <= 3
+    again = compaction.compact(compacted.model, compacted.variables)
+    assert again.model == compacted.model
+
+
 def random_widths(architecture, rng):
     """The same backbone with any widths, 1 included; along a stage all blocks emit as many channels."""
 
