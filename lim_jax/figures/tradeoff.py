@@ -1,6 +1,6 @@
 """Accuracy against size and latency of networks with different shares of zero groups, as a figure and as a table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lim_jax.figures import style, tables
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _AXES = {"parameters": "parameters", "latency_ms": "latency, one image (ms)"}
 _DENSE = "dense"
+_POINTS_PER_INCH, _LINE_HEIGHT = 72, 8  # of text; in points
 
 
 def draw(content: Mapping[str, Any]) -> "Figure":
@@ -35,6 +36,9 @@ def draw(content: Mapping[str, Any]) -> "Figure":
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
         axes.set_xlim(0, 1.08 * max(point[key] for point in points.values()))
     grid[-1][0].xaxis.set_major_formatter(EngFormatter(sep=""))
+    for row, (task, info) in zip(grid, metrics.items(), strict=True):
+        for axes, key in zip(row, _AXES, strict=True):
+            _label(axes, _sparse(points, task, info["metric"], key))
     style.legend_above(figure, grid[0][0], 2)
     return figure
 
@@ -52,15 +56,37 @@ def table(content: Mapping[str, Any]) -> str:
     return aligned(rows)
 
 
-def _draw(axes: "Axes", points: Mapping[str, Any], task: str, metric: str, key: str) -> None:
-    sparse = [
+def _sparse(points: Mapping[str, Any], task: str, metric: str, key: str) -> list[tuple[float, float, float]]:
+    """Returns (cost, metric, percent of groups zero) of each sparse network."""
+    return [
         (point[key], value, point["group_percent"])
         for name, point in points.items()
         if name != _DENSE and (value := point["test"][task][metric]) is not None
     ]
-    axes.plot([x for x, _, _ in sparse], [y for _, y, _ in sparse], "o-", color=style.BLUE, label="% of groups zero")
+
+
+def _label(axes: "Axes", sparse: Sequence[tuple[float, float, float]]) -> None:
+    """Writes the percentage left of each point, or right of it where that would hide the one before; limits are set."""
+    previous = None
     for x, y, percent in sparse:
-        axes.annotate(f"{percent:.0f} %", (x, y), (0, 4), textcoords="offset points", ha="center", fontsize=style.SMALL)
+        height = axes.transData.transform((x, y))[1] * _POINTS_PER_INCH / axes.figure.dpi
+        crowded = previous is not None and abs(height - previous) < _LINE_HEIGHT
+        previous = None if crowded else height
+        offset, align = (6, "left") if crowded else (-6, "right")
+        axes.annotate(
+            f"{percent:.0f} %",
+            (x, y),
+            (offset, 0),
+            textcoords="offset points",
+            ha=align,
+            va="center",
+            fontsize=style.SMALL,
+        )
+
+
+def _draw(axes: "Axes", points: Mapping[str, Any], task: str, metric: str, key: str) -> None:
+    sparse = _sparse(points, task, metric, key)
+    axes.plot([x for x, _, _ in sparse], [y for _, y, _ in sparse], "o-", color=style.BLUE, label="% of groups zero")
     dense = points[_DENSE]["test"][task][metric]
     if dense is not None:
         axes.axhline(dense, color=style.VERMILION, linewidth=0.8, linestyle="--")
