@@ -3,11 +3,12 @@
     python scripts/faces_folder.py --maps=MAPS --celeba=CELEBA --output=FACES
     python scripts/sweep.py --plan=faces --config=folder --root=DIR -- --config.dataset.source_dir=FACES
 
-Of some 700 faces 560 are trained on, and scored after a fixed number of epochs: the few that a validation split could have
-would choose one of the first epochs for a dense network, whose losses rise while its metrics still do, but none before
-the target is reached for a sparse one. An open mouth is told by the label maps, male and smiling by CelebAMask-HQ for the
-few that come from there. These two alone are trained densely only, for Δm; their epochs have a fifth of the images, so
-there are five times as many of them, and all runs have about 630 steps. Sparse and dense runs have the same optimizer.
+Of some 700 faces 560 are trained on, and scored after a fixed number of epochs. The few that a validation split could
+have would choose one of the first epochs for a dense network, whose losses rise while its metrics still do, but none
+before the target is reached for a sparse one. An open mouth is told by the label maps, male and smiling by
+CelebAMask-HQ for the few that come from there. These two alone are trained densely only, for Δm; their epochs have a
+fifth of the images, so there are five times as many of them, and all runs have about 630 steps. Sparse and dense runs
+have the same optimizer.
 """
 
 from plans.combinations import runs, targets
