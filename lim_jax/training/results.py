@@ -14,6 +14,7 @@ from lim_jax import sparsity
 from lim_jax.config import Config
 from lim_jax.data import pipeline
 from lim_jax.figures import report, tables
+from lim_jax.models.classifier import Classifier
 from lim_jax.network import Network, Trained
 from lim_jax.prediction import evaluation
 from lim_jax.runtime import whole_files
@@ -183,12 +184,20 @@ def _warn_of_useless_tasks(content: Mapping[str, Any], network: Network) -> None
     useless = no_better_than_constant(content, network)
     if useless and jax.process_index() == 0:  # of several processes one says it
         logger.warning(
-            "warning: on the test split %s no better than the best prediction that ignores the image: train longer%s",
+            "warning: on the test split %s no better than the best prediction that ignores the image: %s",
             ", ".join(useless) + (" is" if len(useless) == 1 else " are"),
-            f", or lower the sparsity ({content['sparsity']['group_percent']:.0f} % of the groups are zero)"
-            if content["sparsity"]["group_percent"]
-            else "",
+            advice(useless, content["sparsity"]["group_percent"], network),
         )
+
+
+def advice(useless: Sequence[str], group_percent: float, network: Network) -> str:
+    """Returns what may help tasks that learned nothing, given how many groups of the network are zero."""
+    choices = ["train longer"]
+    if any(isinstance(network.model.heads[task], Classifier) for task in useless):
+        choices.append("give config.model.image_head=linear, which little data can train")
+    if group_percent:
+        choices.append(f"lower the sparsity ({group_percent:.0f} % of the groups are zero)")
+    return ", or ".join(choices)
 
 
 def no_better_than_constant(content: Mapping[str, Any], network: Network) -> list[str]:
