@@ -36,10 +36,13 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     if not gpu:
         config.dataset.image_size = (128, 128)
         config.model.backbone = "resnet18d"
-        config.model.width_multiplier = 0.5
+        config.model.width_multiplier = 0.25
+        config.model.head = "deeplabv3plus"
         config.model.head_channels = 64
         config.batch_size = 8
         config.learning_rate = 1e-3
+        config.learning_rate_schedule = "cosine"
+        config.early_stopping_patience = 0  # the last epochs, those of the smallest rates, matter most
     return _sized(config, pathlib.Path(source_dir), 200_000 if gpu else 12_000) if source_dir else config
 
 
@@ -52,5 +55,6 @@ def _sized(config: ml_collections.ConfigDict, source_dir: pathlib.Path, images_s
     config.tasks = tuple(described.targets)
     config.batch_size = max(min(config.batch_size, number), 1)
     config.num_epochs = min(max(images_seen // max(number, 1), _FEWEST_EPOCHS), _MOST_EPOCHS)
-    config.early_stopping_patience = max(config.num_epochs // 4, 10)
+    if config.early_stopping_patience:
+        config.early_stopping_patience = max(config.num_epochs // 4, 10)
     return config

@@ -14,6 +14,7 @@ def test_a_folder_decides_tasks_batch_and_epochs(tmp_path, variant, backbone, ep
     config = config_lib.checked(reading.read(f"folder:{root}{variant}"))
     assert config.tasks == tuple(folder_trees.TASKS)
     assert (config.model.backbone, config.num_epochs, config.batch_size) == (backbone, epochs, 4)
+    assert config.model.image_head == "linear" and bool(config.early_stopping_patience) == bool(variant)
     assert config.dataset.source_dir == str(root) and config.sparsity.target == 0.5
 
 
