@@ -19,6 +19,7 @@ from typing import Any
 
 from absl import flags
 
+from lim_jax import shipped
 from lim_jax.errors import UserError
 from lim_jax.runtime import cli, whole_files
 
@@ -46,7 +47,7 @@ def define_flags() -> None:
 def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
-    workdir = cli.required_path("workdir", cli.TRAINED)
+    workdir = shipped.workdir(cli.required_path("workdir", cli.TRAINED), written=True)
     output = pathlib.Path(flags.FLAGS.output) if flags.FLAGS.output else workdir / "compact"
     content = compact_run(workdir, output, flags.FLAGS.round_to, flags.FLAGS.data_dir)
     if content["max_abs_difference"] > LARGEST_DIFFERENCE * content["largest_output"]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from lim_jax import shipped
 from lim_jax.errors import UserError
 from lim_jax.runtime import cli, whole_files
 
@@ -31,7 +32,7 @@ def define_flags() -> None:
 def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
-    workdir = cli.required_path("workdir", cli.TRAINED)
+    workdir = shipped.workdir(cli.required_path("workdir", cli.TRAINED), written=True)
     if flags.FLAGS.verify:
         sys.exit(0 if verify(workdir) else EXIT_UNSOUND)
     from lim_jax import data

@@ -18,6 +18,7 @@ from typing import Any
 
 from absl import flags
 
+from lim_jax import shipped
 from lim_jax.errors import UserError
 from lim_jax.runtime import cli, whole_files
 
@@ -30,7 +31,7 @@ _PLACES = ("inside", "outside")
 
 def define_flags() -> None:
     """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
-    flags.DEFINE_string("workdir", None, "The workdir of a training run, or a compact one.")
+    flags.DEFINE_string("workdir", None, "The workdir of a training run or of a compact network, or shipped:rooms.")
     flags.DEFINE_string("output", None, "The file to write; its model card goes to OUTPUT.json.")
     flags.DEFINE_enum("format", "stablehlo", ("stablehlo", "onnx"), "The format of the file.")
     flags.DEFINE_string("image_size", None, "HEIGHT,WIDTH of the images; default: those of training.")
@@ -43,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     given = flags.FLAGS
     card = export_run(
-        cli.required_path("workdir", cli.TRAINED),
+        shipped.workdir(cli.required_path("workdir", cli.TRAINED)),
         cli.required_path("output", "FILE"),
         given.format,
         image_size=_parse_size(given.image_size),

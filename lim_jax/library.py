@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from lim_jax import config as config_lib
+from lim_jax import shipped
 from lim_jax.config import checks, reading
 from lim_jax.errors import UserError, one_line
 from lim_jax.models import MultiTaskModel
@@ -68,14 +69,14 @@ class Loaded(NamedTuple):
 
 
 def load(workdir: Path) -> Loaded:
-    """Returns the best network of a training run, or a compact one.
+    """Returns the best network of a training run, a compact one, or one that comes with lim_jax: "shipped:rooms".
 
     Raises:
       UserError: there is no run, or it has no checkpoint that can be used.
     """
     from lim_jax.training import checkpoints
 
-    trained = checkpoints.load_network(pathlib.Path(workdir))
+    trained = checkpoints.load_network(shipped.workdir(os.fspath(workdir)))
     return Loaded(trained.network.model, trained.variables, trained.network.tasks)
 
 
@@ -87,7 +88,7 @@ class Predictor(predictor.Predictor):
         """Returns a predictor with the best network of a training run, or with a compact one.
 
         Args:
-          workdir: of the run.
+          workdir: of the run, or "shipped:rooms".
           image_size: what images are resized to, (height, width); None: as in training.
           batch_size: images that the network sees at once, at most.
 
@@ -96,6 +97,6 @@ class Predictor(predictor.Predictor):
         """
         from lim_jax.training.workdir import open_trained
 
-        config, trained = open_trained(pathlib.Path(workdir))
+        config, trained = open_trained(shipped.workdir(os.fspath(workdir)))
         height, width = image_size or config.dataset.image_size
         return cls(trained.network, trained.variables, (height, width), batch_size)

@@ -26,6 +26,7 @@ from typing import Any
 
 from absl import flags
 
+from lim_jax import shipped
 from lim_jax.errors import UserError
 from lim_jax.runtime import cli
 
@@ -38,7 +39,7 @@ _AHEAD_BATCHES = 2  # of images kept ready
 
 def define_flags() -> None:
     """Defines the verb's flags; apart from importing, so that verbs can be imported together."""
-    flags.DEFINE_string("workdir", None, "The workdir of a training run, or of a compact network.")
+    flags.DEFINE_string("workdir", None, "The workdir of a training run or of a compact network, or shipped:rooms.")
     flags.DEFINE_list(
         "images", [], "Images, videos, folders, and patterns in quotes ('photos/*.jpg'), separated by commas."
     )
@@ -62,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
     values = flags.FLAGS
-    workdir = cli.required_path("workdir", cli.TRAINED)
+    workdir = shipped.workdir(cli.required_path("workdir", cli.TRAINED))
     output = cli.required_path("output", "DIR, a folder for the results")
     if values.quiet:
         logging.getLogger("lim_jax").setLevel(logging.WARNING)

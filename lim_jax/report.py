@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import flags
 
+from lim_jax import shipped
 from lim_jax.errors import UserError
 from lim_jax.runtime import cli
 
@@ -29,7 +30,7 @@ def define_flags() -> None:
 def main(argv: Sequence[str]) -> None:
     """Runs the verb on the parsed flags."""
     del argv
-    workdir = cli.required_path("workdir", cli.TRAINED)
+    workdir = shipped.workdir(cli.required_path("workdir", cli.TRAINED), written=True)
     output = pathlib.Path(flags.FLAGS.output) if flags.FLAGS.output else workdir / "report"
     files = write(workdir, output, flags.FLAGS.worst, flags.FLAGS.data_dir)
     print(f"{len(files)} figures in {output}: {', '.join(path.name for path in files)}")

@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("the problem", ("network", "config", "tasks", "data")),
     ("networks", ("compaction", "models", "structure")),
     ("groups, targets", ("sparsity", "balancing", "data.specs")),
-    ("shared by all", ("runtime", "ops", "errors")),
+    ("shared by all", ("shipped", "runtime", "ops", "errors")),
 )
 ROOMS = {
     "verbs": "a file each",
@@ -54,6 +54,7 @@ ROOMS = {
     "sparsity": "proximal steps for optax",
     "balancing": "many losses, one step",
     "data.specs": "what a target is",
+    "shipped": "trained networks",
     "runtime": "devices, memory, command line",
     "ops": "convolution, ReLU, sums",
     "errors": "UserError",

@@ -58,6 +58,7 @@ VERBS = {
         "lim_jax.predict",
         "predict all tasks for images, folders, videos or a camera",
         (
+            "--workdir=shipped:rooms --images=kitchen.jpg --output=predictions",
             "--workdir=runs/rooms --images=kitchen.jpg,photos --output=predictions",
             "--workdir=runs/rooms/compact --images='photos/*.jpg' --output=predictions --raw --nopanel",
             "--workdir=runs/rooms --images=walk.mp4 --output=predictions",
