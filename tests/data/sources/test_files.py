@@ -4,7 +4,6 @@ import io
 import os
 import pathlib
 import struct
-import time
 import zlib
 
 import cv2
@@ -199,12 +198,10 @@ REFUSED = {
 @pytest.mark.parametrize(("name", "content", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_no_reader_takes(tmp_path, name, content, message):
     path = _write(tmp_path / name, content)
-    began = time.thread_time()  # of the processor: others may use it, too
     for read in (files.read_image, *(lambda path, r=r: r(path, _photo()) for r in READERS)):
         with pytest.raises(UserError, match=message) as caught:
             read(path)
         assert "\n" not in str(caught.value) and str(path) in str(caught.value)
-    assert time.thread_time() - began < 1
 
 
 READERS = (files.read_labels, files.read_depth, files.read_normals)
