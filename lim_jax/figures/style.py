@@ -8,6 +8,8 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -39,6 +41,8 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
 }
 _FEW = 4  # epochs: fewer are shown as points
+_FAR, _NEAR = 50, 4  # medians: values beyond the one hide the others; up to the other an axis stays linear
+_LINEAR = 3  # powers of ten that take as much room as the linear part, on either side of zero
 
 
 def context() -> contextlib.AbstractContextManager[None]:
@@ -98,9 +102,16 @@ def whole_counts(axes: "Axes") -> None:
 
 
 def logarithmic_where_wide(axes: "Axes", values: Sequence[float]) -> None:
-    """Makes the y axis logarithmic, in plain numbers, where values spread over more than one order of magnitude."""
+    """Makes the y axis logarithmic, in plain numbers, where values spread over more than one order of magnitude.
+
+    With values of both signs it is linear where most of them are, and logarithmic where a few would hide the others.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    sizes = np.abs(values)
+    if len(values) and min(values) <= 0 and np.max(sizes) > _FAR * np.median(sizes) > 0:
+        axes.set_yscale("symlog", linthresh=_NEAR * float(np.median(sizes)), linscale=_LINEAR)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if values and min(values) > 0 and max(values) > 10 * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 200 * min(values) else (1,)))

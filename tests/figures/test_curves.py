@@ -29,6 +29,21 @@ def test_best_epoch_is_that_of_the_lowest_validation_loss():
     assert legend[0] == "MAE\n0.123" and legend[-1] == "lowest loss,\nepoch 4"
 
 
+@pytest.mark.parametrize(
+    ("lowest", "spike", "scale"), [(-0.5, 2e5, "symlog"), (-0.5, 2.0, "linear"), (0.1, 2e5, "log")]
+)
+def test_a_spike_does_not_hide_the_other_epochs(lowest, spike, scale):
+    history = make_history(("depth",), 12)
+    for index, record in enumerate(history):
+        record["total"] = {"train": lowest + 0.1 * index, "validation": spike if index == 7 else 0.5}
+    figure = drawn(curves.loss_curves, {"depth": ALL["depth"]}, history)
+    total = figure.axes[-1]
+    assert total.get_yscale() == scale
+    height = np.ptp(total.transAxes.inverted().transform(total.transData.transform([[1, 0.0], [1, 0.5]]))[:, 1])
+    assert height > 0.05 or scale == "log"
+    assert_legible(figure)
+
+
 def test_what_is_undefined_is_left_out():
     history = make_history(("depth",), 5)
     for record in history:
