@@ -51,18 +51,17 @@ def test_rooms_sees_rooms_and_leaves_no_trace():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("verb", "given", "message"),
+    ("arguments", "message"),
     [
-        ("predict", "shipped:room", "did you mean shipped:rooms"),
-        ("export", "shipped:x", "did you mean shipped:rooms"),
-        ("compact", "shipped:rooms", "into which nothing is written"),
-        ("evaluate", "shipped:rooms", "into which nothing is written"),
-        ("report", "shipped:rooms", "into which nothing is written"),
+        (("predict", "--workdir=shipped:room", "--output=out", "--images=x.png"), "did you mean shipped:rooms"),
+        (("export", "--workdir=shipped:x", "--output=out"), "did you mean shipped:rooms"),
+        (("compact", "--workdir=shipped:rooms"), "into which nothing is written"),
+        (("evaluate", "--workdir=shipped:rooms"), "into which nothing is written"),
+        (("report", "--workdir=shipped:rooms"), "into which nothing is written"),
     ],
 )
-def test_mistakes_are_one_line(verb, given, message, tmp_path):
-    others = ["--output", tmp_path / "out", "--images", "x.png"][: {"predict": 4, "export": 2}.get(verb, 0)]
-    command = [sys.executable, "-m", "lim_jax", verb, f"--workdir={given}", *others]
+def test_mistakes_are_one_line(arguments, message, tmp_path):
+    command = [sys.executable, "-m", "lim_jax", *arguments]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 2 and message in ran.stderr and ran.stderr.count("\n") == 1
     assert not any(tmp_path.iterdir())

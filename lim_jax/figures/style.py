@@ -108,15 +108,18 @@ def logarithmic_where_wide(axes: "Axes", values: Sequence[float]) -> None:
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    sizes = np.abs(values)
-    if len(values) and min(values) <= 0 and np.max(sizes) > _FAR * np.median(sizes) > 0:
-        axes.set_yscale("symlog", linthresh=_NEAR * float(np.median(sizes)), linscale=_LINEAR)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    if values and min(values) > 0 and max(values) > 10 * min(values):
+    if not len(values):
+        return
+    lowest, highest, median = min(values), max(values), float(np.median(np.abs(values)))
+    if lowest > 0 and highest > 10 * lowest:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 200 * min(values) else (1,)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest < 200 * lowest else (1,)))
         axes.yaxis.set_minor_formatter(NullFormatter())
+    elif lowest <= 0 and max(highest, -lowest) > _FAR * median > 0:
+        axes.set_yscale("symlog", linthresh=_NEAR * median, linscale=_LINEAR)
+    else:
+        return
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def short(layer: str) -> str:

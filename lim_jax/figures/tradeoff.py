@@ -36,9 +36,6 @@ def draw(content: Mapping[str, Any]) -> "Figure":
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
         axes.set_xlim(0, 1.08 * max(point[key] for point in points.values()))
     grid[-1][0].xaxis.set_major_formatter(EngFormatter(sep=""))
-    for row, (task, info) in zip(grid, metrics.items(), strict=True):
-        for axes, key in zip(row, _AXES, strict=True):
-            _label(axes, _sparse(points, task, info["metric"], key))
     style.legend_above(figure, grid[0][0], 2)
     return figure
 
@@ -56,17 +53,9 @@ def table(content: Mapping[str, Any]) -> str:
     return aligned(rows)
 
 
-def _sparse(points: Mapping[str, Any], task: str, metric: str, key: str) -> list[tuple[float, float, float]]:
-    """Returns (cost, metric, percent of groups zero) of each sparse network."""
-    return [
-        (point[key], value, point["group_percent"])
-        for name, point in points.items()
-        if name != _DENSE and (value := point["test"][task][metric]) is not None
-    ]
-
-
 def _label(axes: "Axes", sparse: Sequence[tuple[float, float, float]]) -> None:
-    """Writes the percentage left of each point, or right of it where that would hide the one before; limits are set."""
+    """Writes the percentage left of each point, or right of it where that would hide the one before; all is drawn."""
+    axes.autoscale_view()
     previous = None
     for x, y, percent in sparse:
         height = axes.transData.transform((x, y))[1] * _POINTS_PER_INCH / axes.figure.dpi
@@ -85,10 +74,15 @@ def _label(axes: "Axes", sparse: Sequence[tuple[float, float, float]]) -> None:
 
 
 def _draw(axes: "Axes", points: Mapping[str, Any], task: str, metric: str, key: str) -> None:
-    sparse = _sparse(points, task, metric, key)
+    sparse = [
+        (point[key], value, point["group_percent"])
+        for name, point in points.items()
+        if name != _DENSE and (value := point["test"][task][metric]) is not None
+    ]
     axes.plot([x for x, _, _ in sparse], [y for _, y, _ in sparse], "o-", color=style.BLUE, label="% of groups zero")
     dense = points[_DENSE]["test"][task][metric]
     if dense is not None:
         axes.axhline(dense, color=style.VERMILION, linewidth=0.8, linestyle="--")
         axes.plot(points[_DENSE][key], dense, "D", color=style.VERMILION, label="dense")
     axes.margins(y=0.2)
+    _label(axes, sparse)

@@ -44,9 +44,10 @@ class Progress:
         self._stepped_at = None
         self._steps_measured, self._seconds_measured = 0, 0.0
 
-    def begin_break(self) -> None:
-        """Notes that an epoch's steps are over; what follows until `end_break` is evaluation and saving."""
+    def begin_break(self) -> float:
+        """Notes that an epoch's steps are over, and returns when; until `end_break` it is evaluated and saved."""
         self._break_started = self._clock()
+        return self._break_started
 
     def end_break(self, compiling: float = 0.0) -> None:
         """Notes that the evaluation and saving of an epoch are over, which compiled for that many seconds."""

@@ -21,8 +21,11 @@ from tests.training.tiny import tiny_config
 pytestmark = pytest.mark.slow
 
 SIZE = (32, 40)
-TASKS = {"segmentation": models.head("deeplab", 5, channels=64), "smiling": models.head("classifier", 1, channels=64)}
-TASKS["weather"] = models.head("linear", 3)
+TASKS = {
+    "segmentation": models.head("deeplab", 5, channels=64),
+    "smiling": models.head("classifier", 1, channels=64),
+    "weather": models.head("linear", 3),
+}
 
 
 def model(tasks=tuple(TASKS)):

@@ -9,6 +9,7 @@ import zlib
 import cv2
 import numpy as np
 import PIL.Image
+import PIL.ImageFile
 import pytest
 
 from lim_jax.data.sources import decoding, files, headers
@@ -202,6 +203,20 @@ def test_what_no_reader_takes(tmp_path, name, content, message):
         with pytest.raises(UserError, match=message) as caught:
             read(path)
         assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_too_many_pixels_are_refused_before_anything_is_decoded(tmp_path, monkeypatch):
+    """Decoding them takes a minute and gigabytes."""
+
+    def decode(*_, **__):
+        raise AssertionError("decoded")
+
+    path = _write(tmp_path / "a.png", _png_of(30000, 30000))
+    monkeypatch.setattr(cv2, "imdecode", decode)
+    monkeypatch.setattr(PIL.ImageFile.ImageFile, "load", decode)
+    for read in (files.read_image, *(lambda path, r=r: r(path, _photo()) for r in READERS)):
+        with pytest.raises(UserError, match="900 megapixels"):
+            read(path)
 
 
 READERS = (files.read_labels, files.read_depth, files.read_normals)
