@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import in_a_row, supervised, worker
+from benchmarks import in_a_row, kernels, supervised, worker
 from benchmarks.job import keep, report, spread
 from lim_jax import compaction, models
 from lim_jax.runtime import platforms
@@ -112,6 +112,10 @@ def _run_in_a_row(arguments: argparse.Namespace) -> None:
             times["single_ms"] = 1e3 * statistics.median(worker.run_once(call) for _ in range(arguments.steps))
             cost = {"gmacs": costs[name].macs / 1e9, "parameters": costs[name].parameters}
             keep(case | {"network": name} | times | cost | worker.machine(), arguments.output)
+            if arguments.profile:
+                title = {"what": "compact", "contender": f"{name}, batch {examples}", "dtype": dtype}
+                for row in kernels.profile(call, in_a_row.PROFILED):
+                    keep(title | {"event": "profile"} | row, arguments.output)
 
 
 def _compiled_backbones(networks: dict[str, Any], dtype: str, images: jax.Array) -> dict[str, Any]:

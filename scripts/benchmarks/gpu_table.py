@@ -44,13 +44,22 @@ def plan(arguments: argparse.Namespace) -> list[tuple]:
     layers = [option for option in steps if option.split("=")[0] not in ("--backbone", "--head_channels")]
     paper = f"--torch-reference={arguments.torch_reference}"
     rows = [
-        (300, 30, "step", *steps, _BF16, "--contenders=lim_jax", "--profile"),
+        (420, 30, "step", *steps, _BF16, "--contenders=lim_jax", "--profile"),
         (60, 20, "step", *steps, _BF16, "--contenders=torch_modern", "--profile"),
         (120, 30, "optimizer", *steps, "--contenders=lim_jax", "--profile"),
         (40, 20, "optimizer", *steps, "--contenders=optax"),
         (120, 30, "step", *steps, _BF16, "--contenders=flax", "--profile"),
         (120, 30, "step", *steps, _F32, "--contenders=lim_jax", "--profile"),
-        (100, 30, "compact", *backbone, "--batch_size=1,16", "--dtype=bfloat16,float32", "--round_to=1,8,16"),
+        (
+            100,
+            30,
+            "compact",
+            *backbone,
+            "--batch_size=1,16",
+            "--dtype=bfloat16,float32",
+            "--round_to=1,8,16",
+            "--profile",
+        ),
         (90, 20, "convolutions", *layers, _BF16),
         (90, 30, "epoch", *sizes, _BF16, f"--images={5 if arguments.tiny else 795}", "--epochs=2"),
         (40, 20, "start", *sizes, _BF16, "--starts=1"),

@@ -24,7 +24,7 @@ from benchmarks import comparison, kernels, supervised, worker
 from benchmarks.job import Job, job_from, report, spread
 
 _WARM_UP = 3
-_PROFILED = 5
+PROFILED = 5  # runs that `--profile` looks at
 NEEDS = 45  # seconds, with which most contenders compile and run; `--needs` where they take longer
 
 
@@ -49,7 +49,7 @@ def run(what: str, arguments: argparse.Namespace) -> None:
     """Measures all contenders of a job, each in a process of its own, and prints their lines."""
     job = job_from(arguments, what)
     names = arguments.contenders.split(",") if arguments.contenders else comparison.contenders(job)
-    counts = [str(arguments.steps), str(arguments.repeats), str(_PROFILED if arguments.profile else 0)]
+    counts = [str(arguments.steps), str(arguments.repeats), str(PROFILED if arguments.profile else 0)]
     tasks = [_task(dataclasses.replace(job, contender=name), counts, arguments) for name in names]
     for _ in supervised.run(tasks, supervised.Deadline.after(arguments.minutes), arguments.output):
         pass

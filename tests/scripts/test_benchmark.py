@@ -284,12 +284,15 @@ def test_the_forms_of_a_convolution_are_a_table(monkeypatch, capsys):
 
 def test_a_compact_backbone_is_timed_in_a_row(monkeypatch, capsys):
     options = ["--backbone=resnet18d", "--batch_size=1", "--image_size=32", "--round_to=8", "--dtype=bfloat16"]
-    lines, _ = measured(["compact", "--steps=1", "--repeats=1", *options], monkeypatch, capsys)
+    found, _ = measured(["compact", "--steps=1", "--repeats=1", "--profile", *options], monkeypatch, capsys)
+    lines = [line for line in found if "network" in line]
     costs = {line["network"]: line["gmacs"] for line in lines}
     assert list(costs) == ["dense", "zeros kept", "compact, multiples of 8"]
     assert costs["dense"] == costs["zeros kept"] > 2 * costs["compact, multiples of 8"]
     assert lines[0]["zero_group_percent"] == pytest.approx(70, abs=1)
-    assert "| backbone, compact, multiples of 8, bfloat16, batch 1 | dense |" in markdown.render(lines)
+    table = markdown.render(found)
+    assert "| backbone, compact, multiples of 8, bfloat16, batch 1 | dense |" in table
+    assert "### Where the time goes: compact, multiples of 8, batch 1, compact, bfloat16\n" in table
 
 
 def test_the_table_of_a_gpu_names_what_is_missing(monkeypatch, capsys, tmp_path):
