@@ -7,9 +7,11 @@ has either protocol with each of the two for dense networks, so that what this c
 `published.reset_optimizer_every_epoch` allows no target, and prunes more at the same λ: two of them.
 """
 
+from collections.abc import Iterable
+
 from sweeps.rows import strength_text
 
-from plans.combinations import DENSE
+from plans.combinations import DENSE, Overrides
 from plans.rooms import of_all_tasks
 
 STRENGTH, PUBLISHED_STRENGTHS = 2e-3, (2e-4, 2e-3)
@@ -24,27 +26,33 @@ PUBLISHED = {
     "published.double_sigmoid": True,
 }
 _COUPLED = "published.coupled_weight_decay_when_dense"
-SETTINGS = {
-    "dense": {"label": "sound: dense", **DENSE},
-    "dense_l2": {"label": "sound, but dense with L2 in the gradient", **DENSE, _COUPLED: True},
-    f"lambda{strength_text(STRENGTH)}": {
-        "label": f"sound: λ = {strength_text(STRENGTH)}",
-        "sparsity.strength": STRENGTH,
-    },
-    "published_dense": {"label": "as published: dense", **DENSE, **PUBLISHED},
-    "published_dense_decoupled": {
-        "label": "as published, but dense with the sparse networks' optimizer",
-        **DENSE,
-        **PUBLISHED,
-        _COUPLED: False,
-    },
-    **{
-        f"published_lambda{strength_text(value)}": {
-            "label": f"as published: λ = {strength_text(value)}",
-            "sparsity.strength": value,
+
+
+def settings(strength: float, published: Iterable[float]) -> dict[str, Overrides]:
+    """Returns the rows: dense with either regulariser and sparse at λ, in the sound protocol and as published."""
+    return {
+        "dense": {"label": "sound: dense", **DENSE},
+        "dense_l2": {"label": "sound, but dense with L2 in the gradient", **DENSE, _COUPLED: True},
+        f"lambda{strength_text(strength)}": {
+            "label": f"sound: λ = {strength_text(strength)}",
+            "sparsity.strength": strength,
+        },
+        "published_dense": {"label": "as published: dense", **DENSE, **PUBLISHED},
+        "published_dense_decoupled": {
+            "label": "as published, but dense with the sparse networks' optimizer",
+            **DENSE,
             **PUBLISHED,
-        }
-        for value in PUBLISHED_STRENGTHS
-    },
-}
-RUNS = of_all_tasks(SETTINGS)
+            _COUPLED: False,
+        },
+        **{
+            f"published_lambda{strength_text(value)}": {
+                "label": f"as published: λ = {strength_text(value)}",
+                "sparsity.strength": value,
+                **PUBLISHED,
+            }
+            for value in published
+        },
+    }
+
+
+RUNS = of_all_tasks(settings(STRENGTH, PUBLISHED_STRENGTHS))

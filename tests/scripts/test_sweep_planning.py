@@ -16,6 +16,11 @@ ROOT = pathlib.Path("runs/sweep")
 EVIDENCE = ("protocols", "choices", "pruning", "compact")
 
 
+def faces(root):
+    """What the plans of faces are given after --."""
+    return [f"--config.dataset.source_dir={made_up_faces.made(root)}"]
+
+
 @pytest.mark.parametrize(
     ("plan", "config", "runs", "rows"),
     [
@@ -30,11 +35,11 @@ EVIDENCE = ("protocols", "choices", "pruning", "compact")
         ("pruning", "rooms", 21, 7),
         ("compact", "rooms", 12, 4),
         ("faces", "folder", 70, 14),
+        ("faces_protocols", "folder", 35, 7),
     ],
 )
 def test_our_plans(plan, config, runs, rows, tmp_path):
-    extra = [f"--config.dataset.source_dir={made_up_faces.made(tmp_path)}"] if plan == "faces" else []
-    sweep = planning.made(plan, config, ROOT, extra)
+    sweep = planning.made(plan, config, ROOT, faces(tmp_path) if config == "folder" else [])
     assert len(sweep.runs) == runs and len(rows_lib.rows(sweep)) == rows
     assert len({run.command for run in sweep.runs.values()}) == runs
     assert {metric for of in sweep.metrics.values() for metric in list(of)[:1]} <= {
@@ -42,12 +47,17 @@ def test_our_plans(plan, config, runs, rows, tmp_path):
     }
 
 
-def test_plans_of_one_root_agree_on_the_runs_that_they_share():
-    plans = [planning.made(plan, "rooms", ROOT, []).runs for plan in ("rooms", *EVIDENCE)]
+@pytest.mark.parametrize(
+    ("names", "config", "further"),
+    [(("rooms", *EVIDENCE), "rooms", 57), (("faces", "faces_protocols"), "folder", 30)],
+)
+def test_plans_of_one_root_agree_on_the_runs_that_they_share(names, config, further, tmp_path):
+    extra = faces(tmp_path) if config == "folder" else []
+    plans = [planning.made(plan, config, ROOT, extra).runs for plan in names]
     together = {name: run for runs in plans for name, run in runs.items()}
     for runs in plans:
         assert {name: run.overrides for name, run in runs.items()} == {name: together[name].overrides for name in runs}
-    assert len(together.keys() - plans[0].keys()) == 57
+    assert len(together.keys() - plans[0].keys()) == further
 
 
 def test_the_published_protocol_is_that_of_the_configurations():
@@ -99,7 +109,7 @@ def test_values_for_all_runs(text, value, tmp_path):
     ("plan", "extra", "message"),
     [
         ("tabel1", [], "did you mean --plan=table1"),
-        ("nothing", [], "there are choices, compact, faces, figure3, healing, protocols"),
+        ("nothing", [], "there are choices, compact, faces, faces_protocols, figure3, healing"),
         ("1 +", [], "is no plan"),
         ("RUNS = {}", [], "has no RUNS"),
         ("RUNS = {'a/b': {}}", [], "needs a plain name"),
