@@ -154,9 +154,9 @@ class _Step:
         penalized, arrays = solving.updates_of(
             prox, found, updates, params, moments, root, original=self.original, platform=self.platform
         )
-        new = penalized, self._target_after(found, arrays, after)
+        new = self._steered(penalized, arrays, params, found, after)
         if self.healing_from is not None:
-            healed = _with_zeros_held(updates, params, found), state.target
+            healed = _with_zeros_held(updates, params, found, True), state.target
             new = jax.tree.map(functools.partial(jnp.where, state.count < self.healing_from), new, healed)
         updates, target = new
         return updates, after._replace(target=target)
@@ -173,16 +173,31 @@ class _Step:
             second_moment = second_moment / (1.0 - self.bias_correction ** count.astype(jnp.float32))
         return jnp.sqrt(second_moment) + self.eps
 
-    def _target_after(self, found: list[groups_lib.Layer], arrays: dict[int, jax.Array], after: ProximalState) -> Any:
-        """Returns the state of the target, given the parameters with groups after the step."""
-        if not isinstance(self.strength, TargetSparsity) or not isinstance(after.target, TargetState):
-            return after.target
-        if self.strength.measure is None:
-            of_parameters = isinstance(self.penalty, penalties.L1)
-            reached = _share_of_zeros(found, arrays, self.original, of_parameters=of_parameters)
-        else:
-            reached = self.strength.measure({layer.name: groups_lib.zero_groups(layer, arrays) for layer in found})
-        return self.strength.update(after.target, reached, after.count)
+    def _steered(
+        self,
+        updates: PyTree,
+        arrays: dict[int, jax.Array],
+        params: PyTree,
+        found: list[groups_lib.Layer],
+        state: ProximalState,
+    ) -> tuple[PyTree, Any]:
+        """Returns the updates, of zeros none where the target forbids it, and the target's state after them."""
+        if not isinstance(self.strength, TargetSparsity) or not isinstance(state.target, TargetState):
+            return updates, state.target
+        reached = self._reached(found, arrays)
+        held = ~self.strength.brings_back(state.target, reached, state.count)
+        leaves = jax.tree.leaves(params)
+        kept = {index: jnp.where(leaves[index] == 0, 0, array) for index, array in arrays.items()}
+        reached = jax.lax.cond(held, lambda: self._reached(found, kept), lambda: reached)
+        updates = _with_zeros_held(updates, params, found, held)
+        return updates, self.strength.update(state.target, reached, jnp.asarray(optax.safe_increment(state.count)))
+
+    def _reached(self, found: list[groups_lib.Layer], arrays: dict[int, jax.Array]) -> jax.Array:
+        """Returns what a target steers, given the parameters with groups."""
+        strength = self.strength
+        if isinstance(strength, TargetSparsity) and strength.measure is not None:
+            return strength.measure({layer.name: groups_lib.zero_groups(layer, arrays) for layer in found})
+        return _share_of_zeros(found, arrays, self.original, of_parameters=isinstance(self.penalty, penalties.L1))
 
 
 def proximal_adam(
@@ -302,12 +317,12 @@ def _moment_field(node: Any) -> str | None:
     return next((field for field in _SECOND_MOMENTS if field in fields), None)
 
 
-def _with_zeros_held(updates: PyTree, params: PyTree, found: list[groups_lib.Layer]) -> PyTree:
-    """Returns updates that leave what is zero in parameters with groups as it is."""
+def _with_zeros_held(updates: PyTree, params: PyTree, found: list[groups_lib.Layer], held: jax.Array | bool) -> PyTree:
+    """Returns updates that leave what is zero in parameters with groups as it is, if `held`."""
     steps, treedef = jax.tree.flatten(updates)
     leaves = jax.tree.leaves(params)
     for index in {index for layer in found for index in layer.leaves}:
-        steps[index] = jnp.where(leaves[index] == 0, 0, steps[index])
+        steps[index] = jnp.where(held & (leaves[index] == 0), 0, steps[index])
     return jax.tree.unflatten(treedef, steps)
 
 

@@ -12,7 +12,10 @@ pruning (Zhu & Gupta, arXiv 1710.01878), so that the network can make up for wha
 
     r(k) = target · (1 - (1 - x)³),  x = (k - onset) / (0.7 M - onset) within 0..1
 
-*Rest.* For the last 30 %, r is the target and the network settles.
+*Rest.* For the last 30 %, r is the target and the network settles. A step that would leave less than the target at zero
+brings nothing back: what is zero before it stays zero. And once no less than the target is zero, and no more than 0.01
+above it, λ is 0 and zeros stay: the rest makes up for what is gone. Without all that sparsity falls in the end, since
+under a rate near zero groups still come back, by next to nothing, and those that have come far no longer get to zero.
 
 In ramp and rest λ obeys proportional and integral control of its logarithm, since the right λ is known only to
 orders of magnitude, with e the error r - s (s smoothed as above):
@@ -46,6 +49,7 @@ _SHORTEST_RAMP = 0.05  # of M
 _PROPORTIONAL = 5.0
 _DEAD_BAND = 0.005
 _LARGEST_ERROR = 0.25
+_SETTLED = 0.01  # above the target
 
 
 class TargetState(NamedTuple):
@@ -54,11 +58,13 @@ class TargetState(NamedTuple):
     Attributes:
       log_strength: i in the law: natural logarithm of λ without the proportional part.
       sparsity: share of zero groups, smoothed.
+      reached: share of zero groups after the last update.
       onset: steps from the first with a λ to the onset; negative before it.
     """
 
     log_strength: jax.Array
     sparsity: jax.Array
+    reached: jax.Array
     onset: jax.Array
 
 
@@ -105,18 +111,29 @@ class TargetSparsity:
         """Returns the state before the first update."""
         first = jnp.log(jnp.float32(self.initial_strength))
         # Arrays of their own each, so that the state can be donated.
-        return TargetState(first, jnp.zeros((), jnp.float32), jnp.full((), -1.0, jnp.float32))
+        return TargetState(first, *(jnp.full((), value, jnp.float32) for value in (0.0, 0.0, -1.0)))
 
     def strength(self, state: TargetState, count: jax.Array) -> jax.Array:
         """Returns λ for the update after `count` updates."""
         proportional = jnp.where(state.onset < 0, 0.0, _PROPORTIONAL * self._error(state, count))
-        return jnp.where(count >= self.start_step, jnp.exp(state.log_strength + proportional), 0.0)
+        acts = (count >= self.start_step) & ~self.is_settled(state, count)
+        return jnp.where(acts, jnp.exp(state.log_strength + proportional), 0.0)
 
     def reference(self, state: TargetState, count: jax.Array) -> jax.Array:
         """Returns the share of zero groups that ought to be reached after `count` updates."""
         rising = jnp.maximum(self.ramp * self._length - state.onset, _SHORTEST_RAMP * self._length)
         progress = jnp.clip((count - self.start_step - state.onset) / rising, 0.0, 1.0)
         return jnp.where(state.onset < 0, 0.0, self.target * (1.0 - (1.0 - progress) ** 3))
+
+    def is_settled(self, state: TargetState, count: jax.Array) -> jax.Array:
+        """Returns whether the update after `count` updates leaves zeros as they are, at the target and at rest."""
+        above = state.reached - self.target
+        return (self.reference(state, count) >= self.target) & (above >= 0) & (above <= _SETTLED)
+
+    def brings_back(self, state: TargetState, sparsity: jax.Array, count: jax.Array) -> jax.Array:
+        """Returns whether the update after `count` others may make something of zeros, if that leaves `sparsity`."""
+        at_rest = self.reference(state, count) >= self.target
+        return ~at_rest | ((sparsity >= self.target) & ~self.is_settled(state, count))
 
     def update(self, state: TargetState, sparsity: jax.Array, count: jax.Array) -> TargetState:
         """Returns the state after an update.
@@ -129,7 +146,7 @@ class TargetSparsity:
         smoothed = state.sparsity + (sparsity - state.sparsity) / max(_SMOOTHING * self._length, 1.0)
         steps = (count - self.start_step).astype(jnp.float32)
         arrives = (state.onset < 0) & (steps >= 0) & (smoothed >= _ONSET * self.target)
-        state = state._replace(sparsity=smoothed, onset=jnp.where(arrives, steps, state.onset))
+        state = state._replace(sparsity=smoothed, reached=sparsity, onset=jnp.where(arrives, steps, state.onset))
         change = jnp.where(state.onset < 0, _SEARCH, self.gain * self._error(state, count)) / self._length
         lowest = jnp.log(jnp.float32(self.initial_strength))
         moved = jnp.maximum(state.log_strength + change, lowest)

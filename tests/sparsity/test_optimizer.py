@@ -267,8 +267,48 @@ def test_target_sparsity_is_reached_without_swinging(target, start):
     assert abs(float(shares[-1]) - target) <= 0.02
     assert float(shares.max()) <= target + 0.02
     assert float(jnp.ptp(shares[-200:])) < 0.025
-    assert float(jnp.ptp(jnp.log(strengths[-200:]))) < 0.5
-    assert not strengths[:start].any() and bool((strengths[start:] > 0).all())
+    rest = start + round(0.7 * (1000 - start)) + 1
+    assert not strengths[:start].any() and bool((strengths[start:rest] > 0).all())
+
+
+def settling(target, shares):
+    """Returns the shares and strengths of a target that is at rest from the first step on, with rows that all want to
+    come back, and of which as many are zero at first as `shares` says."""
+    rows = 100
+    at_rest = sparsity.TargetSparsity(target, 10, ramp=0.0)
+    tx = sparsity.proximal_adam(0.01, at_rest, [("w", sparsity.ROWS)])
+    zero = jnp.arange(rows)[:, None] < shares * rows
+    params = {"w": jnp.where(zero, 0.0, jnp.ones((rows, 4)))}
+    state = tx.init(params)
+    steered = state.target._replace(
+        onset=jnp.float32(0), reached=jnp.float32(shares), sparsity=jnp.float32(shares), log_strength=jnp.float32(-9)
+    )
+    state, found = state._replace(target=steered, count=jnp.int32(5)), []
+    for _ in range(3):
+        updates, state = tx.update({"w": -jnp.ones_like(params["w"])}, state, params)
+        params = optax.apply_updates(params, updates)
+        found.append((float(jnp.mean(jnp.all(params["w"] == 0, axis=1))), float(state.strength)))
+    return zip(*found, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("share", "left", "acts"),
+    [
+        (0.40, 0.40, True),  # short of the target: nothing comes back, and λ goes on
+        (0.50, 0.50, False),  # at it: λ is off
+        (0.51, 0.51, False),
+        (0.60, 0.60, True),  # above it, but all would come back at once
+    ],
+)
+def test_at_rest_no_step_leaves_less_than_the_target(share, left, acts):
+    shares, strengths = settling(0.5, share)
+    assert list(shares) == [pytest.approx(left)] * 3
+    assert all((strength > 0) == acts for strength in strengths)
+
+
+def test_above_the_target_groups_come_back_at_rest():
+    shares, _ = settling(0.0, 0.6)
+    assert list(shares) == [0.0] * 3
 
 
 def test_a_target_may_steer_something_else():
