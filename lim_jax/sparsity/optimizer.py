@@ -185,7 +185,7 @@ class _Step:
         if not isinstance(self.strength, TargetSparsity) or not isinstance(state.target, TargetState):
             return updates, state.target
         reached = self._reached(found, arrays)
-        held = ~self.strength.brings_back(state.target, reached, state.count)
+        held = self.strength.holds(state.target, reached, state.count)
         leaves = jax.tree.leaves(params)
         kept = {index: jnp.where(leaves[index] == 0, 0, array) for index, array in arrays.items()}
         reached = jax.lax.cond(held, lambda: self._reached(found, kept), lambda: reached)

@@ -128,12 +128,14 @@ class TargetSparsity:
     def is_settled(self, state: TargetState, count: jax.Array) -> jax.Array:
         """Returns whether the update after `count` updates leaves zeros as they are, at the target and at rest."""
         above = state.reached - self.target
-        return (self.reference(state, count) >= self.target) & (above >= 0) & (above <= _SETTLED)
+        return self._at_rest(state, count) & (above >= 0) & (above <= _SETTLED)
 
-    def brings_back(self, state: TargetState, sparsity: jax.Array, count: jax.Array) -> jax.Array:
-        """Returns whether the update after `count` others may make something of zeros, if that leaves `sparsity`."""
-        at_rest = self.reference(state, count) >= self.target
-        return ~at_rest | ((sparsity >= self.target) & ~self.is_settled(state, count))
+    def holds(self, state: TargetState, sparsity: jax.Array, count: jax.Array) -> jax.Array:
+        """Returns whether zeros stay in the update after `count` updates, which would leave `sparsity` otherwise."""
+        return (self._at_rest(state, count) & (sparsity < self.target)) | self.is_settled(state, count)
+
+    def _at_rest(self, state: TargetState, count: jax.Array) -> jax.Array:
+        return self.reference(state, count) >= self.target
 
     def update(self, state: TargetState, sparsity: jax.Array, count: jax.Array) -> TargetState:
         """Returns the state after an update.

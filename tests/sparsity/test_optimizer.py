@@ -267,6 +267,8 @@ def test_target_sparsity_is_reached_without_swinging(target, start):
     assert abs(float(shares[-1]) - target) <= 0.02
     assert float(shares.max()) <= target + 0.02
     assert float(jnp.ptp(shares[-200:])) < 0.025
+    acting = strengths[-200:][strengths[-200:] > 0]
+    assert not acting.size or float(jnp.ptp(jnp.log(acting))) < 0.5
     rest = start + round(0.7 * (1000 - start)) + 1
     assert not strengths[:start].any() and bool((strengths[start:rest] > 0).all())
 
