@@ -12,6 +12,7 @@ zero while the root mean square of its momentum is below λ, whatever the scale 
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from lim_jax.errors import UserError
 from lim_jax.runtime import platforms
 from lim_jax.sparsity import groups as groups_lib
 from lim_jax.sparsity import penalties, solving
+from lim_jax.sparsity.holding import Counting, with_zeros_held
 from lim_jax.sparsity.strength import TargetSparsity, TargetState
 
 PyTree = Any
@@ -156,7 +158,8 @@ class _Step:
         )
         new = self._steered(penalized, arrays, params, found, after)
         if self.healing_from is not None:
-            healed = _with_zeros_held(updates, params, found, True), state.target
+            everywhere = dict.fromkeys((index for layer in found for index in layer.leaves), True)
+            healed = with_zeros_held(updates, params, everywhere), state.target
             new = jax.tree.map(functools.partial(jnp.where, state.count < self.healing_from), new, healed)
         updates, target = new
         return updates, after._replace(target=target)
@@ -181,23 +184,21 @@ class _Step:
         found: list[groups_lib.Layer],
         state: ProximalState,
     ) -> tuple[PyTree, Any]:
-        """Returns the updates, of zeros none where the target forbids it, and the target's state after them."""
+        """Returns the updates, which leave as many zeros as the target asks for, and the target's state after them."""
         if not isinstance(self.strength, TargetSparsity) or not isinstance(state.target, TargetState):
             return updates, state.target
-        reached = self._reached(found, arrays)
-        held = self.strength.holds(state.target, reached, state.count)
-        leaves = jax.tree.leaves(params)
-        kept = {index: jnp.where(leaves[index] == 0, 0, array) for index, array in arrays.items()}
-        reached = jax.lax.cond(held, lambda: self._reached(found, kept), lambda: reached)
-        updates = _with_zeros_held(updates, params, found, held)
+        least = self.strength.least(state.target, state.count)
+        held, reached = self._counting(found, self.strength.measure).held(jax.tree.leaves(params), arrays, least)
+        updates = with_zeros_held(updates, params, held)
         return updates, self.strength.update(state.target, reached, jnp.asarray(optax.safe_increment(state.count)))
 
-    def _reached(self, found: list[groups_lib.Layer], arrays: dict[int, jax.Array]) -> jax.Array:
-        """Returns what a target steers, given the parameters with groups."""
-        strength = self.strength
-        if isinstance(strength, TargetSparsity) and strength.measure is not None:
-            return strength.measure({layer.name: groups_lib.zero_groups(layer, arrays) for layer in found})
-        return _share_of_zeros(found, arrays, self.original, of_parameters=isinstance(self.penalty, penalties.L1))
+    def _counting(self, found: list[groups_lib.Layer], measure: Any) -> Counting:
+        """Returns how the zeros that a target steers are counted."""
+        singly = measure is None and isinstance(self.penalty, penalties.L1)
+        total = None
+        if self.original is not None:
+            total = sum(size.groups * (size.group_size if singly else 1) for size in self.original.values())
+        return Counting(found, singly, measure or functools.partial(_share, total=total))
 
 
 def proximal_adam(
@@ -317,34 +318,12 @@ def _moment_field(node: Any) -> str | None:
     return next((field for field in _SECOND_MOMENTS if field in fields), None)
 
 
-def _with_zeros_held(updates: PyTree, params: PyTree, found: list[groups_lib.Layer], held: jax.Array | bool) -> PyTree:
-    """Returns updates that leave what is zero in parameters with groups as it is, if `held`."""
-    steps, treedef = jax.tree.flatten(updates)
-    leaves = jax.tree.leaves(params)
-    for index in {index for layer in found for index in layer.leaves}:
-        steps[index] = jnp.where(held & (leaves[index] == 0), 0, steps[index])
-    return jax.tree.unflatten(treedef, steps)
-
-
-def _share_of_zeros(
-    found: list[groups_lib.Layer],
-    arrays: dict[int, jax.Array],
-    original: groups_lib.Sizes | None,
-    *,
-    of_parameters: bool,
-) -> jax.Array:
-    """Returns the share of zero groups, or of zero parameters; those that were removed count as zero."""
-    if of_parameters:
-        zeros = [jnp.sum(array == 0) for array in arrays.values()]
-        left = total = sum(array.size for array in arrays.values())
-        if original is not None:
-            total = sum(size.groups * size.group_size for size in original.values())
-    else:
-        zeros = [jnp.sum(groups_lib.zero_groups(layer, arrays)) for layer in found]
-        left = total = sum(layer.num_groups for layer in found)
-        if original is not None:
-            total = sum(size.groups for size in original.values())
-    return (jnp.sum(jnp.stack(zeros)) + (total - left)).astype(jnp.float32) / total
+def _share(zeros: Mapping[Any, jax.Array], total: int | None) -> jax.Array:
+    """Returns the share of zeros; of a `total` before some were removed, these count as zero."""
+    left = sum(units.size for units in zeros.values())
+    total = left if total is None else total
+    counts = [jnp.sum(units) for units in zeros.values()]
+    return (jnp.sum(jnp.stack(counts)) + (total - left)).astype(jnp.float32) / total
 
 
 def _value(scalar: optax.ScalarOrSchedule, count: jax.Array) -> jax.Array:

@@ -130,9 +130,10 @@ class TargetSparsity:
         above = state.reached - self.target
         return self._at_rest(state, count) & (above >= 0) & (above <= _SETTLED)
 
-    def holds(self, state: TargetState, sparsity: jax.Array, count: jax.Array) -> jax.Array:
-        """Returns whether zeros stay in the update after `count` updates, which would leave `sparsity` otherwise."""
-        return (self._at_rest(state, count) & (sparsity < self.target)) | self.is_settled(state, count)
+    def least(self, state: TargetState, count: jax.Array) -> jax.Array:
+        """Returns the least share that the update after `count` updates may leave at zero; infinity: no zero ends."""
+        target = jnp.where(self._at_rest(state, count), self.target, 0.0)
+        return jnp.where(self.is_settled(state, count), jnp.inf, target)
 
     def _at_rest(self, state: TargetState, count: jax.Array) -> jax.Array:
         return self.reference(state, count) >= self.target
