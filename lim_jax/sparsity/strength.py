@@ -12,10 +12,11 @@ pruning (Zhu & Gupta, arXiv 1710.01878), so that the network can make up for wha
 
     r(k) = target · (1 - (1 - x)³),  x = (k - onset) / (0.7 M - onset) within 0..1
 
-*Rest.* For the last 30 %, r is the target and the network settles. A step that would leave less than the target at zero
-brings nothing back: what is zero before it stays zero. And once no less than the target is zero, and no more than 0.01
-above it, λ is 0 and zeros stay: the rest makes up for what is gone. Without all that sparsity falls in the end, since
-under a rate near zero groups still come back, by next to nothing, and those that have come far no longer get to zero.
+*Rest.* For the last 30 %, r is the target and the network settles. No step leaves less than the target at zero: of the
+groups that it would bring back only as many return as may, the largest first (`lim_jax.sparsity.holding`). And once no
+less than the target is zero, and no more than 0.01 above it, λ is 0 and zeros stay: the rest makes up for what is gone.
+Without all that sparsity falls in the end, since under a rate near zero groups still come back, by next to nothing,
+and those that have come far no longer get to zero.
 
 In ramp and rest λ obeys proportional and integral control of its logarithm, since the right λ is known only to
 orders of magnitude, with e the error r - s (s smoothed as above):
