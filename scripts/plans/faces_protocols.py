@@ -12,7 +12,7 @@ from plans.combinations import runs
 from plans.faces import EPOCHS, SEEDS, SIZE
 
 TASKS = ("segmentation", "mouth_open")
-STRENGTH, PUBLISHED_STRENGTHS = 2e-3, (2e-4, 2e-3)
+STRENGTH, PUBLISHED_STRENGTHS = 1e-2, (2e-4, 2e-3)
 _NO_TARGET = {"sparsity.target": 0.0}
 
 _rows = runs((TASKS,), protocols.settings(STRENGTH, PUBLISHED_STRENGTHS), SEEDS)
