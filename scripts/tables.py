@@ -8,8 +8,8 @@ Prints them, and writes DIR/tables/results.{md,csv,tex} and tests.{md,csv,tex}:
   one task each (of a sweep that only trains the same tasks together: over its first dense row); the paper's own numbers
   beside, where it has any. --costs adds what is left of each network without its zeros: parameters, MACs, latency for
   one image on this machine, all networks in turns, kept in DIR/tables/costs.json; remove it to measure again.
-- tests: paired t-tests across seeds, sparse against dense, and several tasks against one; p also corrected for the
-  number of tests (Holm).
+- tests: paired t-tests across seeds, sparse against dense, and several tasks against one (or, with --against=SETTING,
+  all others of the same tasks against this row); p also corrected for the number of tests (Holm).
 
 Runs that are not done are listed below with what became of them.
 """
@@ -29,7 +29,7 @@ _ENDINGS = {"markdown": "md", "latex": "tex"}
 
 
 def write(
-    root: pathlib.Path, metrics: Sequence[str] = (), which: str = "test", with_costs: bool = False
+    root: pathlib.Path, metrics: Sequence[str] = (), which: str = "test", with_costs: bool = False, against: str = ""
 ) -> list[tuple[str, markup.Rows]]:
     """Writes all tables of a sweep, and returns their titles and cells.
 
@@ -38,9 +38,10 @@ def write(
       metrics: "task.metric" each; empty: the published one of each task.
       which: results, as of `rows.of`.
       with_costs: whether networks are measured.
+      against: the setting that others are tested against, as in the table; empty: as in `significance.comparisons`.
 
     Raises:
-      UserError: there is no sweep, no run is done, or there is no such metric.
+      UserError: there is no sweep, no run is done, or there is no such metric or setting.
     """
     sweep = records.load(root)
     found = rows(sweep)
@@ -51,7 +52,7 @@ def write(
     done = [name for row in found for name in row.finished()]
     known = costs.known(root, done, folder / "costs.json", backbone=False) if with_costs else None
     columns = tables_lib.columns(sweep, found, signs, which, known)
-    tests = significance.comparisons(found, signs, which)
+    tests = significance.comparisons(found, signs, which, against)
     cells = {
         "results": (tables_lib.results_table(found, columns), tables_lib.results_csv(found, columns)),
         "tests": (tables_lib.tests_table(tests), tables_lib.tests_csv(tests)),
@@ -72,10 +73,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics", default="", help="task.metric, with commas (default: the paper's)")
     parser.add_argument("--per_task", action="store_true", help="of each task its own best epoch, as the paper reports")
     parser.add_argument("--costs", action="store_true", help="also what is left of each network, and its latency")
+    parser.add_argument("--against", default="", help="the setting that others are tested against, as the table has it")
     arguments = parser.parse_args(argv)
     which = "test_best_per_task" if arguments.per_task else "test"
     metrics = list(filter(None, arguments.metrics.split(",")))
-    for title, cells in write(arguments.root, metrics, which, arguments.costs):
+    for title, cells in write(arguments.root, metrics, which, arguments.costs, arguments.against):
         print(f"{title}\n\n{markup.table(cells, 'markdown')}\n")
     if missing := missing_lines(rows(records.load(arguments.root))):
         print("Not done:\n\n" + "\n".join(f"- {line}" for line in missing) + "\n")

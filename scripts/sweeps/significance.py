@@ -6,11 +6,13 @@ mean none.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from lim_jax.errors import UserError
 from sweeps.rows import Row, tasks_text
+
+_Pair = tuple[str, Row, Row]  # what is compared, for people; the first row, and the one it is compared with
 
 
 class Comparison(NamedTuple):
@@ -35,26 +37,21 @@ class Comparison(NamedTuple):
     p_holm: float | None = None
 
 
-def comparisons(rows: Sequence[Row], metrics: dict[str, dict[str, bool]], which: str) -> list[Comparison]:
+def comparisons(
+    rows: Sequence[Row], metrics: dict[str, dict[str, bool]], which: str, against: str = ""
+) -> list[Comparison]:
     """Returns sparse against dense of the same tasks, then several tasks against one of the same setting.
 
     Args:
       rows: of a sweep.
       metrics: `{task: {metric: whether large values are good}}`, those to compare.
       which: results, as of `rows.of`.
+      against: a setting: the others of the same tasks against this one are returned instead.
+
+    Raises:
+      UserError: no row has that setting.
     """
-    pairs = [
-        (f"{tasks_text(one.tasks)}: {one.setting} against {other.setting}", one, other)
-        for one in rows
-        for other in rows
-        if other.is_dense and not one.is_dense and one.tasks == other.tasks
-    ]
-    pairs += [
-        (f"{one.setting}: {tasks_text(one.tasks)} against {other.tasks[0]} alone", one, other)
-        for one in rows
-        for other in rows
-        if len(other.tasks) == 1 and other.tasks[0] in one.tasks != other.tasks and one.setting == other.setting
-    ]
+    pairs = _against(rows, against) if against else [*_sparse_against_dense(rows), *_several_against_one(rows)]
     found = [
         _comparison(what, one, other, task, metric, is_good, which)
         for what, one, other in pairs
@@ -63,6 +60,34 @@ def comparisons(rows: Sequence[Row], metrics: dict[str, dict[str, bool]], which:
         for metric, is_good in metrics.get(task, {}).items()
     ]
     return _with_holm([one for one in found if one is not None])
+
+
+def _against(rows: Sequence[Row], setting: str) -> Iterator[_Pair]:
+    settings = list(dict.fromkeys(row.setting for row in rows))
+    if setting not in settings:
+        raise UserError(f"no row is {setting!r}; there are {'; '.join(settings)}")
+    for one in rows:
+        for other in rows:
+            if other.setting == setting != one.setting and one.tasks == other.tasks:
+                yield _settings_pair(one, other)
+
+
+def _sparse_against_dense(rows: Sequence[Row]) -> Iterator[_Pair]:
+    for one in rows:
+        for other in rows:
+            if other.is_dense and not one.is_dense and one.tasks == other.tasks:
+                yield _settings_pair(one, other)
+
+
+def _several_against_one(rows: Sequence[Row]) -> Iterator[_Pair]:
+    for one in rows:
+        for other in rows:
+            if len(other.tasks) == 1 and other.tasks[0] in one.tasks != other.tasks and one.setting == other.setting:
+                yield f"{one.setting}: {tasks_text(one.tasks)} against {other.tasks[0]} alone", one, other
+
+
+def _settings_pair(one: Row, other: Row) -> _Pair:
+    return f"{tasks_text(one.tasks)}: {one.setting} against {other.setting}", one, other
 
 
 def _comparison(

@@ -110,6 +110,23 @@ def test_paired_tests_are_over_the_seeds_that_both_have(root):
     assert any(row["what"] == f"dense: {ALL} against normals alone" and row["seeds"] == "4" for row in found)
 
 
+def test_any_setting_may_be_what_others_are_tested_against(root):
+    found = rows(records.load(root))
+    signs = {"depth": {"mae": False}, "normals": {"cosine_similarity": True}}
+    tests = significance.comparisons(found, signs, "test", "λ = 1e-5")
+    assert all(one.what.endswith(" against λ = 1e-5") and ": λ = 1e-5 against" not in one.what for one in tests)
+    others = {row.setting for row in found} - {"λ = 1e-5"}
+    assert {one.what for one in tests if one.what.startswith("depth:")} == {
+        f"depth: {setting} against λ = 1e-5" for setting in others
+    }
+    dense = next(one for one in tests if one.what == "depth: dense against λ = 1e-5")
+    default = significance.comparisons(found, signs, "test")
+    sparse = next(one for one in default if one.what == "depth: λ = 1e-5 against dense")
+    assert (dense.difference, dense.better, dense.p) == (-sparse.difference, not sparse.better, pytest.approx(sparse.p))
+    with pytest.raises(UserError, match="no row is 'none'; there are dense; λ = "):
+        significance.comparisons(found, signs, "test", "none")
+
+
 def test_p_values_are_corrected_as_holm_does():
     names = ("what", "metric", 5, 0.1, True)
     found = significance._with_holm([significance.Comparison(*names, p) for p in (0.01, None, 0.04, 0.03)])
