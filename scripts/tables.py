@@ -9,7 +9,8 @@ Prints them, and writes DIR/tables/results.{md,csv,tex} and tests.{md,csv,tex}:
   beside, where it has any. --costs adds what is left of each network without its zeros: parameters, MACs, latency for
   one image on this machine, all networks in turns, kept in DIR/tables/costs.json; remove it to measure again.
 - tests: paired t-tests across seeds, sparse against dense, and several tasks against one (or, with --against=SETTING,
-  all others of the same tasks against this row); p also corrected for the number of tests (Holm).
+  all others of the same tasks against this row): the means over all combinations of tasks, then each; p also corrected
+  for the number of each kind (Holm).
 
 Runs that are not done are listed below with what became of them.
 """

@@ -5,27 +5,25 @@ difference has less noise than either. Of five seeds a t-test finds large effect
 mean none.
 """
 
-import math
+import statistics
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from lim_jax.errors import UserError
 from sweeps.rows import Row, tasks_text
 
-_Pair = tuple[str, Row, Row]  # what is compared, for people; the first row, and the one it is compared with
-
 
 class Comparison(NamedTuple):
-    """A metric of two rows.
+    """A metric of two rows, or the mean of that over several combinations of tasks.
 
     Attributes:
       what: of which tasks and settings, for people.
       metric: "task metric".
-      seeds: that both rows have.
+      seeds: that all rows have.
       difference: the mean over them of the first row's metric less the second's.
       better: whether that is a gain.
       p: of the paired t-test, two-sided; None where fewer than two seeds, or no variation, allow none.
-      p_holm: p corrected for the number of all comparisons (Holm); None likewise.
+      p_holm: p corrected for the number of all comparisons of its kind (Holm); None likewise.
     """
 
     what: str
@@ -37,10 +35,28 @@ class Comparison(NamedTuple):
     p_holm: float | None = None
 
 
+class _Pair(NamedTuple):
+    """Two rows to compare.
+
+    Attributes:
+      what: for people.
+      alike: the same for all combinations of tasks.
+      one, other: the rows.
+    """
+
+    what: str
+    alike: str
+    one: Row
+    other: Row
+
+
 def comparisons(
     rows: Sequence[Row], metrics: dict[str, dict[str, bool]], which: str, against: str = ""
 ) -> list[Comparison]:
-    """Returns sparse against dense of the same tasks, then several tasks against one of the same setting.
+    """Returns sparse against dense of the same tasks, and several tasks against one of the same setting.
+
+    First come the means over the combinations of tasks, where there are several, then each by itself; each of these
+    kinds is corrected for its own number. A mean is taken within a seed, so that only seeds count as repeats.
 
     Args:
       rows: of a sweep.
@@ -51,55 +67,83 @@ def comparisons(
     Raises:
       UserError: no row has that setting.
     """
-    pairs = _against(rows, against) if against else [*_sparse_against_dense(rows), *_several_against_one(rows)]
-    found = [
-        _comparison(what, one, other, task, metric, is_good, which)
-        for what, one, other in pairs
-        for task in one.tasks
-        if task in other.tasks
-        for metric, is_good in metrics.get(task, {}).items()
-    ]
-    return _with_holm([one for one in found if one is not None])
+    kinds = [_against(rows, against)] if against else [_sparse_against_dense(rows), _several_against_one(rows)]
+    flat = [(task, metric, good) for task, of_task in metrics.items() for metric, good in of_task.items()]
+    found = [[one for group in _alike(pairs) for one in _means(group, flat, which)] for pairs in kinds]
+    found += [[one for pair in pairs for one in _each(pair, flat, which)] for pairs in kinds]
+    return [one for kind in found for one in _with_holm(kind)]
 
 
-def _against(rows: Sequence[Row], setting: str) -> Iterator[_Pair]:
+def _against(rows: Sequence[Row], setting: str) -> list[_Pair]:
     settings = list(dict.fromkeys(row.setting for row in rows))
     if setting not in settings:
         raise UserError(f"no row is {setting!r}; there are {'; '.join(settings)}")
-    for one in rows:
-        for other in rows:
-            if other.setting == setting != one.setting and one.tasks == other.tasks:
-                yield _settings_pair(one, other)
+    others = (row for row in rows if row.setting == setting)
+    return [
+        _same_tasks(one, other) for other in others for one in rows if one is not other and one.tasks == other.tasks
+    ]
 
 
-def _sparse_against_dense(rows: Sequence[Row]) -> Iterator[_Pair]:
-    for one in rows:
-        for other in rows:
-            if other.is_dense and not one.is_dense and one.tasks == other.tasks:
-                yield _settings_pair(one, other)
+def _sparse_against_dense(rows: Sequence[Row]) -> list[_Pair]:
+    return [
+        _same_tasks(one, other)
+        for one in rows
+        for other in rows
+        if other.is_dense and not one.is_dense and one.tasks == other.tasks
+    ]
 
 
-def _several_against_one(rows: Sequence[Row]) -> Iterator[_Pair]:
-    for one in rows:
-        for other in rows:
-            if len(other.tasks) == 1 and other.tasks[0] in one.tasks != other.tasks and one.setting == other.setting:
-                yield f"{one.setting}: {tasks_text(one.tasks)} against {other.tasks[0]} alone", one, other
+def _same_tasks(one: Row, other: Row) -> _Pair:
+    settings = f"{one.setting} against {other.setting}"
+    return _Pair(f"{tasks_text(one.tasks)}: {settings}", settings, one, other)
 
 
-def _settings_pair(one: Row, other: Row) -> _Pair:
-    return f"{tasks_text(one.tasks)}: {one.setting} against {other.setting}", one, other
+def _several_against_one(rows: Sequence[Row]) -> list[_Pair]:
+    return [
+        _Pair(
+            f"{one.setting}: {tasks_text(one.tasks)} against {other.tasks[0]} alone",
+            f"{one.setting}: together against alone",
+            one,
+            other,
+        )
+        for one in rows
+        for other in rows
+        if len(other.tasks) == 1 and other.tasks[0] in one.tasks != other.tasks and one.setting == other.setting
+    ]
+
+
+def _alike(pairs: Sequence[_Pair]) -> list[list[_Pair]]:
+    groups: dict[str, list[_Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.alike, []).append(pair)
+    return list(groups.values())
+
+
+def _means(group: Sequence[_Pair], metrics: Sequence[tuple[str, str, bool]], which: str) -> Iterator[Comparison]:
+    for task, metric, is_good in metrics:
+        pairs = [pair for pair in group if task in pair.one.tasks and task in pair.other.tasks]
+        if len(pairs) > 1:
+            what = f"mean of {len(pairs)} combinations: {pairs[0].alike}"
+            yield from _comparison(what, pairs, task, metric, is_good, which)
+
+
+def _each(pair: _Pair, metrics: Sequence[tuple[str, str, bool]], which: str) -> Iterator[Comparison]:
+    for task, metric, is_good in metrics:
+        if task in pair.one.tasks and task in pair.other.tasks:
+            yield from _comparison(pair.what, [pair], task, metric, is_good, which)
 
 
 def _comparison(
-    what: str, one: Row, other: Row, task: str, metric: str, is_good: bool, which: str
-) -> Comparison | None:
-    first, second = (row.metric(task, metric, which) for row in (one, other))
-    seeds = sorted(first.keys() & second.keys())
+    what: str, pairs: Sequence[_Pair], task: str, metric: str, is_good: bool, which: str
+) -> Iterator[Comparison]:
+    """Yields the comparison, of the seeds that all rows have; nothing without one."""
+    values = [[row.metric(task, metric, which) for row in (pair.one, pair.other)] for pair in pairs]
+    seeds = sorted(set.intersection(*({*first} & {*second} for first, second in values)))
     if not seeds:
-        return None
-    differences = [first[seed] - second[seed] for seed in seeds]
-    mean = math.fsum(differences) / len(seeds)
-    return Comparison(what, f"{task} {metric}", len(seeds), mean, (mean > 0) == is_good, paired_p(differences))
+        return
+    differences = [statistics.fmean(first[seed] - second[seed] for first, second in values) for seed in seeds]
+    mean = statistics.fmean(differences)
+    yield Comparison(what, f"{task} {metric}", len(seeds), mean, (mean > 0) == is_good, paired_p(differences))
 
 
 def paired_p(differences: Sequence[float]) -> float | None:

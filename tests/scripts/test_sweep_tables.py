@@ -110,6 +110,36 @@ def test_paired_tests_are_over_the_seeds_that_both_have(root):
     assert any(row["what"] == f"dense: {ALL} against normals alone" and row["seeds"] == "4" for row in found)
 
 
+def test_means_over_combinations_count_seeds_as_repeats(root):
+    found = rows(records.load(root))
+    tests = significance.comparisons(found, {"depth": {"mae": False}}, "test")
+    mean = next(one for one in tests if one.what.endswith("combinations: λ = 1e-5 against dense"))
+    pairs = [
+        [row.metric("depth", "mae") for row in found if row.tasks == tasks and row.setting == setting]
+        for tasks in {row.tasks for row in found if "depth" in row.tasks}
+        for setting in ("λ = 1e-5", "dense")
+    ]
+    sparse, dense = ([one for (one,) in pairs[start::2]] for start in (0, 1))
+    seeds = sorted(set.intersection(*(set(one) for one in sparse + dense)))
+    by_seed = [np.mean([a[seed] - b[seed] for a, b in zip(sparse, dense, strict=True)]) for seed in seeds]
+    assert mean.what.startswith(f"mean of {len(sparse)} ") and len(sparse) > 1 and mean.seeds == len(seeds) > 1
+    assert mean.difference == pytest.approx(np.mean(by_seed))
+    assert mean.p == pytest.approx(stats.ttest_1samp(by_seed, 0).pvalue)
+
+
+def test_each_kind_of_comparison_is_corrected_for_its_own_number(root):
+    found = rows(records.load(root))
+    tests = significance.comparisons(found, {"depth": {"mae": False}}, "test")
+    kinds = {}
+    for one in tests:
+        is_mean, alone = one.what.startswith("mean of"), one.what.endswith("alone")
+        kinds.setdefault((is_mean, alone), []).append(one)
+    assert len(kinds) == 4
+    for kind in kinds.values():
+        smallest = min(kind, key=lambda one: one.p)
+        assert smallest.p_holm == pytest.approx(min(1, len(kind) * smallest.p))
+
+
 def test_any_setting_may_be_what_others_are_tested_against(root):
     found = rows(records.load(root))
     signs = {"depth": {"mae": False}, "normals": {"cosine_similarity": True}}
