@@ -3,7 +3,7 @@
     python -m lim_jax.main --config=rooms --config.sparsity.target=0.5 --workdir=runs/target50
     python scripts/plot_targets.py runs/target30 runs/target50 --output=docs/images/targets.png
 
-Above: group sparsity over the epochs, with the target dotted. Below: the strength λ, on a logarithmic axis. The history
+Above: group sparsity over the epochs, with the target dotted. Below: the strength λ, on a logarithmic axis, where it is not 0. The history
 comes from the latest checkpoint of each workdir, the test metrics from its `results.json`.
 """
 
@@ -66,6 +66,7 @@ def draw(runs: Sequence[Mapping[str, Any]]) -> Figure:
         lower.semilogy(epochs, strengths, color=color, linestyle=dashes)
     upper.set(ylabel="groups that are zero, %", ylim=(-2, 102))
     lower.set(xlabel="epoch", ylabel="strength λ")
+    style.whole_epochs(lower, max(run["history"][-1]["epoch"] for run in runs))
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(linewidth=0.4, color="#DDDDDD")
