@@ -4,7 +4,7 @@
     python scripts/plot_targets.py runs/target30 runs/target50 --output=docs/images/targets.png
 
 Above: group sparsity over the epochs, with the target dotted. Below: the strength λ, where it is not 0, on a
-logarithmic axis. The history comes from the latest checkpoint of each workdir, the test metrics from its `results.json`.
+logarithmic axis. The history comes from the latest checkpoint of each workdir, test metrics from its `results.json`.
 """
 
 import argparse
