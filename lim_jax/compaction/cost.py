@@ -68,7 +68,8 @@ def total(costs: Mapping[str, LayerCost], prefix: str = "") -> LayerCost:
 def latencies(calls: Mapping[str, Callable[[], Any]], repeats: int, *, min_seconds: float = 0.0) -> dict[str, float]:
     """Measures how long calls take, warm: the median in milliseconds over rounds of all of them.
 
-    Calls alternate, so that whatever else happens on the machine hits all of them alike.
+    Calls alternate, so that whatever else happens on the machine hits all of them alike. In its turn each is made once
+    more before it is timed: the calls between have filled the caches with their own arrays.
 
     Args:
       calls: by name; each returns arrays, whose computation is waited for.
@@ -82,6 +83,7 @@ def latencies(calls: Mapping[str, Callable[[], Any]], repeats: int, *, min_secon
     spent, rounds = 0.0, 0
     while rounds < repeats or spent < min_seconds:
         for name, call in calls.items():
+            jax.block_until_ready(call())
             started = time.perf_counter()
             jax.block_until_ready(call())
             seconds[name].append(time.perf_counter() - started)
