@@ -1,5 +1,6 @@
 """The verb on tiny rooms: what it plans, that it resumes, what it writes and concludes."""
 
+import itertools
 import json
 
 import pytest
@@ -68,6 +69,22 @@ def test_figure_and_table():
     assert list(line.get_xdata()) == [9, 8, 7] and list(line.get_ydata()) == pytest.approx([0.098, 0.1005, 0.104])
     rows = figure.table(content).splitlines()
     assert rows[2].split() == ["target40", "10.0", "0.098", "-", "+2.0", "900", "1,000,000", "9"]
+
+
+@pytest.mark.parametrize("gains", [[0.0, 2.0, 2.0, 2.0], [0.0, 2.0, 2.05, -30.0], [0.0, 3.0, 1.0, -1.0, -3.0]])
+@pytest.mark.parametrize("smaller_by", [100, 20, 0])
+def test_percentages_hide_neither_each_other_nor_points(gains, smaller_by):
+    content = made_up(gains)
+    for place, network in enumerate(content["networks"].values()):
+        network["parameters"] = 1000 - smaller_by * place
+    drawing = drawn(figure.draw, content)
+    axes = drawing.axes[0]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == len(gains) - 1
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    line = next(line for line in axes.get_lines() if line.get_marker() == "o")
+    points = axes.transData.transform(line.get_xydata())
+    assert not any(box.contains(*point) for box in boxes for point in points)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 _AXES = {"parameters": "parameters", "latency_ms": "latency, one image (ms)"}
 _DENSE = "dense"
-_POINTS_PER_INCH, _LINE_HEIGHT = 72, 8  # of text; in points
+_POINTS_PER_INCH = 72
+_TEXT = (26, 8)  # width and height of a percentage, in points
+_GAP = 3  # points: half of what a marker takes, and what is left between it and a text
 
 
 def draw(content: Mapping[str, Any]) -> "Figure":
@@ -27,9 +29,10 @@ def draw(content: Mapping[str, Any]) -> "Figure":
     metrics, points = content["metrics"], content["networks"]
     figure = style.figure(style.WIDTH, 1.55 * len(metrics) + 0.7)
     grid = figure.subplots(len(metrics), len(_AXES), squeeze=False, sharey="row", sharex="col")
+    shown = []
     for row, (task, info) in zip(grid, metrics.items(), strict=True):
         for axes, key in zip(row, _AXES, strict=True):
-            _draw(axes, points, task, info["metric"], key)
+            shown.append((axes, _draw(axes, points, task, info["metric"], key)))
         row[0].set_title(f"{task}: {info['label']} ({'higher' if info['higher_is_better'] else 'lower'} is better)")
     for axes, (key, label) in zip(grid[-1], _AXES.items(), strict=True):
         axes.set_xlabel(label)
@@ -37,6 +40,9 @@ def draw(content: Mapping[str, Any]) -> "Figure":
         axes.set_xlim(0, 1.08 * max(point[key] for point in points.values()))
     grid[-1][0].xaxis.set_major_formatter(EngFormatter(sep=""))
     style.legend_above(figure, grid[0][0], 2)
+    figure.draw_without_rendering()  # so that everything has its place
+    for axes, sparse in shown:
+        _label(axes, sparse)
     return figure
 
 
@@ -54,26 +60,44 @@ def table(content: Mapping[str, Any]) -> str:
 
 
 def _label(axes: "Axes", sparse: Sequence[tuple[float, float, float]]) -> None:
-    """Writes the percentage left of each point, or right of it where that would hide the one before; all is drawn."""
-    axes.autoscale_view()
-    previous = None
-    for x, y, percent in sparse:
-        height = axes.transData.transform((x, y))[1] * _POINTS_PER_INCH / axes.figure.dpi
-        crowded = previous is not None and abs(height - previous) < _LINE_HEIGHT
-        previous = None if crowded else height
-        offset, align = (6, "left") if crowded else (-6, "right")
+    """Writes the percentages beside the points, where they hide neither another nor a point; all else is drawn."""
+    if not sparse:
+        return
+    inches = axes.transData.transform([(x, y) for x, y, _ in sparse]) / axes.figure.dpi
+    points = [(_POINTS_PER_INCH * across, _POINTS_PER_INCH * up) for across, up in inches]
+    aside, above = (2 * _GAP + size / 2 for size in _TEXT)
+    taken: list[tuple[float, float]] = []
+    for (x, y, percent), (across, up) in zip(sparse, points, strict=True):
+        offsets = [(-aside, 0.0), (aside, 0.0), (0.0, above), (0.0, -above)]  # the best first
+        free = (offset for offset in offsets if _is_free((across + offset[0], up + offset[1]), taken, points))
+        offset = next(free, offsets[0])
+        taken.append((across + offset[0], up + offset[1]))
         axes.annotate(
             f"{percent:.0f} %",
             (x, y),
-            (offset, 0),
+            offset,
             textcoords="offset points",
-            ha=align,
+            ha="center",
             va="center",
             fontsize=style.SMALL,
         )
 
 
-def _draw(axes: "Axes", points: Mapping[str, Any], task: str, metric: str, key: str) -> None:
+def _is_free(
+    middle: tuple[float, float], taken: Sequence[tuple[float, float]], points: Sequence[tuple[float, float]]
+) -> bool:
+    """Returns whether a text around `middle` hides none of the texts around `taken` and none of the points."""
+    return not any(
+        all(abs(one - other) < limit for one, other, limit in zip(middle, place, limits, strict=True))
+        for places, limits in ((taken, _TEXT), (points, tuple(size / 2 + _GAP for size in _TEXT)))
+        for place in places
+    )
+
+
+def _draw(
+    axes: "Axes", points: Mapping[str, Any], task: str, metric: str, key: str
+) -> list[tuple[float, float, float]]:
+    """Draws one metric against one size; returns x, y and the percentage of the sparse networks."""
     sparse = [
         (point[key], value, point["group_percent"])
         for name, point in points.items()
@@ -85,4 +109,4 @@ def _draw(axes: "Axes", points: Mapping[str, Any], task: str, metric: str, key: 
         axes.axhline(dense, color=style.VERMILION, linewidth=0.8, linestyle="--")
         axes.plot(points[_DENSE][key], dense, "D", color=style.VERMILION, label="dense")
     axes.margins(y=0.2)
-    _label(axes, sparse)
+    return sparse
