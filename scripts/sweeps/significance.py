@@ -69,8 +69,8 @@ def comparisons(
     """
     kinds = [_against(rows, against)] if against else [_sparse_against_dense(rows), _several_against_one(rows)]
     flat = [(task, metric, good) for task, of_task in metrics.items() for metric, good in of_task.items()]
-    found = [[one for group in _alike(pairs) for one in _means(group, flat, which)] for pairs in kinds]
-    found += [[one for pair in pairs for one in _each(pair, flat, which)] for pairs in kinds]
+    found = [[one for group in _alike(pairs) for one in _tests(group, flat, which, 2)] for pairs in kinds]
+    found += [[one for pair in pairs for one in _tests([pair], flat, which, 1)] for pairs in kinds]
     return [one for kind in found for one in _with_holm(kind)]
 
 
@@ -119,18 +119,16 @@ def _alike(pairs: Sequence[_Pair]) -> list[list[_Pair]]:
     return list(groups.values())
 
 
-def _means(group: Sequence[_Pair], metrics: Sequence[tuple[str, str, bool]], which: str) -> Iterator[Comparison]:
+def _tests(
+    group: Sequence[_Pair], metrics: Sequence[tuple[str, str, bool]], which: str, fewest: int
+) -> Iterator[Comparison]:
+    """Yields a comparison for each metric that at least `fewest` pairs of the group have: of one, or the mean."""
     for task, metric, is_good in metrics:
         pairs = [pair for pair in group if task in pair.one.tasks and task in pair.other.tasks]
-        if len(pairs) > 1:
-            what = f"mean of {len(pairs)} combinations: {pairs[0].alike}"
+        if len(pairs) >= fewest:
+            first = pairs[0]
+            what = first.what if len(pairs) == 1 else f"mean of {len(pairs)} combinations: {first.alike}"
             yield from _comparison(what, pairs, task, metric, is_good, which)
-
-
-def _each(pair: _Pair, metrics: Sequence[tuple[str, str, bool]], which: str) -> Iterator[Comparison]:
-    for task, metric, is_good in metrics:
-        if task in pair.one.tasks and task in pair.other.tasks:
-            yield from _comparison(pair.what, [pair], task, metric, is_good, which)
 
 
 def _comparison(
