@@ -156,7 +156,7 @@ class _Step:
         penalized, arrays = solving.updates_of(
             prox, found, updates, params, moments, root, original=self.original, platform=self.platform
         )
-        new = self._steered(penalized, arrays, params, found, after)
+        new = self._steered(penalized, arrays, params, found, state.target, after.count)
         if self.healing_from is not None:
             everywhere = dict.fromkeys((index for layer in found for index in layer.leaves), True)
             healed = with_zeros_held(updates, params, everywhere), state.target
@@ -182,15 +182,19 @@ class _Step:
         arrays: dict[int, jax.Array],
         params: PyTree,
         found: list[groups_lib.Layer],
-        state: ProximalState,
+        target: TargetState | tuple[()],
+        count: jax.Array,
     ) -> tuple[PyTree, Any]:
-        """Returns the updates, which leave as many zeros as the target asks for, and the target's state after them."""
-        if not isinstance(self.strength, TargetSparsity) or not isinstance(state.target, TargetState):
-            return updates, state.target
-        least = self.strength.least(state.target, state.count)
+        """Returns the updates, which leave as many zeros as the target asks for, and the target's state after them.
+
+        `target` is the state before them, and `count` the number of updates, these included.
+        """
+        if not isinstance(self.strength, TargetSparsity) or not isinstance(target, TargetState):
+            return updates, target
+        least = self.strength.least(target, count)
         held, reached = self._counting(found, self.strength.measure).held(jax.tree.leaves(params), arrays, least)
         updates = with_zeros_held(updates, params, held)
-        return updates, self.strength.update(state.target, reached, jnp.asarray(optax.safe_increment(state.count)))
+        return updates, self.strength.update(target, reached, jnp.asarray(optax.safe_increment(count)))
 
     def _counting(self, found: list[groups_lib.Layer], measure: Any) -> Counting:
         """Returns how the zeros that a target steers are counted."""

@@ -5,12 +5,12 @@ at the end, and λ follows from what the groups do. With M steps from the first 
 of zero groups after a step, it goes through three phases:
 
 *Search.* `log λ` rises by 40 / M a step from `initial_strength`, until s, smoothed over 0.005 M steps, reaches a
-twentieth of the target: the onset.
+twentieth of the target: the onset is the step after that.
 
 *Ramp.* From the onset to 70 % of M, s follows a reference that rises fast first and slowly later, as in gradual
 pruning (Zhu & Gupta, arXiv 1710.01878), so that the network can make up for what it loses:
 
-    r(k) = target · (1 - (1 - x)³),  x = (k - onset) / (0.7 M - onset) within 0..1
+    r(k) = target · (1 - (1 - x)³),  x = (k - onset) / (0.7 M - onset) within 0..1, after k steps
 
 *Rest.* For the last 30 %, r is the target and the network settles. No step leaves less than the target at zero: of the
 groups that it would bring back only as many return as may, the largest first (`lim_jax.sparsity.holding`). And once no
@@ -19,11 +19,13 @@ Without all that sparsity falls in the end, since under a rate near zero groups 
 and those that have come far no longer get to zero.
 
 In ramp and rest λ obeys proportional and integral control of its logarithm, since the right λ is known only to
-orders of magnitude, with e the error r - s (s smoothed as above):
+orders of magnitude. With φ the error r - s (s smoothed as above), shrunk towards 0 by 0.005 and clipped to ±0.25, and
+after k steps:
 
-    φ = e shrunk towards 0 by 0.005, clipped to ±0.25
-    i(k+1) = i(k) + gain / M · φ        (gain: 150)
-    log λ = i + 5 φ
+    i(k) = i(k-1) + gain / M · φ(r(k+1) - s(k))        (gain: 150)
+    log λ = i(k) + 5 φ(r(k) - s(k))
+
+The integral aims at what the next step is to leave, the proportional part answers what the last one left.
 
 Groups give way slowly, so that an integral alone would go on raising λ while s is already on its way, and swing. The
 proportional part answers a change of s at once, and takes it back as soon as s turns: it supplies the damping.
@@ -60,7 +62,8 @@ class TargetState(NamedTuple):
       log_strength: i in the law: natural logarithm of λ without the proportional part.
       sparsity: share of zero groups, smoothed.
       reached: share of zero groups after the last update.
-      onset: steps from the first with a λ to the onset; negative before it.
+      onset: steps from the first with a λ to the onset, which is the step after a twentieth of the target is reached;
+        negative before.
     """
 
     log_strength: jax.Array
@@ -127,12 +130,17 @@ class TargetSparsity:
         return jnp.where(state.onset < 0, 0.0, self.target * (1.0 - (1.0 - progress) ** 3))
 
     def is_settled(self, state: TargetState, count: jax.Array) -> jax.Array:
-        """Returns whether the update after `count` updates leaves zeros as they are, at the target and at rest."""
+        """Returns whether zeros are left as they are after `count` updates: at the target and at rest."""
         above = state.reached - self.target
         return self._at_rest(state, count) & (above >= 0) & (above <= _SETTLED)
 
     def least(self, state: TargetState, count: jax.Array) -> jax.Array:
-        """Returns the least share that the update after `count` updates may leave at zero; infinity: no zero ends."""
+        """Returns the least share that the last of `count` updates may leave at zero; infinity: no zero ends.
+
+        Args:
+          state: the state before that update.
+          count: the number of updates, that one included.
+        """
         target = jnp.where(self._at_rest(state, count), self.target, 0.0)
         return jnp.where(self.is_settled(state, count), jnp.inf, target)
 
@@ -145,7 +153,7 @@ class TargetSparsity:
         Args:
           state: the state before it.
           sparsity: float32 scalar, the share of zero groups after it.
-          count: the number of updates, this one included.
+          count: the number of updates when the next one is made, too: λ aims at what that shall leave.
         """
         smoothed = state.sparsity + (sparsity - state.sparsity) / max(_SMOOTHING * self._length, 1.0)
         steps = (count - self.start_step).astype(jnp.float32)

@@ -273,11 +273,56 @@ def test_target_sparsity_is_reached_without_swinging(target, start):
     assert not strengths[:start].any() and bool((strengths[start:rest] > 0).all())
 
 
-def settling(target, shares):
-    """Returns the shares and strengths of a target that is at rest from the first step on, with rows that all want to
-    come back, and of which as many are zero at first as `shares` says."""
+def by_the_law(target, steps, start, shares):
+    """Returns the strengths that the law of the module's docstring gives for the shares after each step, in float64;
+    and the first step whose reference is the target.
+
+    k counts steps from the first on, `length` those from the first with a strength on.
+    """
+    length, smoothed, reached = steps - start, 0.0, 0.0
+    logarithm = lowest = np.log(1e-7)
+    onset, strengths, rest = None, [], None
+
+    def reference(k):
+        if onset is None:
+            return 0.0
+        x = np.clip((k - start - onset) / max(0.7 * length - onset, 0.05 * length), 0.0, 1.0)
+        return target * (1.0 - (1.0 - x) ** 3)
+
+    def shrunk(error):
+        return np.clip(np.sign(error) * max(abs(error) - 0.005, 0.0), -0.25, 0.25)
+
+    for k in range(1, steps + 1):
+        settled = reference(k - 1) >= target and 0.0 <= reached - target <= 0.01
+        proportional = 0.0 if onset is None else 5.0 * shrunk(reference(k - 1) - smoothed)
+        strengths.append(0.0 if k <= start or settled else np.exp(logarithm + proportional))
+        if rest is None and reference(k) >= target:
+            rest = k
+        reached = float(shares[k - 1])
+        smoothed += (reached - smoothed) / max(0.005 * length, 1.0)
+        if k + 1 < start:
+            continue
+        if onset is None and smoothed >= 0.05 * target:
+            onset = k + 1 - start
+        change = 40.0 if onset is None else 150.0 * shrunk(reference(k + 1) - smoothed)
+        logarithm = max(logarithm + change / length, lowest)
+    return np.asarray(strengths), rest
+
+
+@pytest.mark.parametrize("target, start", [(0.3, 0), (0.8, 0), (0.5, 400)])
+def test_a_target_obeys_its_law_at_every_step(target, start):
+    shares, strengths = controlled(sparsity.TargetSparsity(target, 1000, start), 1000, GOAL)
+    expected, rest = by_the_law(target, 1000, start, shares)
+    np.testing.assert_allclose(strengths, expected, rtol=2e-3)
+    before, after = shares[rest - 2 : -1], shares[rest - 1 :]  # rest is the number of a step, from 1 on
+    assert bool((after >= jnp.minimum(before, target) - 1e-6).all())
+
+
+def settling(target, shares, ramp=0.0):
+    """Returns the shares and strengths of the sixth to eighth of ten steps, with rows that all want to come back, and
+    of which as many are zero at first as `shares` says. The target is at rest from the share `ramp` of the steps on."""
     rows, pull = 100, jnp.arange(1.0, 101.0)[:, None]  # no two rows pull alike
-    at_rest = sparsity.TargetSparsity(target, 10, ramp=0.0)
+    at_rest = sparsity.TargetSparsity(target, 10, ramp=ramp)
     tx = sparsity.proximal_adam(0.01, at_rest, [("w", sparsity.ROWS)])
     zero = jnp.arange(rows)[:, None] < shares * rows
     params = {"w": jnp.where(zero, 0.0, jnp.ones((rows, 4)))}
@@ -311,6 +356,12 @@ def test_at_rest_no_step_leaves_less_than_the_target(share, left, acts):
 def test_above_the_target_groups_come_back_at_rest():
     shares, _ = settling(0.0, 0.6)
     assert list(shares) == [0.0] * 3
+
+
+@pytest.mark.parametrize(("ramp", "left"), [(0.6, 0.5), (0.7, 0.0)], ids=["sixth", "seventh"])
+def test_rest_begins_with_the_step_that_is_to_leave_the_target(ramp, left):
+    shares, _ = settling(0.5, 0.5, ramp)
+    assert shares[0] == pytest.approx(left)
 
 
 def test_a_target_may_steer_something_else():
