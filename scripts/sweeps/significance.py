@@ -141,7 +141,8 @@ def _comparison(
         return
     differences = [statistics.fmean(first[seed] - second[seed] for first, second in values) for seed in seeds]
     mean = statistics.fmean(differences)
-    yield Comparison(what, f"{task} {metric}", len(seeds), mean, (mean > 0) == is_good, paired_p(differences))
+    is_gain = mean > 0 if is_good else mean < 0
+    yield Comparison(what, f"{task} {metric}", len(seeds), mean, is_gain, paired_p(differences))
 
 
 def paired_p(differences: Sequence[float]) -> float | None:

@@ -71,9 +71,10 @@ def columns(
         for metric, is_good in metrics.items():
             values = [value(row.metric(task, metric, which).values()) for row in rows]
             name = f"{task} {metric} {_ARROWS[is_good]}"
-            found.append(Column(name, values, "max" if is_good else "min", 4))
+            digits = _digits(values)
+            found.append(Column(name, values, "max" if is_good else "min", digits))
             if metric == next(iter(sweep.metrics[task])):
-                found.append(Column(_PUBLISHED + name, [paper.result(entry, task) for entry in entries], "", 4))
+                found.append(Column(_PUBLISHED + name, [paper.result(entry, task) for entry in entries], "", digits))
     for key, name in _SPARSITY.items():
         found.append(Column(name, [value(row.sparsity(key).values()) for row in rows], "", 1))
         published = [Value(entry[key], None, paper.SEEDS) if entry else None for entry in entries]
@@ -95,6 +96,11 @@ def gains(rows: Sequence[Row], signs: Signs, which: str) -> list[Value | None]:
             means = {metric: value(row.metric(task, metric, which).values()) for metric in signs.get(task, {})}
             baseline[task] = {metric: mean.mean for metric, mean in means.items() if mean}
     return [_gain(row, baseline, signs, which) for row in rows]
+
+
+def _digits(values: Sequence[Value | None]) -> int:
+    """Returns how many digits after the point a column of a metric needs: of shares and metres four, of angles two."""
+    return 2 if any(abs(one.mean) >= 10 for one in values if one) else 4
 
 
 def _base(rows: Sequence[Row]) -> Row | None:

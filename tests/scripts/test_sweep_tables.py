@@ -1,6 +1,8 @@
 """The tables of sweeps, finished, half done or with failed runs, against numbers from elsewhere."""
 
+import copy
 import csv
+import dataclasses
 import io
 import json
 
@@ -9,6 +11,7 @@ import pytest
 import tables
 from scipy import stats
 from sweeps import markup, paper, planning, records, significance
+from sweeps import tables as tables_lib
 from sweeps.rows import rows, value
 
 from lim_jax.errors import UserError
@@ -166,6 +169,32 @@ def test_p_values_are_corrected_as_holm_does():
 @pytest.mark.parametrize("differences", [[0.1], [0.1, 0.1, 0.1], [0.0, 0.0]])
 def test_no_p_value_without_variation(differences):
     assert significance.paired_p(differences) is None
+
+
+@pytest.mark.parametrize("is_good", [True, False])
+@pytest.mark.parametrize(("change", "word"), [(0.1, "better"), (-0.1, "worse"), (0.0, "same")])
+def test_what_a_difference_is_goes_by_the_metric(change, word, is_good, tmp_path):
+    sweep = made_up_sweep.made_up(tmp_path, "table3", "nyu")
+    one, *_ = rows(sweep)
+    result = one.results[0]["test"]["segmentation"]["iou"]
+    moved = copy.deepcopy(one.results[0])
+    moved["test"]["segmentation"]["iou"] = result + (change if is_good else -change)
+    pair = significance._Pair("", "", dataclasses.replace(one, results={0: moved}), one)
+    (found,) = significance._comparison("", [pair], "segmentation", "iou", is_good, "test")
+    assert tables_lib.tests_table([found])[1][4] == word and found.better == (word == "better")
+
+
+def test_angles_have_two_digits_after_the_point_and_shares_four(tmp_path):
+    sweep = made_up_sweep.made_up(tmp_path, "table1", "nyu")
+    for file in tmp_path.glob("*/results.json"):
+        content = json.loads(file.read_text())
+        for task in content["test"].values():
+            if "angle_mean" in task:
+                task["angle_mean"] = 21.6486
+        file.write_text(json.dumps(content))
+    signs = tables_lib.chosen_metrics(sweep, ["normals.angle_mean", "normals.cosine_similarity"])
+    digits = {column.name: column.digits for column in tables_lib.columns(sweep, rows(sweep), signs, "test")}
+    assert (digits["normals angle_mean ↓"], digits["normals cosine_similarity ↑"]) == (2, 4)
 
 
 def test_what_is_not_done_is_listed(root, capsys):
