@@ -139,7 +139,7 @@ def _cell(column: Column, index: int, row: Row) -> str:
     found = column.values[index]
     if found is None:
         return "-"
-    text = f"{found.mean:.{column.digits}f}"
+    text = f"{found.mean:z.{column.digits}f}"
     if found.deviation is not None:
         text += f" ± {found.deviation:.{column.digits}f}"
     if found.count != len(row.results) and not column.name.startswith(_PUBLISHED):
