@@ -61,6 +61,10 @@ def write(
         of = f" of {tasks_text(tasks)}" if tasks else ""
         raise UserError(f"no run{of} in {root} is done: see python scripts/sweep.py --root={root} --status")
     signs = tables_lib.chosen_metrics(sweep, metrics)
+    if not any(task in signs for task in over.rows[0].tasks):
+        raise UserError(
+            f"{tasks_text(over.rows[0].tasks)} has none of these metrics: give --tasks, or another --metrics"
+        )
     draws: dict[str, Callable[[], Figure]] = {
         "performance": lambda: drawings.performance(over, signs, sweep.metrics, which),
         "sparsity": lambda: drawings.sparsity(over),

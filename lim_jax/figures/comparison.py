@@ -13,6 +13,9 @@ _ARROWS = {True: "↑", False: "↓"}
 _LATEX = {
     "\\": r"\textbackslash{}",
     **{sign: f"\\{sign}" for sign in "_%&#${}"},
+    **{sign: f"${sign}$" for sign in "<>"},
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "Δm": r"$\Delta_m$",

@@ -10,15 +10,16 @@ from typing import Any
 
 from sweeps.rows import Row, Value
 
-_FILE = pathlib.Path(__file__).with_name("paper.json")
+_ENTRIES = json.loads(pathlib.Path(__file__).with_name("paper.json").read_text())
+TABLES = tuple(_ENTRIES)
 SEEDS = 5
 
 
 def entry(table: str, row: Row) -> dict[str, Any] | None:
     """Returns what a table of the paper has of the tasks and the λ of a row; None: nothing."""
-    if not table or row.run.target:
+    if not table or row.run.target or row.run.target_macs:
         return None
-    for one in json.loads(_FILE.read_text())[table]:
+    for one in _ENTRIES[table]:
         if set(one["tasks"]) == set(row.tasks) and one["strength"] in (None, row.run.strength):
             return one
     return None

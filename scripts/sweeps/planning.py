@@ -16,6 +16,7 @@ from lim_jax.config import checks, reading
 from lim_jax.data import datasets
 from lim_jax.errors import UserError, one_line
 from lim_jax.runtime.suggestions import nearest
+from sweeps import paper
 from sweeps.records import Run, Sweep, begun
 
 _FOLDER = pathlib.Path(plans.__file__).parent
@@ -100,8 +101,9 @@ def _run(
             seed=checked.seed,
             num_epochs=checked.num_epochs,
             penalty=sparsity.penalty,
-            strength=0.0 if sparsity.target else float(sparsity.strength),
+            strength=0.0 if sparsity.target or sparsity.target_macs else float(sparsity.strength),
             target=float(sparsity.target),
+            target_macs=float(sparsity.target_macs),
             overrides={key: _plain(value) for key, value in overrides.items()},
             command=("-m", "lim_jax.main", f"--config={config}", *flags, f"--workdir={root / name}"),
             label=label,
@@ -126,8 +128,18 @@ def _loaded(plan: str) -> dict[str, Any]:
         found = runpy.run_path(str(path))
     except Exception as error:  # whatever a file that is anything can do
         raise UserError(f"{path} is no plan ({type(error).__name__}: {one_line(error)})") from error
-    if not isinstance(found.get("RUNS"), dict) or not found["RUNS"]:
+    runs, paper_table = found.get("RUNS"), found.get("PAPER", "")
+    if not isinstance(runs, dict) or not runs:
         raise UserError(f"{path} is no plan: it has no RUNS, {{name: {{key of the configuration: value}}}}")
+    for name, overrides in runs.items():
+        if (
+            not isinstance(name, str)
+            or not isinstance(overrides, dict)
+            or not all(isinstance(k, str) for k in overrides)
+        ):
+            raise UserError(f"{path} is no plan: of RUNS[{name!r}] it takes {{key of the configuration: value}}")
+    if paper_table and paper_table not in paper.TABLES:
+        raise UserError(f"{path} has PAPER = {paper_table!r}; the paper has {', '.join(paper.TABLES)}")
     return found
 
 

@@ -34,8 +34,9 @@ class Run:
       seed: of it.
       num_epochs: at most.
       penalty: as in the configuration.
-      strength: λ; 0 also where there is a target.
+      strength: λ; 0 also where there is a target of either kind.
       target: share of groups that shall be zero; 0: none.
+      target_macs: share of the backbone's MACs that shall be left; 0: none.
       overrides: of the configuration, as JSON has them; as in the plan, with `{root}` and `{seed}`.
       command: the arguments of Python that train it.
       label: what its row of the tables is called, if the plan says so.
@@ -51,11 +52,12 @@ class Run:
     overrides: Mapping[str, Any]
     command: tuple[str, ...]
     label: str = ""
+    target_macs: float = 0.0
 
     @property
     def is_dense(self) -> bool:
         """Whether nothing drives groups to zero."""
-        return self.penalty == "none" or not (self.strength or self.target)
+        return self.penalty == "none" or not (self.strength or self.target or self.target_macs)
 
 
 @dataclasses.dataclass(frozen=True)

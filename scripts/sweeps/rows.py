@@ -10,7 +10,7 @@ from lim_jax.errors import UserError, one_line
 from sweeps import records
 from sweeps.records import Run, State, Sweep
 
-_KNOWN = ("tasks", "seed", "sparsity.strength", "sparsity.target", "sparsity.penalty")
+_KNOWN = ("tasks", "seed", "sparsity.strength", "sparsity.target", "sparsity.target_macs", "sparsity.penalty")
 Results = Mapping[str, Mapping[str, float | None]]
 
 
@@ -157,7 +157,11 @@ def _setting(run: Run, common: set[str]) -> tuple[str, str]:
     if run.label:
         return run.label, run.label
     penalty = [] if run.is_dense or run.penalty == "group_lasso" else [run.penalty]
-    sparsity = f"target {100 * run.target:.3g} %" if run.target else f"λ = {strength_text(run.strength)}"
+    if run.target or run.target_macs:
+        share, of = (run.target, "") if run.target else (run.target_macs, " of the MACs left")
+        sparsity = f"target {100 * share:.3g} %{of}"
+    else:
+        sparsity = f"λ = {strength_text(run.strength)}"
     changed = {key: value for key, value in run.overrides.items() if key not in common and key not in _KNOWN}
     others = [f"{key} = {value}" for key, value in changed.items()]
     setting = [*penalty, "dense" if run.is_dense else sparsity, *others]

@@ -6,6 +6,12 @@ from typing import NamedTuple
 
 from sweeps.rows import Row, strength_text
 
+_AXES = {  # by the attribute of a run; of those that as many rows have, the first
+    "strength": "strength λ",
+    "target": "target of group sparsity (%)",
+    "target_macs": "target of MACs left in the backbone (%)",
+}
+
 
 class Series(NamedTuple):
     """Rows of the same tasks, from dense to the strongest.
@@ -36,7 +42,7 @@ def series(rows: Sequence[Row], tasks: Sequence[str] = ()) -> Series | None:
       tasks: of the combination; empty: by default.
 
     Returns:
-      None if no combination has a result. A series goes over targets if most of its rows have one.
+      None if no combination has a result. A series goes over what most of its rows have: λ, or a target of either kind.
     """
     combinations = [tuple(tasks)] if tasks else list(dict.fromkeys(row.tasks for row in rows))
     found = [_of(rows, combination) for combination in combinations]
@@ -46,26 +52,26 @@ def series(rows: Sequence[Row], tasks: Sequence[str] = ()) -> Series | None:
 
 def _of(rows: Sequence[Row], tasks: Sequence[str]) -> Series:
     chosen = [row for row in rows if set(row.tasks) == set(tasks)]
-    by_target = sum(bool(row.run.target) for row in chosen) > sum(bool(row.run.strength) for row in chosen)
+    by = max(_AXES, key=lambda attribute: sum(bool(getattr(row.run, attribute)) for row in chosen))
 
     def place(row: Row) -> float:
-        return 0.0 if row.is_dense else row.run.target if by_target else row.run.strength
+        return 0.0 if row.is_dense else getattr(row.run, by)
 
     on_axis = [row for row in chosen if row.is_dense or place(row)]
     values = [place(row) for row in on_axis]
     is_curve = len(set(values)) == len(values)
-    placed = sorted(zip(values, on_axis, strict=True), key=lambda one: one[0])
-    labels = [_label(value, by_target) for value, _ in placed]
+    sign = -1.0 if by == "target_macs" else 1.0  # the fewer are left, the stronger
+    placed = sorted(zip(values, on_axis, strict=True), key=lambda one: (bool(one[0]), sign * one[0]))
+    labels = [_label(value, by) for value, _ in placed]
     if not is_curve:
         labels = ["\n".join(filter(None, (label, row.others))) for label, (_, row) in zip(labels, placed, strict=True)]
-    axis = "target of group sparsity (%)" if by_target else "strength λ"
-    return Series([row for _, row in placed], labels, axis, is_curve)
+    return Series([row for _, row in placed], labels, _AXES[by], is_curve)
 
 
-def _label(value: float, is_target: bool) -> str:
+def _label(value: float, by: str) -> str:
     if not value:
         return "dense"
-    if is_target:
+    if by != "strength":
         return f"{100 * value:.3g}"
     power = math.log10(value)
     return f"$10^{{{round(power)}}}$" if abs(power - round(power)) < 1e-6 else strength_text(value)

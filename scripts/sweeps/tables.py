@@ -88,11 +88,14 @@ def columns(
 
 
 def gains(rows: Sequence[Row], signs: Signs, which: str) -> list[Value | None]:
-    """Returns Δm of each row over the dense networks of one task each, or over `_base`: over their means."""
+    """Returns Δm of each row over the dense networks of one task each, or over `_base`: over their means.
+
+    Where a task alone has several dense rows, it is the first one that is done.
+    """
     baseline: dict[str, dict[str, float | None]] = {}
     base = _base(rows)
     for row in [base] if base else [row for row in rows if row.is_dense and len(row.tasks) == 1]:
-        for task in row.tasks:
+        for task in [task for task in row.tasks if not baseline.get(task)]:
             means = {metric: value(row.metric(task, metric, which).values()) for metric in signs.get(task, {})}
             baseline[task] = {metric: mean.mean for metric, mean in means.items() if mean}
     return [_gain(row, baseline, signs, which) for row in rows]

@@ -37,6 +37,13 @@ def test_a_series_over_targets(tmp_path):
     assert series(rows(made)).rows[0].tasks == TASKS
 
 
+def test_a_series_over_macs_goes_from_many_to_few(tmp_path):
+    runs = {f"macs{share}": {"sparsity.target_macs": share, "sparsity.strength": 0.0} for share in (0.0, 0.3, 0.8)}
+    (tmp_path / "plan.py").write_text(f"RUNS = {runs}")
+    found = series(rows(made_up_sweep.made_up(tmp_path / "root", str(tmp_path / "plan.py"), "nyu")))
+    assert list(found.labels) == ["dense", "80", "30"] and "MACs" in found.axis
+
+
 def test_rows_that_differ_in_something_else_too_are_all_shown(tmp_path):
     plan = tmp_path / "rates.py"
     runs = {
@@ -108,3 +115,9 @@ def test_the_script_draws_what_half_a_sweep_allows(sweep):
     assert names == {"performance", "sparsity", "epochs", *(f"layers_lambda_1e-{n}" for n in (7, 6, 5, 3))}
     with pytest.raises(UserError, match="no run of depth"):
         figures.write(sweep.root, ["depth"])
+
+
+def test_metrics_that_the_combination_lacks(tmp_path):
+    made_up_sweep.made_up(tmp_path, "table1", "nyu")
+    with pytest.raises(UserError, match="depth has none of these metrics: give --tasks"):
+        figures.write(tmp_path, ["depth"], ["normals.cosine_similarity"], latency=False)

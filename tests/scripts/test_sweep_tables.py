@@ -78,6 +78,37 @@ def test_gain_over_dense_networks_of_one_task(root):
     assert (row["Δm, % n"], row["paper: segmentation iou std"]) == ("5", "0.0049")
 
 
+def test_of_several_dense_rows_of_a_task_the_gain_is_over_the_first_one_that_is_done(tmp_path):
+    runs = {
+        f"{task}_{rate}": {"tasks": (task,), "learning_rate": rate, "sparsity.strength": 0.0}
+        for task in ("depth", "normals")
+        for rate in (0.1, 0.2, 0.3)
+    }
+    (tmp_path / "plan.py").write_text(f"RUNS = {runs}")
+    root = tmp_path / "root"
+    made_up_sweep.made_up(root, str(tmp_path / "plan.py"), "nyu", waiting={"depth_0.1", "depth_0.3"})
+    for name, mae in (("depth_0.2", 0.4), ("normals_0.2", 0.9)):
+        content = json.loads((root / name / "results.json").read_text())
+        for task in content["test"].values():
+            task |= dict.fromkeys(task, mae)
+        (root / name / "results.json").write_text(json.dumps(content))
+    _, *cells = dict(tables.write(root))["Results (test)"]
+    gains = {cell[:2]: cell[-1].strip(markup.bold("")) for cell in cells}
+    assert gains["depth", "dense, learning_rate = 0.2"] == gains["normals", "dense, learning_rate = 0.1"] == "0.0"
+    assert gains["normals", "dense, learning_rate = 0.2"] not in ("0.0", "-")
+
+
+@pytest.mark.parametrize(
+    ("share", "setting", "dense"), [(0.5, "target 50 % of the MACs left", False), (0.0, "dense", True)]
+)
+def test_a_target_of_macs_is_sparse(share, setting, dense, tmp_path):
+    runs = {"one": {"sparsity.target_macs": share, "sparsity.strength": 1e-5 if share else 0.0}, "other": {"seed": 1}}
+    (tmp_path / "plan.py").write_text(f"RUNS = {runs}")
+    one = planning.made(str(tmp_path / "plan.py"), "nyu", tmp_path, []).runs["one"]
+    assert (one.is_dense, one.target_macs, one.strength) == (dense, share, 0.0)
+    assert rows(planning.made(str(tmp_path / "plan.py"), "nyu", tmp_path, []))[0].setting == setting
+
+
 def test_of_the_same_tasks_the_gain_is_over_the_first_dense_row(tmp_path):
     made_up_sweep.made_up(tmp_path, "figure3", "nyu")
     name = "segmentation+normals+depth_lambda1e-6_seed0"
@@ -204,12 +235,19 @@ def test_what_is_not_done_is_listed(root, capsys):
     assert "segmentation miou ↑" in printed and "paper: segmentation" not in printed
 
 
-def test_latex(written):
-    text = markup.table(written["Results (test)"], "latex")
-    assert r"$\lambda$ = 1e-6" in text and r"\textbf{" in text and r"$\pm$" in text
-    assert not set("λ±↑↓Δ\ue000\ue001") & set(text)
+@pytest.mark.parametrize(
+    ("title", "holds"),
+    [
+        ("Results (test)", [r"$\lambda$ = 1e-6", r"\textbf{", r"$\pm$"]),
+        ("Paired tests across seeds", ["$<$ 0.001", r"against dense"]),
+    ],
+)
+def test_latex(title, holds, written):
+    text = markup.table(written[title], "latex")
+    assert all(part in text for part in holds)
+    assert not set("λ±↑↓Δ<>^~\ue000\ue001") & set(text.replace("$<$", ""))
     columns = {line.replace(r"\&", "").count("&") for line in text.splitlines() if line.endswith(r"\\")}
-    assert columns == {len(written["Results (test)"][0]) - 1}
+    assert columns == {len(written[title][0]) - 1}
 
 
 def test_other_settings_are_rows_of_their_own(tmp_path):
