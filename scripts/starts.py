@@ -41,7 +41,7 @@ from lim_jax.training.state import sparse_groups
 
 PyTree = Any
 
-FOLDER, FILE = "starts", "start.json"
+FOLDER, FILE = "starts", records.START
 _DENSE, _SPARSE = (f"{'+'.join(TASKS)}_{word}" for word in ("dense", "target70"))
 _EXCLUDED = ("heads_",)  # in the paths of parameters: their channels stay, as under a penalty on the backbone
 _HALVINGS = 8

@@ -55,28 +55,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _exit_code(live(now=True))
     jobs = submission.to_slurm(sweep, runs, resources)
     print(f"{len(jobs)} jobs submitted" + (f": {jobs[0]} to {jobs[-1]}" if jobs else "") + "; Ctrl-C only ends looking")
-    return _exit_code(_watched(live))
+    return _exit_code(_watched(sweep, live))
 
 
 def _planned(arguments: argparse.Namespace) -> Sweep:
     """Returns the sweep of `--plan` and `--config`, or the one that is in the root."""
     if not arguments.plan and not arguments.config and not arguments.extra:
-        return records.load(arguments.root)
-    if not arguments.plan or not arguments.config:
+        sweep = records.load(arguments.root)
+        planning.refuse_moved(sweep)
+    elif not arguments.plan or not arguments.config:
         raise UserError("give --plan and --config to begin a sweep, or --root alone to go on with one")
-    sweep = planning.made(arguments.plan, arguments.config, arguments.root, arguments.extra)
-    if (arguments.root / records.FILE).is_file():
-        planning.refuse_changes(sweep, records.load(arguments.root))
+    else:
+        sweep = planning.made(arguments.plan, arguments.config, arguments.root, arguments.extra)
+        if (arguments.root / records.FILE).is_file():
+            planning.refuse_changes(sweep, records.load(arguments.root))
+    planning.refuse_others(sweep)
     return sweep
 
 
-def _watched(live: Live) -> Mapping[str, State]:
-    """Shows the status until no run is running or waits."""
+def _watched(sweep: Sweep, live: Live) -> Mapping[str, State]:
+    """Shows the status until no run is running or in Slurm's queue."""
     while True:
+        queued = submission.queued(sweep)
         states = live(now=True)
-        if not any(state.kind in (RUNNING, records.WAITING) for state in states.values()):
-            return states
+        if not queued and not any(state.kind == RUNNING for state in states.values()):
+            break
         time.sleep(_SECONDS_BETWEEN_LOOKS)
+    if waiting := sum(state.kind == records.WAITING for state in states.values()):
+        print(f"{waiting} runs wait and are in no queue: the same command submits those that can begin")
+    return states
 
 
 def _exit_code(states: Mapping[str, State]) -> int:
@@ -100,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cluster", choices=("local", "slurm"), default="local", help="where runs are trained")
     parser.add_argument("--jobs", type=_positive, default=1, help="runs at a time (default: 1)")
     parser.add_argument(
-        "--gpus", type=int, default=0, help="GPUs for each run (default: all of this machine, none of Slurm)"
+        "--gpus", type=_not_negative, default=0, help="GPUs for each run (default: all of this machine, none of Slurm)"
     )
     parser.add_argument("--cpus", type=_positive, default=4, help="slurm: CPUs for each run (default: 4)")
     parser.add_argument("--minutes", type=_positive, default=240, help="slurm: the time limit of a job (default: 240)")
@@ -113,8 +120,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _not_negative(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
     number = int(text)
-    if number < 1:
+    if number < least:
         raise ValueError
     return number
 

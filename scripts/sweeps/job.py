@@ -17,6 +17,7 @@ from typing import Any
 from lim_jax.runtime import whole_files
 from sweeps import records
 
+INTERRUPTED = 128 + signal.SIGINT  # the exit code of a run that was not started
 SCRIPTS = str(pathlib.Path(__file__).parents[1])
 _PACKAGES = ("lim_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-cpu")
 
@@ -55,7 +56,9 @@ class TrainingJob:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._record, self._started = self._begun(found.seconds), time.monotonic()
         whole_files.write_json(path, self._record)
-        with path.with_suffix(".log").open("a") as log, _signals_of_a_run():
+        with path.with_suffix(".log").open("a") as log, _signals_of_a_run() as interrupts:
+            if interrupts or records.stop_path(self._root, self._name).exists():
+                return self._ended(INTERRUPTED)
             self._process = subprocess.Popen(
                 [sys.executable, *self._command],
                 cwd=self._cwd,
@@ -65,9 +68,7 @@ class TrainingJob:
                 stderr=subprocess.STDOUT,
             )
         with self._process:
-            code = self._wait(path)
-        self._ended(code)
-        return code
+            return self._ended(self._wait(path))
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> Any:
         """Lets the run save itself because its time is up or it is preempted; what goes on is the same job."""
@@ -84,7 +85,7 @@ class TrainingJob:
             TrainingJob(self._root, self._name, self._command, self._cwd, self._changes)
         )
 
-    def _ended(self, code: int) -> None:
+    def _ended(self, code: int) -> int:
         path = records.record_path(self._root, self._name)
         end = {
             "exit_code": code,
@@ -92,6 +93,7 @@ class TrainingJob:
             "last_line": records.last_line(path.with_suffix(".log")),
         }
         whole_files.write_json(path, self._record | end)
+        return code
 
     def _wait(self, path: pathlib.Path) -> int:
         assert self._process is not None
@@ -103,7 +105,6 @@ class TrainingJob:
 
     def _begun(self, seconds: float) -> dict[str, Any]:
         return {
-            "job": records.record(self._root, self._name).get("job", ""),
             "command": [sys.executable, *self._command],
             "started": datetime.datetime.now().isoformat(" ", "seconds"),
             "seconds": seconds,
@@ -144,17 +145,19 @@ def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _signals_of_a_run() -> Iterator[None]:
+def _signals_of_a_run() -> Iterator[list[int]]:
     """Lets what is started within be interrupted by Ctrl-C, which its job blocks, but not by submitit's signal.
 
     Slurm may send that to all processes of a job; a run answers SIGUSR1, which its job sends it. A process inherits
-    which signals are ignored or blocked, but no handler: neither needs code between fork and exec.
+    which signals are ignored or blocked, but no handler: neither needs code between fork and exec. Yields the list of
+    interrupts, those included that came while they were blocked.
     """
-    handler = signal.signal(signal.SIGINT, lambda *_: None)
+    interrupts: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
-        yield
+        yield interrupts
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, handler)

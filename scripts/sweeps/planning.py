@@ -1,6 +1,7 @@
 """Makes a sweep of a plan and a configuration; everything that is wrong with any run is said before one starts."""
 
 import ast
+import contextlib
 import pathlib
 import re
 import runpy
@@ -17,7 +18,7 @@ from lim_jax.data import datasets
 from lim_jax.errors import UserError, one_line
 from lim_jax.runtime.suggestions import nearest
 from sweeps import paper
-from sweeps.records import Run, Sweep, begun
+from sweeps.records import RESULTS, Run, Sweep, begun
 
 _FOLDER = pathlib.Path(plans.__file__).parent
 _NO_PLANS = ("__init__", "combinations")
@@ -43,7 +44,7 @@ def made(plan: str, config: str, root: pathlib.Path, extra: Sequence[str]) -> Sw
     known = config_lib.flat(base)
     common = dict(_parsed(text, known) for text in extra)
     for key in common:
-        if len({repr(overrides[key]) for overrides in found["RUNS"].values() if key in overrides}) > 1:
+        if len({repr(overrides.get(key, "not set")) for overrides in found["RUNS"].values()}) > 1:
             raise UserError(f"--config.{key} is what the plan varies: leave it out, or write a plan of your own")
     runs, metrics = {}, {}
     for name, overrides in found["RUNS"].items():
@@ -52,6 +53,33 @@ def made(plan: str, config: str, root: pathlib.Path, extra: Sequence[str]) -> Sw
         runs[name], signs = _run(name, config, base, root, {**overrides, **common})
         metrics |= signs
     return Sweep(root, plan, config, str(pathlib.Path.cwd()), found.get("PAPER", ""), metrics, runs)
+
+
+def refuse_moved(sweep: Sweep) -> None:
+    """Raises `UserError` if the runs' commands train in another folder than the one that the sweep is in now."""
+    for run in sweep.runs.values():
+        workdir = pathlib.Path(sweep.cwd, run.command[-1].partition("=")[2])
+        if workdir.resolve() != (sweep.root / run.name).resolve():
+            again = f"--plan={sweep.plan} --config={sweep.config} --root={sweep.root}"
+            raise UserError(f"the sweep in {sweep.root} was begun in {workdir.parent}: to go on here, give {again}")
+
+
+def refuse_others(sweep: Sweep) -> None:
+    """Raises `UserError` if a run that has begun does not have the values that its command gives it now.
+
+    Its `config.json` has those it began with; the file that `--config` names may have changed since.
+    """
+    with contextlib.chdir(sweep.cwd):
+        base = reading.read(sweep.config)
+    for name, run in sweep.runs.items():
+        workdir = sweep.root / name
+        if not begun(sweep.root, name):
+            continue
+        config = _checked(name, base, sweep.root, run.overrides)
+        config_lib.refuse_changes(config, workdir)
+        epochs = config_lib.load(workdir).num_epochs
+        if (workdir / RESULTS).is_file() and epochs != config.num_epochs:
+            raise UserError(f"{workdir} is done with {epochs} epochs, not {config.num_epochs}: give another --root")
 
 
 def refuse_changes(new: Sweep, old: Sweep) -> None:
@@ -79,17 +107,8 @@ def _run(
     """Returns a run, and its tasks' metrics; `base` is what `config` names."""
     label = str(overrides.get(_LABEL, ""))
     overrides = {key: value for key, value in overrides.items() if key != _LABEL}
-    settings = ml_collections.ConfigDict(base.to_dict())
-    known = config_lib.flat(settings)
-    if unknown := [key for key in overrides if key not in known]:
-        raise UserError(f"run {name}: {checks.unknown_key(unknown[0])}")
-    try:
-        seed = overrides.get("seed", settings.seed)
-        filled = {key: _filled(value, root, seed) for key, value in overrides.items()}
-        settings.update_from_flattened_dict(filled)
-        checked = config_lib.checked(settings)
-    except (UserError, TypeError) as error:
-        raise UserError(f"run {name}: {one_line(error)}") from error
+    checked = _checked(name, base, root, overrides)
+    filled = {key: _filled(value, root, checked.seed) for key, value in overrides.items()}
     specs = datasets.targets(checked.dataset)
     metrics = {task: _metrics(tasks_lib.from_config(specs[task], checked)) for task in checked.tasks}
     flags = [f"--config.{key}={_text(value)}" for key, value in filled.items()]
@@ -110,6 +129,25 @@ def _run(
         ),
         metrics,
     )
+
+
+def _checked(
+    name: str, base: ml_collections.ConfigDict, root: pathlib.Path, overrides: Mapping[str, Any]
+) -> config_lib.Config:
+    """Returns the configuration of a run, whose name is for what is wrong with it."""
+    settings = ml_collections.ConfigDict(base.to_dict())
+    known = config_lib.flat(settings)
+    if unknown := [key for key in overrides if key not in known]:
+        raise UserError(f"run {name}: {checks.unknown_key(unknown[0])}")
+    try:
+        seed = overrides.get("seed", settings.seed)
+        filled = {key: _filled(value, root, seed) for key, value in overrides.items()}
+        settings.update_from_flattened_dict(
+            {key: tuple(value) if isinstance(value, list) else value for key, value in filled.items()}
+        )
+        return config_lib.checked(settings)
+    except (UserError, TypeError) as error:
+        raise UserError(f"run {name}: {one_line(error)}") from error
 
 
 def _metrics(task: tasks_lib.Task) -> dict[str, dict[str, Any]]:

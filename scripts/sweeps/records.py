@@ -18,6 +18,7 @@ from lim_jax.runtime import whole_files
 
 FILE = "sweep.json"
 RESULTS = "results.json"
+START = "start.json"  # of a network that `starts.py` makes; written last
 INTERRUPTED = (130, 138, 143, -2, -10, -15)  # exit codes after SIGINT, SIGUSR1, SIGTERM: saved, or nothing to save
 DONE, RUNNING, FAILED, WAITING = "done", "running", "failed", "waiting"
 TOUCH_SECONDS = 5.0
@@ -129,6 +130,11 @@ def record_path(root: pathlib.Path, name: str) -> pathlib.Path:
     return root / "jobs" / f"{name}.json"
 
 
+def stop_path(root: pathlib.Path, name: str) -> pathlib.Path:
+    """Returns the file that keeps a job from starting its run: Ctrl-C came before it could hear that itself."""
+    return root / "jobs" / f"{name}.stop"
+
+
 def record(root: pathlib.Path, name: str) -> dict[str, Any]:
     """Returns what is recorded of a run's process; empty if nothing is, or it cannot be read."""
     try:
@@ -156,6 +162,21 @@ def state(root: pathlib.Path, name: str) -> State:
     return State(WAITING, epoch, seconds)
 
 
+def start_of(sweep: Sweep, run: Run) -> str:
+    """Returns the name of the run of the root that a run begins with, "starts/NAME" for one that `starts.py` makes.
+
+    Empty: it begins with none, or with one from elsewhere.
+    """
+    start = str(run.overrides.get("init_from", ""))
+    folder = "{root}/"
+    return start.removeprefix(folder).replace("{seed}", str(run.seed)) if start.startswith(folder) else ""
+
+
+def is_made(root: pathlib.Path, name: str) -> bool:
+    """Returns whether a network that a run may begin with is finished: a run, or what `starts.py` makes."""
+    return any((root / name / file).is_file() for file in (RESULTS, START))
+
+
 def states(sweep: Sweep) -> dict[str, State]:
     """Returns the state of every run."""
     return {name: state(sweep.root, name) for name in sweep.runs}
@@ -173,18 +194,30 @@ def last_line(path: pathlib.Path) -> str:
 def _is_alive(path: pathlib.Path) -> bool:
     """Returns whether the process that a record or a lock names, and that touches the file, is there.
 
-    A process of this host is looked for. The file is empty when nobody holds the lock.
+    A process of this host is looked for; one that began after the last touch only has the same number. The file is
+    empty when nobody holds the lock.
     """
     try:
         content, touched = json.loads(path.read_text()), path.stat().st_mtime
         if content["host"] != socket.gethostname():
             return time.time() - touched < _FRESH_SECONDS
-        os.kill(int(content["process"]), 0)
+        process = int(content["process"])
+        os.kill(process, 0)
     except PermissionError:
-        return True
+        pass
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return True
+    return _began(process) < touched + TOUCH_SECONDS
+
+
+def _began(process: int) -> float:
+    """Returns when a process of this host began, as a file's time; long ago where the system does not say."""
+    try:
+        fields = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        uptime = float(pathlib.Path("/proc/uptime").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return time.time() - uptime + int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def _epoch(workdir: pathlib.Path) -> int:

@@ -1,6 +1,7 @@
 """Plans: the paper's are whole and valid, mistakes are said before anything starts, runs that began are not changed."""
 
 import dataclasses
+import json
 import pathlib
 
 import pytest
@@ -8,6 +9,7 @@ from sweeps import planning, records
 from sweeps import rows as rows_lib
 
 from lim_jax import config as config_lib
+from lim_jax.config import reading
 from lim_jax.configs import common
 from lim_jax.errors import UserError
 from tests.scripts import made_up_faces
@@ -124,6 +126,7 @@ def test_values_for_all_runs(text, value, tmp_path):
         ("RUNS = {'one': {}}", ["--config.num_epoch=3"], "did you mean config.num_epochs"),
         ("RUNS = {'one': {}}", ["num_epochs=3"], "write --config.key=value"),
         ("RUNS = {'a': {'seed': 0}, 'b': {'seed': 1}}", ["--config.seed=3"], "seed is what the plan varies"),
+        ("RUNS = {'a': {'seed': 0}, 'b': {}}", ["--config.seed=0"], "seed is what the plan varies"),
     ],
 )
 def test_mistakes_are_one_line(plan, extra, message, tmp_path):
@@ -151,6 +154,49 @@ def test_a_run_that_has_begun_stays_as_it_is(tmp_path):
         planning.refuse_changes(new, old)
     with pytest.raises(UserError, match="holds runs with --config=rooms"):
         planning.refuse_changes(dataclasses.replace(old, config="nyu"), old)
+
+
+def test_a_run_that_has_begun_has_the_values_that_its_command_gives_now(tmp_path):
+    """The file of the configuration may have changed since."""
+    own = tmp_path / "own.py"
+    text = pathlib.Path("configs/rooms.py").read_text()
+    own.write_text(text)
+    sweep = planning.made("rooms", str(own), tmp_path / "root", ["--config.learning_rate=0.5"])
+    name = "segmentation+depth_target50_seed1"
+    workdir = sweep.root / name
+    workdir.mkdir(parents=True)
+    config = planning._checked(name, reading.read(str(own)), sweep.root, sweep.runs[name].overrides)
+    config_lib.save(config, workdir)
+    records.save(sweep)
+    for again in (sweep, records.load(sweep.root)):
+        planning.refuse_others(again)
+    own.write_text(text.replace("return config", "config.batch_size = 4\n    return config"))
+    for again in (
+        planning.made("rooms", str(own), sweep.root, ["--config.learning_rate=0.5"]),
+        records.load(sweep.root),
+    ):
+        with pytest.raises(UserError, match=r"seed1 holds a run with config\.batch_size=16, not 4"):
+            planning.refuse_others(again)
+    own.write_text(text)
+    fewer = {**config.to_dict(), "num_epochs": 3}
+    (workdir / "config.json").write_text(json.dumps(fewer))
+    planning.refuse_others(sweep)
+    (workdir / records.RESULTS).write_text("{}")
+    with pytest.raises(UserError, match="is done with 3 epochs, not 8"):
+        planning.refuse_others(sweep)
+
+
+def test_a_folder_that_was_moved_is_not_trained_into_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plan.py").write_text("RUNS = {'one': {}}")
+    records.save(planning.made("plan.py", "rooms", pathlib.Path("runs/old"), []))
+    planning.refuse_moved(records.load(pathlib.Path("runs/old")))
+    planning.refuse_moved(records.load(tmp_path / "runs/old"))
+    (tmp_path / "runs/old").rename(tmp_path / "new")
+    with pytest.raises(
+        UserError, match=r"begun in .*runs/old: to go on here, give --plan=plan.py --config=rooms --root="
+    ):
+        planning.refuse_moved(records.load(tmp_path / "new"))
 
 
 def test_a_sweep_is_read_as_it_was_written(tmp_path):

@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -17,6 +18,23 @@ RUNS = {
     "normals": {"tasks": ("normals",), **SPARSE},
 }
 """
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [("EACCES", "error: [Errno 13] Permission denied: 'DIR/x'"), ("ENOSPC", "error: the disk is full")],
+)
+def test_a_file_that_cannot_be_written_is_one_line(number, said):
+    code = f"""
+        import errno, os, sys
+        sys.path.insert(0, {str(ROOT / "scripts")!r})
+        from sweeps import command
+        def main():
+            raise OSError(errno.{number}, os.strerror(errno.{number}), "DIR/x")
+        command.run(main)
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2 and ended.stderr.startswith(said) and ended.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
