@@ -3,7 +3,7 @@
 FILE runs without lim_jax: StableHLO by jax alone, ONNX by onnxruntime (exporting it needs the extra `onnx`). By default
 uint8 images (N, H, W, 3) of 0..255 go in, any number of them, in the size that the network was trained at, and per task
 what `Task.predict` returns comes out, in that size. `--preprocess=outside` takes normalised float32 images instead;
-`--postprocess=outside` returns the heads' raw logits, at an eighth of the size.
+`--postprocess=outside` returns the heads' raw logits, those of dense tasks at the resolution of their heads.
 
 The best checkpoint, dense or compact, is computed in float32 with batch norm folded. The file is read back, run, and
 compared with the network itself; a difference of more than 1e-4 of the largest logit ends in exit code 1 and leaves no

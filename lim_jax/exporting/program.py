@@ -33,7 +33,7 @@ class Program:
       weights: its `{"params"}`, numpy arrays.
       image_size: (height, width).
       normalises: takes uint8 images, 0..255, and normalises them; else float32 images that are normalised already.
-      predicts: returns what `Task.predict` does, at the images' size; else the heads' raw logits, at an eighth of it.
+      predicts: returns what `Task.predict` does, at the images' size; else the heads' raw logits, as they are.
     """
 
     network: Network
