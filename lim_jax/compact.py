@@ -120,9 +120,11 @@ def _make_room(output: pathlib.Path, workdir: pathlib.Path) -> None:
         raise UserError(f"{output} is a file: give another --output")
     if output.is_dir() and any(output.iterdir()) and not (output / _FILE).is_file():
         raise UserError(f"{output} holds something else than a compact network: give another --output")
-    if (output / "checkpoints").is_dir():
-        shutil.rmtree(output / "checkpoints")
     try:
+        if (output / "checkpoints").is_dir():
+            shutil.rmtree(output / "checkpoints")
+        for evaluation in output.glob("evaluation_*.json"):
+            evaluation.unlink()
         output.mkdir(parents=True, exist_ok=True)
         whole_files.write_json(output / _FILE, {})  # marks the folder as ours, should this be interrupted
     except OSError as error:

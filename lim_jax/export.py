@@ -121,12 +121,17 @@ def _card_of(output: pathlib.Path) -> pathlib.Path:
 
 def _make_room(output: pathlib.Path) -> pathlib.Path:
     """Returns an empty file beside `output`, for what is not checked yet; refuses to replace what is no export."""
+    from lim_jax import exporting
+
     if not output.parent.is_dir():
         raise UserError(f"there is no folder {output.parent}: make it, or give another --output")
     if output.is_dir():
         raise UserError(f"{output} is a folder: give a file as --output")
-    if output.exists() and not _card_of(output).is_file():
-        raise UserError(f"{output} exists and is no export (it has no {_card_of(output).name}): give another --output")
+    card = _card_of(output)
+    if output.exists() and not card.exists():
+        raise UserError(f"{output} exists and is no export (it has no {card.name}): give another --output")
+    if card.exists() and not exporting.is_card(card):
+        raise UserError(f"{card} exists and is no model card of an export: give another --output")
     partial = output.with_name(output.name + ".partial")
     try:
         partial.write_bytes(b"")

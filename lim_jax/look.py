@@ -12,7 +12,7 @@ from absl import flags
 
 from lim_jax import config as config_lib
 from lim_jax.errors import UserError
-from lim_jax.runtime import cli, whole_files
+from lim_jax.runtime import cli, outputs, whole_files
 
 _EXAMPLES = 6  # in the picture
 
@@ -41,10 +41,7 @@ def main(argv: Sequence[str]) -> None:
     from lim_jax.figures import style
 
     config = config_lib.checked(flags.FLAGS.config)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {output} ({error.strerror}): give another --output") from error
+    outputs.made(output)
     dataset = data.load(config.dataset, config.tasks)
     splits = {split: statistics.describe(source, dataset.specs) for split, source in dataset.sources.items()}
     found = statistics.warnings(splits)

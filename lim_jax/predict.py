@@ -18,7 +18,6 @@ Of two images, or videos, with the same stem the second one's results begin with
 """
 
 import logging
-import os
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,7 @@ from absl import flags
 
 from lim_jax import shipped
 from lim_jax.errors import UserError
-from lim_jax.runtime import cli
+from lim_jax.runtime import cli, outputs
 
 logger = logging.getLogger("lim_jax.predict")  # also as __main__
 
@@ -233,12 +232,7 @@ def _images(number: int) -> str:
 def _make_output(output: pathlib.Path, images: Sequence[str]) -> None:
     if output.is_dir() and any(pathlib.Path(name).is_dir() and output.samefile(name) for name in images):
         raise UserError(f"{output} is also a folder of --images: give another --output")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {output} ({error.strerror}): give another --output") from error
-    if not os.access(output, os.W_OK):
-        raise UserError(f"cannot write to {output} (no permission): give another --output")
+    outputs.made(output)
 
 
 def _network_size(text: str | None, settings: Any) -> tuple[int, int] | None:

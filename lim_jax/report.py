@@ -14,7 +14,7 @@ from absl import flags
 
 from lim_jax import shipped
 from lim_jax.errors import UserError
-from lim_jax.runtime import cli
+from lim_jax.runtime import cli, outputs
 
 logger = logging.getLogger("lim_jax.report")  # also as __main__
 
@@ -46,7 +46,7 @@ def write(workdir: pathlib.Path, output: pathlib.Path, worst: int, data_dir: str
       data_dir: where the prepared records are; None: where training had them.
 
     Raises:
-      UserError: there is no run, it has no history, or its data is gone.
+      UserError: there is no run, it has no history, its data is gone, or the folder cannot be written to.
     """
     from lim_jax import data
     from lim_jax.prediction import evaluation
@@ -58,10 +58,11 @@ def write(workdir: pathlib.Path, output: pathlib.Path, worst: int, data_dir: str
     meta = checkpoints.latest_meta(workdir)
     if not meta.get("history"):
         raise UserError(f"{workdir} has no epoch to show: give the --workdir of a training run")
+    outputs.made(output)
     config = with_records(config, data_dir)
     dataset = data.load(config.dataset, tuple(trained.network.tasks))
     logger.info("measuring the test split")
-    evaluator = evaluation.Evaluator(trained.network, devices.chosen(config.num_devices, config.batch_size))
+    evaluator = evaluation.Evaluator(trained.network, devices.fitting(config.num_devices, config.batch_size))
     _, details = evaluator.with_details(trained.variables, evaluation.split_batches(dataset, "test", config))
     layers = results.layers(trained, config, meta)
     files = results.draw_report(output, dataset, meta["history"], trained, layers, details)

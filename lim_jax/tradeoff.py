@@ -79,6 +79,7 @@ def tradeoff(config: Config, workdir: pathlib.Path, targets: Sequence[float]) ->
             f"config.sparsity.penalty is {config.sparsity.penalty!r}, which makes no groups zero: leave it out"
         )
     configs = plan(config, workdir, targets)
+    _refuse_other_lengths(configs, workdir)
     results = {}
     for place, (name, settings) in enumerate(configs.items(), 1):
         logger.info("network %d of %d: %s", place, len(configs), workdir / name)
@@ -178,6 +179,24 @@ def _trained(config: Config, workdir: pathlib.Path) -> dict[str, Any]:
         if {key: value for key, value in before.items() if key in now} == now:
             return json.loads(path.read_text())
     return loop.train_and_evaluate(config, workdir)
+
+
+def _refuse_other_lengths(configs: Mapping[str, Config], workdir: pathlib.Path) -> None:
+    """Raises `UserError` if a network is there that has, or will have, another number of epochs than is wanted now.
+
+    It would begin with another network than those that are trained now, or be trained for longer.
+    """
+    from lim_jax.config import files
+
+    for name, config in configs.items():
+        if not files.holds_run(workdir / name):
+            continue
+        before = config_lib.load(workdir / name).num_epochs
+        if before != config.num_epochs:
+            raise UserError(
+                f"{workdir} has networks of other lengths ({name}: {before} epochs, not {config.num_epochs}): "
+                "give another --workdir, or the old config.num_epochs"
+            )
 
 
 def _parsed(texts: Sequence[str]) -> list[float]:

@@ -110,6 +110,14 @@ def test_it_overwrites_nothing_else(run, tmp_path, place, message):
         compact.compact_run(run, output)
 
 
+def test_what_was_measured_of_an_earlier_network_goes_with_it(tmp_path):
+    (tmp_path / "out" / "checkpoints").mkdir(parents=True)
+    for name in ("compact.json", "evaluation_test.json"):
+        (tmp_path / "out" / name).write_text("{}")
+    compact._make_room(tmp_path / "out", tmp_path)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["compact.json"]
+
+
 def test_a_workdir_without_a_run(tmp_path):
     with pytest.raises(UserError, match=r"config\.json"):
         compact.compact_run(tmp_path, tmp_path / "out")

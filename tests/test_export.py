@@ -257,11 +257,20 @@ def test_what_counts_as_different(runs, changes):
 
 @pytest.mark.parametrize(
     ("place", "message"),
-    [("missing/network", "no folder"), ("full", "is a folder"), ("file", "no export"), ("file/network", "no folder")],
+    [
+        ("missing/network", "no folder"),
+        ("full", "is a folder"),
+        ("file", "no export"),
+        ("file/network", "no folder"),
+        ("config", "config.json exists and is no model card"),
+        ("damaged", "damaged.json exists and is no model card"),
+    ],
 )
 def test_it_overwrites_nothing_else(runs, tmp_path, place, message):
     (tmp_path / "full").mkdir()
     (tmp_path / "file").write_text("a thesis")
+    (tmp_path / "config.json").write_text('{"batch_size": 16}')
+    (tmp_path / "damaged.json").write_text("{")
     with pytest.raises(UserError, match=message):
         export.export_run(runs["dense"], tmp_path / place)
     assert (tmp_path / "file").read_text() == "a thesis"

@@ -18,6 +18,9 @@ def test_any_run_has_a_report(data_dir, tmp_path):
     names = {path.stem for path in files}
     assert names >= {"metrics", "predictions", "confusion_segmentation", "worst_segmentation", "worst_depth"}
     assert all(path.stat().st_size > 1000 for path in files)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write to .*file"):
+        report.write(tmp_path / "run", tmp_path / "file", worst=2, data_dir=None)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):

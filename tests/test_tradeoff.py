@@ -110,6 +110,9 @@ def test_trains_measures_and_resumes(data_dir, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(loop, "train_and_evaluate", lambda *_: pytest.fail("nothing is left to train"))
     assert tradeoff.tradeoff(config, tmp_path, [0.5])["networks"].keys() == {"dense", "target50"}
-    config.batch_size = 4
+    config.num_epochs = 4
+    with pytest.raises(UserError, match=r"other lengths \(start: 2 epochs, not 4\)"):
+        tradeoff.tradeoff(config, tmp_path, [0.5, 0.7])
+    config.num_epochs, config.batch_size = 2, 4
     with pytest.raises(pytest.fail.Exception):
         tradeoff.tradeoff(config, tmp_path, [0.5])

@@ -45,6 +45,15 @@ def describe(
     }
 
 
+def is_card(path: pathlib.Path) -> bool:
+    """Returns whether a file is what `describe` returns, as JSON."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"format", "sha256", "outputs"} <= content.keys()
+
+
 def _input(program: Program) -> dict[str, Any]:
     given = program.input(1)
     return {

@@ -24,13 +24,18 @@ def chosen(num_devices: int, batch_size: int) -> list[Device]:
     """Returns this process's devices for a run; raises `UserError` if they do not fit the batch.
 
     Args:
-      num_devices: how many of this process's devices to use; 0 = all.
+      num_devices: how many of this process's devices to use; 0 = all, the only choice of several processes.
       batch_size: the global batch size, which all devices of all processes must divide.
     """
     local = jax.local_devices()
     if num_devices > len(local):
         raise UserError(f"config.num_devices is {num_devices}, but this process has {len(local)} device(s)")
     devices = local[: num_devices or len(local)]
+    if jax.process_count() > 1 and len(devices) < len(local):
+        raise UserError(
+            f"config.num_devices is {num_devices}, but each of several processes uses all of its {len(local)} devices: "
+            "leave it at 0"
+        )
     total = len(devices) * jax.process_count()
     if batch_size % total:
         raise UserError(
@@ -38,6 +43,19 @@ def chosen(num_devices: int, batch_size: int) -> list[Device]:
             f"choose a multiple of {total}, or set config.num_devices"
         )
     return devices
+
+
+def fitting(num_devices: int, batch_size: int) -> list[Device]:
+    """Returns this process's devices to evaluate a run with: as many as there are, and as can share a batch equally.
+
+    Args:
+      num_devices: how many of this process's devices the run used; 0 = all.
+      batch_size: the global batch size.
+    """
+    local = jax.local_devices()
+    most = min(num_devices or len(local), len(local))
+    shares = [number for number in range(1, most + 1) if batch_size % (number * jax.process_count()) == 0]
+    return local[: max(shares, default=1)]
 
 
 def memory_of(device: Device) -> int:

@@ -90,9 +90,15 @@ def eligible_losses(record: Record, tasks: Sequence[str]) -> dict[str, float | N
 
 
 def epochs_since_best(history: Sequence[Record], task: str | None = None) -> list[int]:
-    """Returns, per epoch, how many epochs ago `task` (None: the total) had its lowest validation loss so far."""
+    """Returns, per epoch, how many epochs ago `task` (None: the total) had its lowest validation loss so far.
+
+    As of the last epoch that was evaluated: one that was not is no sign that progress ended.
+    """
     best, best_epoch, result = float("inf"), None, []
     for record in history:
+        if "validation" not in record:
+            result.append(result[-1] if result else 0)
+            continue
         loss = eligible_loss(record, task)
         if loss is not None and loss < best:
             best, best_epoch = loss, record["epoch"]

@@ -81,6 +81,7 @@ def train(run: Run, standing: Standing, profile_steps: int = 0) -> None:
                 logger.info("no progress for %d epochs: training ends early", config.early_stopping_patience)
                 break
             network = standing.network
+            results.remove_outdated(run)
             epochs.begin(run, standing)
             started = time.monotonic()
             run_steps(run, standing, progress, interruption, profile)

@@ -46,6 +46,12 @@ def finish(run: Run, standing: Standing) -> dict[str, Any]:
     return content
 
 
+def remove_outdated(run: Run) -> None:
+    """Removes the results of a run that had ended, and is trained further now: they are those of another network."""
+    if jax.process_index() == 0:
+        (run.workdir / _FILE).unlink(missing_ok=True)
+
+
 def measure(run: Run, standing: Standing, best: Trained) -> dict[str, Any]:
     """Returns the content of `results.json`, given the best network; those of the checkpoints may differ in size."""
     evaluators = {_key(standing.network): standing.programs.evaluate}  # compiled already

@@ -148,8 +148,7 @@ def update(
             opt_state=opt_state,
         )
         if state.balancing:
-            found = balancing.stacked(*_means_and_counts(sums["losses"]))
-            new = dataclasses.replace(new, balancing=method_of(config).after_step(state.balancing, *found))
+            new = dataclasses.replace(new, balancing=_balancing_after(state, new, sums, method_of(config)))
         if config.ema_decay:
             new = dataclasses.replace(new, average=_averaged(state, new, config.ema_decay))
         return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), new, state)  # a computation may be in float64
@@ -168,6 +167,18 @@ def measured_again(state: TrainState, batch: Batch, *, network: Network, config:
     sums, _ = _loss_sums(network.model, state.variables, images, batch["targets"], network.tasks, key)
     found = balancing.stacked(*_means_and_counts(sums))
     return dataclasses.replace(state, balancing=method_of(config).after_measuring(state.balancing, *found))
+
+
+def _balancing_after(state: TrainState, new: TrainState, sums: PyTree, method: balancing.Balancing) -> PyTree:
+    """Returns the balancing method's state after a step.
+
+    A method that looks at the losses again after the step has nothing to see where gradients are only added up.
+    """
+    moved = method.after_step(state.balancing, *balancing.stacked(*_means_and_counts(sums["losses"])))
+    before, after = completed_steps(state.opt_state), completed_steps(new.opt_state)
+    if not method.measures_again or before is None or after is None:
+        return moved
+    return jax.tree.map(functools.partial(jnp.where, after > before), moved, state.balancing)
 
 
 def _averaged(state: TrainState, new: TrainState, limit: float) -> PyTree:

@@ -4,7 +4,11 @@ import platform
 import subprocess
 import sys
 
+import jax
 import pytest
+
+from lim_jax.errors import UserError
+from lim_jax.runtime import devices
 
 PROGRAM = """
 import resource
@@ -36,3 +40,20 @@ def test_a_step_does_not_get_its_temporary_memory_page_by_page():
     ]
     assert faults[0] < 100
     assert faults[1] > 1000  # otherwise the setting is not needed any more
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "batch_size", "number"),
+    [(4, 0, 16, 4), (4, 0, 6, 3), (4, 2, 16, 2), (1, 2, 16, 1), (4, 0, 7, 1), (4, 8, 8, 4)],
+)
+def test_a_run_is_evaluated_with_the_devices_that_there_are(there, wanted, batch_size, number, monkeypatch):
+    monkeypatch.setattr(jax, "local_devices", lambda: list(range(there)))
+    assert devices.fitting(wanted, batch_size) == list(range(number))
+
+
+def test_several_processes_use_all_of_their_devices(monkeypatch):
+    monkeypatch.setattr(jax, "local_devices", lambda: list(range(4)))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert devices.chosen(0, 16) == devices.chosen(4, 16) == [0, 1, 2, 3]
+    with pytest.raises(UserError, match="each of several processes uses all of its 4 devices: leave it at 0"):
+        devices.chosen(2, 16)

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from lim_jax import balancing, models
@@ -118,3 +119,14 @@ def test_a_step_moves_the_state_of_a_method(weighting):
         fell = found["before"]
         assert not found["stepped"] and depth == pytest.approx(-normals, abs=1e-5) and depth != 0
         assert np.all(np.isfinite(fell))
+
+
+def test_famo_moves_its_weights_after_steps_alone_where_gradients_are_added_up():
+    network, config, optimizer, first = make("famo", accumulation_steps=2)
+    step = step_lib.TrainStep(network, optimizer, config, jax.local_devices()[:1])
+    state = devices.replicate(first, jax.local_devices()[:1])
+    moves = []
+    for _ in range(5):
+        state, _ = step(state, BATCH)
+        moves.append(int(optax.tree.get(jax.device_get(state.balancing["optimizer"]), "count")))
+    assert moves == [0, 1, 1, 2, 2]

@@ -25,7 +25,8 @@ def records(total, **tasks):
         ([3, 2, 1], [0, 0, 0]),
         ([1, 2, 3], [0, 1, 2]),
         ([2, 3, 1, 1], [0, 1, 0, 1]),  # an equal loss is no progress
-        ([None, 2, None, 3], [0, 0, 1, 2]),
+        ([None, 2, None, 3], [0, 0, 0, 2]),
+        ([None, 2, None, None, None], [0, 0, 0, 0, 0]),
         ([None, None], [0, 0]),
         ([float("nan"), 2.0], [0, 0]),
         ([2.0, float("nan"), float("-inf")], [0, 1, 2]),
@@ -60,6 +61,8 @@ def test_a_head_freezes_after_its_patience_and_stays_frozen():
         ([3, 2, 1], [3, 2, 1], 2, False),
         ([1, 2, 3], [1, 2, 3], 0, False),
         ([1, 2], [1, 2], 2, False),
+        ([1, None, None], [1, None, None], 2, False),  # two epochs that were not evaluated
+        ([1, None, 2], [1, None, 2], 2, True),
         ([], [], 2, False),
     ],
 )

@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import numpy as np
 import pytest
 
 from lim_jax import config as config_lib
-from lim_jax import data, models, network, sparsity
+from lim_jax import data, evaluate, models, network, sparsity
 from lim_jax.data import pipeline
 from lim_jax.errors import UserError
 from lim_jax.runtime import devices
@@ -219,6 +220,36 @@ def test_evaluate_gives_the_same_numbers_again(trained):
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert json.loads((workdir / "evaluation_test.json").read_text()) == results["test"]
     assert f"{results['test']['depth']['mae']:.4g}" in printed
+
+
+def test_results_of_a_run_that_is_trained_further_go(trained, tmp_path, monkeypatch):
+    workdir, config, results = trained
+    shutil.copytree(workdir, tmp_path / "run")
+    config = config.copy_and_resolve_references()
+    config.num_epochs += 1
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop.epochs, "begin", interrupted)
+        loop.train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "results.json").exists()
+    assert loop.train_and_evaluate(config, tmp_path / "run")["epochs"] == results["epochs"] + 1
+
+
+def test_somebody_elses_run_is_evaluated_too(trained, monkeypatch, capsys):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    workdir, _, results = trained
+    parsed = types.SimpleNamespace(workdir=str(workdir), split="test", verify=False, data_dir=None)
+    monkeypatch.setattr(evaluate, "flags", types.SimpleNamespace(FLAGS=parsed))
+    monkeypatch.setattr(evaluate.cli, "required_path", lambda *_: workdir)
+    monkeypatch.setattr(evaluate.whole_files, "write_json", refuse)
+    evaluate.main(["evaluate"])
+    printed = capsys.readouterr().out
+    assert f"{results['test']['depth']['mae']:.4g}" in printed and "not written to" in printed
 
 
 def test_a_run_starts_from_another_ones_weights(trained, data_dir, tmp_path, caplog):
