@@ -14,7 +14,7 @@ from lim_jax.config import files
 from lim_jax.errors import UserError
 from lim_jax.network import Network
 from lim_jax.training import checkpoints, divergence, initialization, shrinking, stored
-from lim_jax.training.run import Run, Standing, make_programs
+from lim_jax.training.run import Run, Standing, backbone_macs, make_programs
 from lim_jax.training.state import TrainState, first_state, make_optimizer
 from lim_jax.training.stored import Stored, UnusableError
 
@@ -97,7 +97,8 @@ def _start(run: Run) -> Standing:
     network = initialization.network_of(run.config, run.dataset.specs)
     network = initialization.fitted(network, run.dataset.sources["train"])
     initializer, shapes = _shapes(run, network)
-    original = shrinking.begin(shapes.params, run.groups, run.config)
+    macs = backbone_macs(run, network) if run.config.sparsity.target_macs else 0
+    original = shrinking.begin(shapes.params, run.groups, run.config, macs)
     programs = make_programs(run, network, shapes, original)
     constants = initialization.constants_of(network, run.dataset.sources["train"])
     variables = initialization.variables_of(run.config, initializer, constants)

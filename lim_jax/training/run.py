@@ -142,7 +142,7 @@ def make_programs(
     The training step starts being compiled if it `trains`, and on platforms that have time for it the evaluation, too.
     """
     platform = platforms.of(run.local_devices)
-    measure = _removed_macs(run, network, state) if run.config.sparsity.target_macs else None
+    measure = _removed_macs(run, network, state, shrinking) if run.config.sparsity.target_macs else None
     optimizer = make_optimizer(run.config, run.groups, run.steps_per_epoch, shrinking.original, platform.name, measure)
     train_step = TrainStep(network, optimizer, run.config, run.local_devices)
     evaluate = evaluation.Evaluator(network, run.local_devices)
@@ -163,8 +163,16 @@ def make_programs(
     return Programs(optimizer, train_step, evaluate, cosines, measure)
 
 
-def _removed_macs(run: Run, network: Network, state: TrainState) -> Callable[[Mapping[str, jax.Array]], jax.Array]:
-    size = tuple(run.config.dataset.image_size)
-    dense = initialization.network_of(run.config, run.dataset.specs).model
-    whole = compaction.total(compaction.layer_costs(dense, size), "backbone/").macs
-    return compaction.removed_macs(network.model, state.params, size, whole)
+def backbone_macs(run: Run, network: Network) -> int:
+    """Returns the multiply-accumulates of a network's backbone for one image of the run."""
+    costs = compaction.layer_costs(network.model, tuple(run.config.dataset.image_size))
+    return compaction.total(costs, "backbone/").macs
+
+
+def _removed_macs(
+    run: Run, network: Network, state: TrainState, shrinking: Shrinking
+) -> Callable[[Mapping[str, jax.Array]], jax.Array]:
+    """Returns what measures the share of the MACs of the backbone that training began with."""
+    # Older checkpoints do not say how many these were.
+    whole = shrinking.macs or backbone_macs(run, initialization.network_of(run.config, run.dataset.specs))
+    return compaction.removed_macs(network.model, state.params, tuple(run.config.dataset.image_size), whole)

@@ -38,25 +38,28 @@ class Shrinking:
       original: the size of every layer with groups when training began.
       zero_epochs: per layer of the present network, uint8 with one entry per group: at the ends of how many epochs in a
         row it was zero by now; stops counting at the patience. Empty if the network is not to shrink.
+      macs: of the backbone for one image when training began; 0 where no target goes by them.
     """
 
     original: sparsity.Sizes
     zero_epochs: Mapping[str, np.ndarray]
+    macs: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Returns it, JSON-serialisable: two hexadecimal digits per group."""
         return {
             "original": {name: list(size) for name, size in self.original.items()},
             "zero_epochs": {name: counts.tobytes().hex() for name, counts in self.zero_epochs.items()},
+            "macs": self.macs,
         }
 
 
-def begin(params: PyTree, groups: groups_lib.Groups, config: Config) -> Shrinking:
-    """Returns where a run begins, with a network of these parameters, or of anything with their shapes."""
+def begin(params: PyTree, groups: groups_lib.Groups, config: Config, macs: int = 0) -> Shrinking:
+    """Returns where a run begins, with a network of these parameters, or of anything with their shapes, and MACs."""
     original = sparsity.layer_sizes(params, groups)
     shrinks = config.sparsity.compact_every_epochs > 0
     zero_epochs = {name: np.zeros(size.groups, np.uint8) for name, size in original.items()} if shrinks else {}
-    return Shrinking(original, zero_epochs)
+    return Shrinking(original, zero_epochs, macs)
 
 
 def from_json(saved: Mapping[str, Any]) -> Shrinking:
@@ -64,6 +67,7 @@ def from_json(saved: Mapping[str, Any]) -> Shrinking:
     return Shrinking(
         {name: sparsity.LayerSize(*size) for name, size in saved["original"].items()},
         {name: np.frombuffer(bytes.fromhex(digits), np.uint8) for name, digits in saved["zero_epochs"].items()},
+        int(saved.get("macs", 0)),
     )
 
 

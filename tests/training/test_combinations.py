@@ -1,8 +1,13 @@
 """What meets in one run: a budget of MACs, healing, shrinking, cosines of gradients, an interruption."""
 
+import shutil
+
 import pytest
 
+from lim_jax import config as config_lib
+from lim_jax import data
 from lim_jax.training import checkpoints, loop
+from tests import untrained
 from tests.training.interrupted import assert_same_variables, history_of, train_in_two_parts
 from tests.training.tiny import tiny_config
 
@@ -38,6 +43,21 @@ def test_macs_fall_to_the_budget_and_healing_keeps_them_there(healed):
     assert 100 > macs[2] == macs[3]
     assert history[-1]["sparsity"]["revived"] == 0
     assert history[0]["network"]["parameters"] > history[-1]["network"]["parameters"] == results["parameters"]
+
+
+def test_a_budget_goes_by_what_the_run_began_with(data_dir, tmp_path):
+    """Not by what `init_from` holds when it goes on, which may be another network by then, or gone."""
+    config = tiny_config(data_dir)
+    config.num_epochs, config.sparsity.strength, config.sparsity.target_macs = 1, 0.0, 0.6
+    source = untrained.make(config_lib.checked(config), data.load(config.dataset, config.tasks).specs)
+    untrained.save(tmp_path / "source", config_lib.checked(config), source)
+    config.init_from = str(tmp_path / "source")
+    loop.train_and_evaluate(config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "source")
+    config.num_epochs = 2
+    loop.train_and_evaluate(config, tmp_path / "run")
+    before, after = (record["sparsity"]["macs_percent"] for record in history_of(tmp_path / "run"))
+    assert before == 100 and after == pytest.approx(60, abs=3)
 
 
 def test_the_cosine_of_the_tasks_gradients_is_in_every_record(healed):

@@ -133,7 +133,7 @@ def test_only_groups_that_stayed_zero_are_removed():
     groups = sparse_groups(config)
     optimizer = make_optimizer(config, groups, steps_per_epoch=1)
     state = create_train_state(variables, ("depth",), optimizer)
-    counted = shrinking.begin(state.params, groups, config)
+    counted = shrinking.begin(state.params, groups, config, macs=7)
     zeros = zeros_of(state.params)
     later = dict(zeros, **{"backbone/layer1_0/conv2": np.isin(np.arange(8), [0, 4, 5])})
     for found in (zeros, later):
@@ -146,7 +146,7 @@ def test_only_groups_that_stayed_zero_are_removed():
     assert new.params["backbone"]["layer1_0"]["conv1"]["kernel"].shape[-1] == 6
     assert left.zero_epochs["backbone/layer1_0/conv2"].tolist() == [0, 0, 0, 1, 0, 0]
     assert network.num_channels(smaller) == network.num_channels(net) - 2
-    assert left.original["backbone/layer1_0/conv2"] == sparsity.LayerSize(8, 9 * 8)
+    assert left.original["backbone/layer1_0/conv2"] == sparsity.LayerSize(8, 9 * 8) and left.macs == 7
     assert shrinking.shrink(left, smaller, new, groups, patience=2) is None
     wanted = jax.eval_shape(optimizer.init, new.learned)
     assert jax.tree.structure(new.opt_state) == jax.tree.structure(wanted)
