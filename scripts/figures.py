@@ -121,12 +121,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--root", type=pathlib.Path, required=True, help="the folder of the sweep")
     parser.add_argument("--tasks", default="", help="of the figures over λ, with commas (default: the most)")
     parser.add_argument("--metrics", default="", help="task.metric, with commas (default: the paper's)")
-    parser.add_argument("--per_task", action="store_true", help="of each task its own best epoch, as the paper reports")
+    command.add_which(parser)
     parser.add_argument("--nolatency", action="store_true", help="measure nothing")
     arguments = parser.parse_args(argv)
     tasks, metrics = (list(filter(None, text.split(","))) for text in (arguments.tasks, arguments.metrics))
-    which = "test_best_per_task" if arguments.per_task else "test"
-    files = write(arguments.root, tasks, metrics, which, not arguments.nolatency)
+    files = write(arguments.root, tasks, metrics, arguments.which, not arguments.nolatency)
     print(f"{len(files)} figures in {arguments.root / 'figures'}: {', '.join(path.stem for path in files)}")
 
 

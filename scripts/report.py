@@ -33,11 +33,12 @@ _CAPTIONS = {
 }
 
 
-def write(root: pathlib.Path, latency: bool = True) -> pathlib.Path:
+def write(root: pathlib.Path, which: str = "test", latency: bool = True) -> pathlib.Path:
     """Writes the page of a sweep, and returns its path.
 
     Args:
       root: of the sweep.
+      which: results, as of `rows.of`.
       latency: whether latencies are measured.
 
     Raises:
@@ -45,8 +46,8 @@ def write(root: pathlib.Path, latency: bool = True) -> pathlib.Path:
     """
     sweep = records.load(root)
     found = rows(sweep)
-    results = tables.write(root)
-    drawn = figures.write(root, latency=latency)
+    results = tables.write(root, which=which)
+    drawn = figures.write(root, which=which, latency=latency)
     sections = {
         "Tables": [page.table(title, markup.html(cells)) for title, cells in results],
         "Not done": [page.lines(missing)] if (missing := missing_lines(found)) else [],
@@ -102,9 +103,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parses the command line and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=pathlib.Path, required=True, help="the folder of the sweep")
+    command.add_which(parser)
     parser.add_argument("--nolatency", action="store_true", help="measure nothing")
     arguments = parser.parse_args(argv)
-    path = write(arguments.root, not arguments.nolatency)
+    path = write(arguments.root, arguments.which, not arguments.nolatency)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -72,13 +72,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=pathlib.Path, required=True, help="the folder of the sweep")
     parser.add_argument("--metrics", default="", help="task.metric, with commas (default: the paper's)")
-    parser.add_argument("--per_task", action="store_true", help="of each task its own best epoch, as the paper reports")
+    command.add_which(parser)
     parser.add_argument("--costs", action="store_true", help="also what is left of each network, and its latency")
     parser.add_argument("--against", default="", help="the setting that others are tested against, as the table has it")
     arguments = parser.parse_args(argv)
-    which = "test_best_per_task" if arguments.per_task else "test"
     metrics = list(filter(None, arguments.metrics.split(",")))
-    for title, cells in write(arguments.root, metrics, which, arguments.costs, arguments.against):
+    for title, cells in write(arguments.root, metrics, arguments.which, arguments.costs, arguments.against):
         print(f"{title}\n\n{markup.table(cells, 'markdown')}\n")
     if missing := missing_lines(rows(records.load(arguments.root))):
         print("Not done:\n\n" + "\n".join(f"- {line}" for line in missing) + "\n")

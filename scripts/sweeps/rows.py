@@ -11,6 +11,7 @@ from sweeps import records
 from sweeps.records import Run, State, Sweep
 
 _KNOWN = ("tasks", "seed", "sparsity.strength", "sparsity.target", "sparsity.target_macs", "sparsity.penalty")
+LAST_EPOCH = "last epoch"
 Results = Mapping[str, Mapping[str, float | None]]
 
 
@@ -86,9 +87,10 @@ def of(content: Mapping[str, Any], which: str) -> Results:
     Args:
       content: of `results.json`.
       which: "test", or "test_best_per_task", the best epoch of each task by itself; of a run without a validation split
-        the mean of its last epochs is taken for both.
+        the mean of its last epochs is taken for both, and for `LAST_EPOCH` the last one alone.
     """
-    return content.get("test_last_epochs", {}).get("mean") or content.get(which) or content["test"]
+    mean = {} if which == LAST_EPOCH else content.get("test_last_epochs", {}).get("mean")
+    return mean or content.get(which) or content["test"]
 
 
 def rows(sweep: Sweep) -> list[Row]:

@@ -290,5 +290,21 @@ def test_the_paper_has_numbers_for_each_row_of_its_plans(plan, config, number, t
     assert paper.entry("", found[0]) is None
 
 
+@pytest.mark.parametrize(
+    ("flags", "number"),
+    [([], "0.3000"), (["--per_task"], "0.3000"), (["--last_epoch"], "0.7000")],
+)
+def test_without_a_validation_split_the_last_epochs_are_averaged_or_not(flags, number, tmp_path, capsys):
+    (tmp_path / "plan.py").write_text("RUNS = {'one': {'tasks': ('depth',)}}")
+    root = tmp_path / "root"
+    made_up_sweep.made_up(root, str(tmp_path / "plan.py"), "nyu")
+    content = json.loads((root / "one" / "results.json").read_text())
+    content["test"]["depth"]["mae"] = 0.7
+    content["test_last_epochs"] = {"epochs": 10, "mean": {"depth": {"mae": 0.3}}}
+    (root / "one" / "results.json").write_text(json.dumps(content))
+    tables.main([f"--root={root}", *flags])
+    assert f"| 1 | {number} |" in capsys.readouterr().out
+
+
 def test_of_one_number_there_is_no_deviation():
     assert value([2.0]) == (2.0, None, 1) and value([]) is None
