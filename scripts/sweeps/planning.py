@@ -108,7 +108,7 @@ def _run(
     label = str(overrides.get(_LABEL, ""))
     overrides = {key: value for key, value in overrides.items() if key != _LABEL}
     checked = _checked(name, base, root, overrides)
-    filled = {key: _filled(value, root, checked.seed) for key, value in overrides.items()}
+    filled = _filled(overrides, root, checked.seed)
     specs = datasets.targets(checked.dataset)
     metrics = {task: _metrics(tasks_lib.from_config(specs[task], checked)) for task in checked.tasks}
     flags = [f"--config.{key}={_text(value)}" for key, value in filled.items()]
@@ -141,7 +141,7 @@ def _checked(
         raise UserError(f"run {name}: {checks.unknown_key(unknown[0])}")
     try:
         seed = overrides.get("seed", settings.seed)
-        filled = {key: _filled(value, root, seed) for key, value in overrides.items()}
+        filled = _filled(overrides, root, seed)
         settings.update_from_flattened_dict(
             {key: tuple(value) if isinstance(value, list) else value for key, value in filled.items()}
         )
@@ -201,9 +201,13 @@ def _parsed(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
     return key, {"true": True, "false": False}.get(str(parsed).lower(), parsed)
 
 
-def _filled(value: Any, root: pathlib.Path, seed: int) -> Any:
-    """Returns a value in which the sweep's folder and the run's seed have been put in."""
-    return value.replace("{root}", str(root)).replace("{seed}", str(seed)) if isinstance(value, str) else value
+def _filled(overrides: Mapping[str, Any], root: pathlib.Path, seed: int) -> dict[str, Any]:
+    """Returns overrides in whose texts the sweep's folder and the run's seed have been put in."""
+
+    def fill(value: Any) -> Any:
+        return value.replace("{root}", str(root)).replace("{seed}", str(seed)) if isinstance(value, str) else value
+
+    return {key: fill(value) for key, value in overrides.items()}
 
 
 def _text(value: Any) -> str:

@@ -162,7 +162,7 @@ def state(root: pathlib.Path, name: str) -> State:
     return State(WAITING, epoch, seconds)
 
 
-def start_of(sweep: Sweep, run: Run) -> str:
+def start_of(run: Run) -> str:
     """Returns the name of the run of the root that a run begins with, "starts/NAME" for one that `starts.py` makes.
 
     Empty: it begins with none, or with one from elsewhere.

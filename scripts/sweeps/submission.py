@@ -50,15 +50,15 @@ def to_do(sweep: Sweep, retry: bool) -> list[Run]:
     wanted = (records.WAITING, records.FAILED) if retry else (records.WAITING,)
     runs = [run for name, run in sweep.runs.items() if records.state(sweep.root, name).kind in wanted]
     for run in runs:
-        start = records.start_of(sweep, run)
-        if start and start not in sweep.runs and not records.is_made(sweep.root, start):
+        start = records.start_of(run)
+        if start not in sweep.runs and not is_ready(sweep, run):
             raise UserError(f"run {run.name} begins with {sweep.root / start}, which is not finished: make that first")
     return runs
 
 
 def is_ready(sweep: Sweep, run: Run) -> bool:
     """Returns whether what a run begins with is finished."""
-    start = records.start_of(sweep, run)
+    start = records.start_of(run)
     return not start or records.is_made(sweep.root, start)
 
 
