@@ -7,6 +7,7 @@ are those that training wrote to `results.json`.
 code 1 means that one is not.
 """
 
+import errno
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from lim_jax.errors import UserError
 from lim_jax.runtime import cli, whole_files
 
 EXIT_UNSOUND = 1
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)  # somebody else's run
 _SPLITS = ("train", "validation", "test")
 
 
@@ -54,7 +56,9 @@ def main(argv: Sequence[str]) -> None:
     path = workdir / f"evaluation_{flags.FLAGS.split}.json"
     try:
         whole_files.write_json(path, measured)
-    except PermissionError:  # somebody else's run
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
         print(f"not written to {path}, where nothing may be written")
     else:
         print(f"also in {path}")

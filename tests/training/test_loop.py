@@ -238,9 +238,10 @@ def test_results_of_a_run_that_is_trained_further_go(trained, tmp_path, monkeypa
     assert loop.train_and_evaluate(config, tmp_path / "run")["epochs"] == results["epochs"] + 1
 
 
-def test_somebody_elses_run_is_evaluated_too(trained, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_somebody_elses_run_is_evaluated_too(number, trained, monkeypatch, capsys):
     def refuse(*_):
-        raise PermissionError(13, "Permission denied")
+        raise OSError(number, os.strerror(number))
 
     workdir, _, results = trained
     parsed = types.SimpleNamespace(workdir=str(workdir), split="test", verify=False, data_dir=None)
